@@ -1,0 +1,253 @@
+//! The configuration the program runs on: always valid, resolved once from the file.
+//!
+//! `file` is the TOML's shape, `resolve` turns it into [`Config`] and reports all problems together. Nothing in
+//! here imports anything above it but [`crate::policy`]'s plain values.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+use crate::policy::{AuthenticationPolicy, Permission};
+
+/// Everything an operator can set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from, for messages.
+    pub file: PathBuf,
+    /// Worker threads, one per core by default. Needs a restart to change.
+    pub workers: usize,
+    /// Where the directory is durable. Needs a restart to change.
+    pub store: StoreConfig,
+    /// Where applications connect. Addresses need a restart to change; certificates do not.
+    pub listeners: Vec<ListenerConfig>,
+    /// Where operators and Prometheus connect. Needs a restart to change.
+    pub ops: OpsConfig,
+    /// The organization that routes belong to.
+    pub organization: OrganizationConfig,
+    /// Services behind, by position; routes refer to them by index.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// What goes where, and what it needs.
+    pub routes: Vec<RouteConfig>,
+    /// How usage is flushed.
+    pub usage: UsageConfig,
+    /// Bounds on what a client may send and hold.
+    pub limits: LimitsConfig,
+    /// How long things may take.
+    pub timeouts: TimeoutsConfig,
+    /// What is logged, where and how.
+    pub logging: LoggingConfig,
+}
+
+/// `[store]`: where the directory is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// Make the file if it is missing; off by default, so that a wrong path is not taken for an empty directory.
+    pub create_if_missing: bool,
+}
+
+/// `[[listeners]]`: one address that applications connect to.
+#[derive(Clone, Debug)]
+pub struct ListenerConfig {
+    /// Name for logs and metrics.
+    pub name: String,
+    /// Address and port; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// TLS, if it speaks it.
+    pub tls: Option<ListenerTlsConfig>,
+    /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[listeners.tls]`.
+#[derive(Clone, Debug)]
+pub struct ListenerTlsConfig {
+    /// Certificates, chosen by SNI; the first is the default.
+    pub certificates: Vec<CertificateConfig>,
+    /// Refuse TLS 1.2.
+    pub require_tls13: bool,
+}
+
+/// One certificate chain with its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateConfig {
+    /// Chain, leaf first.
+    pub certificate_file: PathBuf,
+    /// Private key.
+    pub key_file: PathBuf,
+}
+
+/// `[ops]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpsConfig {
+    /// Address of `/metrics`, `/healthz` and `/readyz`.
+    pub address: SocketAddr,
+}
+
+/// `[organization]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrganizationConfig {
+    /// Organization id, such as `org1a2b3c4d5e6`.
+    pub id: String,
+    /// Name as people know it; the realm of `WWW-Authenticate`.
+    pub name: String,
+    /// `[organization.authentication]`: pins the policy; it then wins over the store's.
+    pub authentication: Option<AuthenticationPolicy>,
+}
+
+/// `[[upstreams]]`: a service behind.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// Name for routes, logs and metrics.
+    pub name: String,
+    /// Its addresses, used in turn; at least one.
+    pub endpoints: Vec<EndpointConfig>,
+    /// TLS towards it, if it wants that.
+    pub tls: Option<UpstreamTlsConfig>,
+    /// What it is told about who we are.
+    pub credential: UpstreamCredential,
+    /// How long a connection may take to open.
+    pub connect_timeout: Duration,
+    /// How long it may take from the end of the request to the response's head.
+    pub response_header_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Unused connections kept per worker and endpoint.
+    pub idle_connections: usize,
+}
+
+/// One address of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// Host name or address literal.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// `host:port` as written, for logs and metric labels.
+    pub label: String,
+}
+
+/// `[upstreams.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTlsConfig {
+    /// PEM file of the authorities that may sign its certificate.
+    pub ca_file: PathBuf,
+    /// Name its certificate must carry, when not the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+/// The `Authorization` an upstream sees.
+#[derive(Clone, Debug)]
+pub enum UpstreamCredential {
+    /// None: the client's is removed.
+    None,
+    /// A fixed value (`Basic …` or `Bearer …`), marked sensitive.
+    Fixed(HeaderValue),
+}
+
+/// `[[routes]]`: host and path → project, service, permission, upstream.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// Name for logs and metrics.
+    pub name: String,
+    /// Exact (`api.example.com`) or wildcard (`*.example.com`) hosts, lower case, no port; empty: any host.
+    pub hosts: Vec<String>,
+    /// Path prefix, matched at segment borders; `/` matches all.
+    pub path_prefix: String,
+    /// Project that decides who may pass.
+    pub project: String,
+    /// Service name, for logs and messages.
+    pub service: String,
+    /// Position in [`Config::upstreams`].
+    pub upstream: usize,
+    /// Permission that GET, HEAD and OPTIONS need.
+    pub read_permission: Permission,
+    /// Permission that any other method needs.
+    pub write_permission: Permission,
+    /// Off only by explicit declaration.
+    pub authentication: RouteAuthentication,
+    /// Whether the client's own `Authorization` goes on to the upstream.
+    pub pass_authorization: bool,
+}
+
+/// Whether a route asks for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteAuthentication {
+    /// A valid token is needed.
+    Required,
+    /// Declared open: `authentication = "off"`.
+    Off,
+}
+
+/// `[usage]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageConfig {
+    /// How often usage is written to the store.
+    pub flush_interval: Duration,
+}
+
+/// `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Bytes of a request's head (431).
+    pub header_bytes: usize,
+    /// Header lines of a request (431).
+    pub header_count: usize,
+    /// Bytes of a request's target (414).
+    pub uri_bytes: usize,
+    /// Connections over all listeners; beyond it accepting pauses.
+    pub connections: usize,
+}
+
+/// `[timeouts]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutsConfig {
+    /// From a request's first byte to the end of its head (408), and for a whole TLS handshake.
+    pub header_read: Duration,
+    /// How long a client's connection may stay silent between requests.
+    pub idle: Duration,
+    /// How long a graceful stop may take.
+    pub drain: Duration,
+}
+
+/// `[logging]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggingConfig {
+    /// Filter for the program's own log, such as `info` or `postern=debug`.
+    pub level: String,
+    /// Shape of the program's own log, on standard error.
+    pub format: LogFormat,
+    /// The access log; `None`: off.
+    pub access_log: Option<AccessLogConfig>,
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+/// `[logging.access_log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLogConfig {
+    /// Where lines go.
+    pub output: AccessLogOutput,
+    /// Shape of a line.
+    pub format: LogFormat,
+}
+
+/// Where access log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogOutput {
+    /// Standard output.
+    StandardOutput,
+    /// Appended to a file.
+    File(PathBuf),
+}

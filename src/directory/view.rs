@@ -1,0 +1,122 @@
+//! The directory in memory, as workers see it: one cell per user, organization and project, each swapped whole
+//! when it changes, so that one change costs one cell. Workers only read.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dashmap::DashMap;
+use http::HeaderValue;
+use smallvec::SmallVec;
+
+use crate::policy::facts::{OrganizationIndex, ResourceIndex, UserKind, UserState};
+use crate::policy::{
+    AuthenticationPolicy, ExpandedGrant, IdentityProviderFacts, Membership, OrganizationFacts, UserFacts,
+};
+use crate::token::TokenCache;
+use crate::token::usage::UsageLog;
+
+/// Everything a worker needs of the directory.
+#[derive(Debug, Default)]
+pub struct DirectoryView {
+    /// Digest → token.
+    pub tokens: TokenCache,
+    /// Tokens used since the last flush.
+    pub usage: UsageLog,
+    projects: DashMap<Box<str>, Arc<ProjectCell>>,
+}
+
+impl DirectoryView {
+    /// The cell of the project with this name; made empty if the directory does not know the project (yet), so
+    /// that a route can hold the cell for as long as it lives.
+    pub fn project(&self, name: &str) -> Arc<ProjectCell> {
+        if let Some(cell) = self.projects.get(name) {
+            return Arc::clone(&cell);
+        }
+        Arc::clone(&self.projects.entry(name.into()).or_default())
+    }
+}
+
+/// A user's place in memory; tokens point at it.
+#[derive(Debug)]
+pub struct UserCell {
+    /// The user as of the last change.
+    pub current: ArcSwap<UserEntry>,
+}
+
+/// A user with everything a decision needs to know of it, grants expanded.
+#[derive(Clone, Debug)]
+pub struct UserEntry {
+    /// The user id, as the upstream is told it.
+    pub id: HeaderValue,
+    /// Person or program.
+    pub kind: UserKind,
+    /// Active, deactivated or deleted.
+    pub state: UserState,
+    /// Tokens created before this second are void.
+    pub token_validity_begin: u32,
+    /// Whether two-factor authentication is set up.
+    pub two_factor_enabled: bool,
+    /// Organizations the user belongs to.
+    pub memberships: SmallVec<[Membership; 1]>,
+    /// Direct grants and those through groups, one per resource.
+    pub grants: Box<[ExpandedGrant]>,
+}
+
+impl UserEntry {
+    /// The user's part of a decision's facts.
+    pub fn facts(&self) -> UserFacts<'_> {
+        UserFacts {
+            kind: self.kind,
+            state: self.state,
+            token_validity_begin: self.token_validity_begin,
+            two_factor_enabled: self.two_factor_enabled,
+            memberships: &self.memberships,
+            grants: &self.grants,
+        }
+    }
+}
+
+/// A project's place in memory; routes point at it.
+#[derive(Debug, Default)]
+pub struct ProjectCell {
+    /// The project as of the last change; `None` while the directory does not know it.
+    pub current: ArcSwapOption<ProjectEntry>,
+}
+
+/// A project and what is above it.
+#[derive(Debug)]
+pub struct ProjectEntry {
+    /// The owning organization.
+    pub organization: Arc<OrganizationCell>,
+    /// The project, its units from the inside out, and the organization.
+    pub resource_chain: SmallVec<[ResourceIndex; 4]>,
+}
+
+/// An organization's place in memory.
+#[derive(Debug)]
+pub struct OrganizationCell {
+    /// Number by which memberships name it.
+    pub index: OrganizationIndex,
+    /// The organization id, as the upstream is told it.
+    pub id: HeaderValue,
+    /// Name and policy as of the last change.
+    pub current: ArcSwap<OrganizationEntry>,
+}
+
+/// An organization with its policy in force.
+#[derive(Debug)]
+pub struct OrganizationEntry {
+    /// Name as people know it, for messages.
+    pub name: Box<str>,
+    /// The policy in force: the configuration's if it pins one, else the store's.
+    pub policy: AuthenticationPolicy,
+    /// The organization's own identity providers.
+    pub identity_providers: Box<[IdentityProviderFacts]>,
+}
+
+impl OrganizationEntry {
+    /// The organization's part of a decision's facts.
+    pub fn facts(&self, index: OrganizationIndex) -> OrganizationFacts<'_> {
+        OrganizationFacts { index, policy: &self.policy, identity_providers: &self.identity_providers }
+    }
+}
