@@ -12,6 +12,7 @@
 
 pub mod config;
 pub mod directory;
+pub mod lifecycle;
 pub mod policy;
 pub mod telemetry;
 pub mod token;
