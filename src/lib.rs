@@ -8,10 +8,14 @@
 //! | [`policy`] | the decision, a pure function |
 //! | [`directory`] | organizations, users, grants, policies and tokens: durable, in memory, and in step |
 //! | [`config`] | the TOML file and what it resolves to |
-//! | [`telemetry`] | metrics, access log |
+//! | [`telemetry`] | metrics, access log, the program's own log |
+//! | [`ops`] | `/metrics`, `/healthz`, `/readyz` |
+//! | [`lifecycle`] | readiness, drain, signals |
 
 pub mod config;
 pub mod directory;
+pub mod lifecycle;
+pub mod ops;
 pub mod policy;
 pub mod telemetry;
 pub mod token;

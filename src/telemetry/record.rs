@@ -48,6 +48,31 @@ impl Ending {
     }
 }
 
+/// What was decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing: the request ended before it came to that.
+    Undecided,
+    /// The route is declared open; nobody was asked for a token.
+    Open,
+    /// The policy let it in.
+    Permit,
+    /// The policy refused.
+    Deny,
+}
+
+impl Decision {
+    /// The word that logs use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Undecided => "none",
+            Self::Open => "open",
+            Self::Permit => "permit",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// One request, from its first byte to its end. Cheap to make: everything big is shared, not copied.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -69,6 +94,8 @@ pub struct Record {
     pub route: Option<Arc<str>>,
     /// What the client was answered; `None` if it went away before.
     pub status: Option<StatusCode>,
+    /// What was decided.
+    pub decision: Decision,
     /// Id of the user whose token was presented, once known.
     pub user_id: Option<HeaderValue>,
     /// Token prefix, once known.

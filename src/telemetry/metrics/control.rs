@@ -1,0 +1,238 @@
+//! What the control side counts: directory, usage flush, reloads, certificates, the access log. Nothing in here is
+//! on a request's way, so these are the library's own counters, shared between threads.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use super::family;
+
+/// How a reload of the configuration went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// The new configuration is in force.
+    Applied,
+    /// The new configuration is bad; the last good one stays.
+    Rejected,
+}
+
+impl ReloadOutcome {
+    const ALL: [Self; 2] = [Self::Applied, Self::Rejected];
+
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// What the directory's owner says of it at each scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryFigures {
+    /// Application tokens in the token cache.
+    pub application_tokens: u64,
+    /// Personal tokens in the token cache.
+    pub personal_tokens: u64,
+    /// Session tokens in the token cache.
+    pub session_tokens: u64,
+    /// Sequence number of the last change applied.
+    pub sequence: u64,
+    /// Time since memory was last known to be in step with the store; `None` before the first time.
+    pub age: Option<Duration>,
+    /// Tokens whose usage waits to be flushed.
+    pub usage_pending: u64,
+}
+
+/// One certificate of a listener and its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateExpiry {
+    /// The listener's name.
+    pub listener: String,
+    /// The certificate's file as the configuration names it.
+    pub certificate: String,
+    /// The end of its validity.
+    pub expires: SystemTime,
+}
+
+/// Counters of the control side.
+#[derive(Debug)]
+pub struct ControlMetrics {
+    directory_errors: IntCounter,
+    usage_flush_duration: Histogram,
+    usage_flushed: IntCounter,
+    config_reloads: IntCounterVec,
+    config_last_reload_successful: IntGauge,
+    access_log_dropped: IntCounter,
+    access_log_errors: IntCounter,
+}
+
+impl ControlMetrics {
+    pub(super) fn register(registry: &Registry) -> Self {
+        let metrics = Self {
+            directory_errors: counter(
+                "postern_directory_errors_total",
+                "Failures to read the directory from the store, or to write it.",
+            ),
+            usage_flush_duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "postern_usage_flush_duration_seconds",
+                    "Time to write one batch of usage to the store.",
+                )
+                .buckets(vec![
+                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+                ]),
+            )
+            .expect(VALID),
+            usage_flushed: counter(
+                "postern_usage_flushed_total",
+                "Tokens whose usage was written to the store.",
+            ),
+            config_reloads: IntCounterVec::new(
+                Opts::new("postern_config_reloads_total", "Reloads of the configuration, by how they went."),
+                &["outcome"],
+            )
+            .expect(VALID),
+            config_last_reload_successful: IntGauge::new(
+                "postern_config_last_reload_successful",
+                "1 if the last reload of the configuration was applied, 0 if it was rejected.",
+            )
+            .expect(VALID),
+            access_log_dropped: counter(
+                "postern_access_log_dropped_total",
+                "Lines of the access log that were lost: its queue was full, or its output failed.",
+            ),
+            access_log_errors: counter(
+                "postern_access_log_errors_total",
+                "Failures to write or reopen the access log.",
+            ),
+        };
+        for outcome in ReloadOutcome::ALL {
+            metrics.config_reloads.with_label_values(&[outcome.code()]);
+        }
+        metrics.config_last_reload_successful.set(1);
+
+        let build_info = IntGaugeVec::new(
+            Opts::new("postern_build_info", "Always 1; what is running is in the labels."),
+            &["version"],
+        )
+        .expect(VALID);
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+
+        let collectors: [Box<dyn Collector>; 8] = [
+            Box::new(metrics.directory_errors.clone()),
+            Box::new(metrics.usage_flush_duration.clone()),
+            Box::new(metrics.usage_flushed.clone()),
+            Box::new(metrics.config_reloads.clone()),
+            Box::new(metrics.config_last_reload_successful.clone()),
+            Box::new(metrics.access_log_dropped.clone()),
+            Box::new(metrics.access_log_errors.clone()),
+            Box::new(build_info),
+        ];
+        for collector in collectors {
+            registry.register(collector).expect("every metric is registered once, in a registry of its own");
+        }
+        metrics
+    }
+
+    /// The store could not be read or written.
+    pub fn directory_error(&self) {
+        self.directory_errors.inc();
+    }
+
+    /// Usage of so many tokens was written to the store.
+    pub fn usage_flushed(&self, tokens: u64, duration: Duration) {
+        self.usage_flushed.inc_by(tokens);
+        self.usage_flush_duration.observe(duration.as_secs_f64());
+    }
+
+    /// A reload ended.
+    pub fn config_reloaded(&self, outcome: ReloadOutcome) {
+        self.config_reloads.with_label_values(&[outcome.code()]).inc();
+        self.config_last_reload_successful.set(i64::from(outcome == ReloadOutcome::Applied));
+    }
+
+    /// So many lines of the access log were lost.
+    pub fn access_log_dropped(&self, lines: u64) {
+        self.access_log_dropped.inc_by(lines);
+    }
+
+    /// The access log could not be written or reopened.
+    pub fn access_log_error(&self) {
+        self.access_log_errors.inc();
+    }
+}
+
+const VALID: &str = "names, labels and buckets are constants that a test checks";
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    IntCounter::new(name, help).expect(VALID)
+}
+
+type ReadDirectory = Box<dyn Fn() -> DirectoryFigures + Send + Sync>;
+
+/// What is asked for only when it is scraped.
+#[derive(Default)]
+pub(super) struct Observed {
+    pub(super) directory: Mutex<Option<ReadDirectory>>,
+    pub(super) certificates: Mutex<BTreeMap<(String, String), SystemTime>>,
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed").field("certificates", &self.certificates).finish_non_exhaustive()
+    }
+}
+
+impl Observed {
+    pub(super) fn describe() -> Vec<Desc> {
+        [
+            &family::TOKENS,
+            &family::DIRECTORY_SEQUENCE,
+            &family::DIRECTORY_AGE,
+            &family::USAGE_PENDING,
+            &family::CERTIFICATE_EXPIRY,
+        ]
+        .into_iter()
+        .map(family::Family::describe)
+        .collect()
+    }
+
+    pub(super) fn collect(&self, families: &mut Vec<MetricFamily>) {
+        if let Some(read) = &*self.directory.lock() {
+            collect_directory(&read(), families);
+        }
+        let certificates = self.certificates.lock();
+        let expiries = certificates.iter().map(|((listener, certificate), expires)| {
+            let seconds = expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            family::CERTIFICATE_EXPIRY.level(&[listener, certificate], seconds)
+        });
+        families.push(family::CERTIFICATE_EXPIRY.with(expiries.collect()));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
+fn collect_directory(figures: &DirectoryFigures, families: &mut Vec<MetricFamily>) {
+    families.push(family::TOKENS.with(vec![
+        family::TOKENS.level(&["application"], figures.application_tokens as f64),
+        family::TOKENS.level(&["personal"], figures.personal_tokens as f64),
+        family::TOKENS.level(&["session"], figures.session_tokens as f64),
+    ]));
+    families.push(
+        family::DIRECTORY_SEQUENCE.with(vec![family::DIRECTORY_SEQUENCE.level(&[], figures.sequence as f64)]),
+    );
+    if let Some(age) = figures.age {
+        families.push(family::DIRECTORY_AGE.with(vec![family::DIRECTORY_AGE.level(&[], age.as_secs_f64())]));
+    }
+    families.push(
+        family::USAGE_PENDING.with(vec![family::USAGE_PENDING.level(&[], figures.usage_pending as f64)]),
+    );
+}

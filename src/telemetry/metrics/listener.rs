@@ -1,0 +1,106 @@
+//! What is counted per listener: open connections and TLS handshakes.
+
+use std::sync::Arc;
+
+use super::cells::Cell;
+
+/// How a TLS handshake with a client went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TlsOutcome {
+    /// Finished.
+    Ok,
+    /// Not finished in time.
+    Timeout,
+    /// The client went away in the middle.
+    Aborted,
+    /// The two could not agree, or the client broke TLS's rules.
+    Failed,
+}
+
+impl TlsOutcome {
+    /// Every outcome, in the order of the declaration.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Timeout, Self::Aborted, Self::Failed];
+
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Timeout => "timeout",
+            Self::Aborted => "aborted",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One listener's metrics; shared by all workers, each of which writes only its own cells.
+///
+/// `worker` is always the calling worker's own index; no other worker may use it.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    name: Arc<str>,
+    workers: Box<[ListenerCells]>,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct ListenerCells {
+    connections: Cell,
+    handshakes: [Cell; TlsOutcome::ALL.len()],
+}
+
+/// An open client connection; it counts as open until this is dropped, on the worker that made it.
+#[derive(Debug)]
+pub struct OpenConnection {
+    listener: Arc<ListenerMetrics>,
+    worker: usize,
+}
+
+/// A listener's counts over all workers.
+#[derive(Default)]
+pub(super) struct ListenerSum {
+    /// Open connections.
+    pub(super) connections: i64,
+    /// In the order of [`TlsOutcome::ALL`].
+    pub(super) handshakes: [u64; TlsOutcome::ALL.len()],
+}
+
+impl ListenerMetrics {
+    pub(super) fn new(name: &str, workers: usize) -> Self {
+        Self { name: name.into(), workers: (0..workers).map(|_| ListenerCells::default()).collect() }
+    }
+
+    /// The listener's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Counts a connection as open for as long as the result lives.
+    #[must_use]
+    pub fn connection_opened(self: &Arc<Self>, worker: usize) -> OpenConnection {
+        self.workers[worker].connections.add(1);
+        OpenConnection { listener: Arc::clone(self), worker }
+    }
+
+    /// Counts one TLS handshake.
+    pub fn handshake(&self, worker: usize, outcome: TlsOutcome) {
+        self.workers[worker].handshakes[outcome as usize].add(1);
+    }
+
+    pub(super) fn sum(&self) -> ListenerSum {
+        let mut sum = ListenerSum::default();
+        for cells in &self.workers {
+            sum.connections += cells.connections.value().cast_signed();
+            for (total, cell) in sum.handshakes.iter_mut().zip(&cells.handshakes) {
+                *total += cell.value();
+            }
+        }
+        sum
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.listener.workers[self.worker].connections.subtract_one();
+    }
+}

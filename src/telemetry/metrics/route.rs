@@ -1,0 +1,82 @@
+//! What is counted per route: answers by status code, denials by reason, durations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::cells::{Cell, HistogramCells, HistogramSum, StatusCells};
+use crate::policy::Denial;
+
+/// One route's metrics; shared by all workers, each of which writes only its own cells.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    name: Arc<str>,
+    workers: Box<[RouteCells]>,
+}
+
+/// One worker's cells, on cache lines of their own (128 bytes: adjacent lines are fetched in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct RouteCells {
+    duration: HistogramCells,
+    statuses: StatusCells,
+    denials: [Cell; Denial::ALL.len()],
+}
+
+/// A route's counts over all workers.
+pub(super) struct RouteSum {
+    /// By status code; 0 is "no answer".
+    pub(super) statuses: [u64; 1000],
+    /// In the order of [`Denial::ALL`].
+    pub(super) denials: [u64; Denial::ALL.len()],
+    /// Durations of the requests.
+    pub(super) duration: HistogramSum,
+}
+
+impl RouteMetrics {
+    pub(super) fn new(name: &str, workers: usize) -> Self {
+        Self { name: name.into(), workers: (0..workers).map(|_| RouteCells::default()).collect() }
+    }
+
+    /// The route's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Counts one request at its end. `worker` is the calling worker's own index; no other worker may use it.
+    ///
+    /// `status` is what the client was answered, `None` if it left before; `denial` is set if the policy refused.
+    /// Never waits, and allocates only when a class of status codes is seen for the first time.
+    #[inline]
+    pub fn record(
+        &self,
+        worker: usize,
+        status: Option<StatusCode>,
+        denial: Option<Denial>,
+        duration: Duration,
+    ) {
+        let cells = &self.workers[worker];
+        cells.statuses.count(status);
+        if let Some(denial) = denial {
+            cells.denials[denial as usize].add(1);
+        }
+        cells.duration.observe(duration);
+    }
+
+    pub(super) fn sum(&self) -> RouteSum {
+        let mut sum = RouteSum {
+            statuses: [0; 1000],
+            denials: [0; Denial::ALL.len()],
+            duration: HistogramSum::default(),
+        };
+        for cells in &self.workers {
+            cells.statuses.sum_into(&mut sum.statuses);
+            for (total, cell) in sum.denials.iter_mut().zip(&cells.denials) {
+                *total += cell.value();
+            }
+            sum.duration.add(&cells.duration);
+        }
+        sum
+    }
+}
