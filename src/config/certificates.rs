@@ -148,10 +148,9 @@ pub(crate) fn check(config: &CertificateConfig) -> Vec<CertificateError> {
 pub fn load_authorities(path: &Path) -> Result<RootCertStore, CertificateError> {
     let mut authorities = RootCertStore::empty();
     for (index, certificate) in read_certificates(path)?.into_iter().enumerate() {
-        authorities.add(certificate).map_err(|_| CertificateError::BrokenCertificate {
-            path: path.to_owned(),
-            number: index + 1,
-        })?;
+        authorities
+            .add(certificate)
+            .map_err(|_| CertificateError::BrokenCertificate { path: path.to_owned(), number: index + 1 })?;
     }
     Ok(authorities)
 }
@@ -160,11 +159,15 @@ impl CertificateError {
     /// Which file to look at.
     pub const fn part(&self) -> CertificatePart {
         match self {
-            Self::Unreadable { part, .. } | Self::Missing { part, .. } | Self::BrokenPem { part, .. } => *part,
+            Self::Unreadable { part, .. } | Self::Missing { part, .. } | Self::BrokenPem { part, .. } => {
+                *part
+            }
             Self::BrokenCertificate { .. } | Self::Expired { .. } | Self::NotYetValid { .. } => {
                 CertificatePart::Certificate
             }
-            Self::EncryptedKey { .. } | Self::UnusableKey { .. } | Self::Mismatch { .. } => CertificatePart::Key,
+            Self::EncryptedKey { .. } | Self::UnusableKey { .. } | Self::Mismatch { .. } => {
+                CertificatePart::Key
+            }
         }
     }
 
@@ -219,7 +222,10 @@ fn load_chain(path: &Path) -> Result<Chain, CertificateError> {
         return Err(CertificateError::Expired { path: path.to_owned(), not_after: timestamp(not_after) });
     }
     if now < not_before {
-        return Err(CertificateError::NotYetValid { path: path.to_owned(), not_before: timestamp(not_before) });
+        return Err(CertificateError::NotYetValid {
+            path: path.to_owned(),
+            not_before: timestamp(not_before),
+        });
     }
     let names = leaf.subject_alternative_name().map_err(|_| broken(1))?;
     let dns_names = names.into_iter().flat_map(|extension| &extension.value.general_names);
@@ -246,7 +252,9 @@ fn load_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let part = CertificatePart::Key;
     let pem = read(part, path)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-        PemError::NoItemsFound if is_encrypted(&pem) => CertificateError::EncryptedKey { path: path.to_owned() },
+        PemError::NoItemsFound if is_encrypted(&pem) => {
+            CertificateError::EncryptedKey { path: path.to_owned() }
+        }
         PemError::NoItemsFound => missing(part, path),
         _ if is_encrypted(&pem) => CertificateError::EncryptedKey { path: path.to_owned() },
         // The library's words can quote the line it stumbled over.

@@ -50,6 +50,7 @@ pub(crate) struct Schema {
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold the reference file against it"))]
     pub(crate) presence: Presence,
     pub(crate) nested: Option<&'static Schema>,
     pub(crate) sensitivity: Sensitivity,
@@ -59,7 +60,10 @@ pub(crate) struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
     Required,
+    /// Left out, there is none.
     Optional,
+    /// Left out, it follows from something else; says from what.
+    Derived(&'static str),
     /// The TOML value it has when it is not there.
     Default(&'static str),
 }
@@ -158,9 +162,10 @@ impl Entries<'_, '_, '_> {
         }
         let at = self.at.child(key, self.at.span.clone());
         match presence {
-            Presence::Optional => None,
+            Presence::Optional | Presence::Derived(_) => None,
             Presence::Default(text) => {
-                let default = DeValue::parse(text).expect("every default is a TOML value, a test decodes all");
+                let default =
+                    DeValue::parse(text).expect("every default is a TOML value, a test decodes all");
                 let value = T::decode(default.get_ref(), &at, self.report)?;
                 Some(Located { value, at })
             }

@@ -2,7 +2,7 @@
 //! [`super::resolve`]; what an operator reads about them, in `config/postern.toml`, which a test holds against
 //! this list.
 
-use super::decode::Presence::{Default, Optional, Required};
+use super::decode::Presence::{Default, Derived, Optional, Required};
 use super::decode::table;
 use super::number::{Bytes, Count, Seconds};
 use super::report::Located;
@@ -13,7 +13,7 @@ type List<T> = Vec<Located<T>>;
 table! {
     /// The file's top level.
     FileConfig = "" {
-        workers: Count<1, 1024> = Optional,
+        workers: Count<1, 1024> = Derived("one per core"),
         store: StoreTable = Required,
         listeners: List<ListenerTable> = Required,
         ops: OpsTable = Default("{}"),
@@ -66,7 +66,7 @@ table! {
 table! {
     OrganizationTable = "[organization]" {
         id: String = Required,
-        name: String = Optional,
+        name: String = Derived("the id"),
         authentication: AuthenticationTable = Optional,
     }
 }
@@ -102,7 +102,7 @@ table! {
 table! {
     UpstreamTlsTable = "[upstreams.tls]" {
         ca_file: String = Required,
-        server_name: String = Optional,
+        server_name: String = Derived("the endpoint's host"),
     }
 }
 
@@ -117,15 +117,15 @@ table! {
 
 table! {
     RouteTable = "[[routes]]" {
-        name: String = Optional,
+        name: String = Derived("the first host and the path prefix"),
         hosts: List<String> = Default("[]"),
         path_prefix: String = Default("\"/\""),
         project: String = Optional,
         service: String = Optional,
         upstream: String = Required,
-        read_permission: String = Optional,
-        write_permission: String = Optional,
-        authentication: String = Optional,
+        read_permission: String = Derived("\"project:services:read\""),
+        write_permission: String = Derived("\"service:data:write\""),
+        authentication: String = Derived("a valid token is required"),
         pass_authorization: bool = Default("false"),
     }
 }

@@ -132,12 +132,7 @@ fn decode_whole(
 }
 
 /// What to write in place of `"10s"` or `1.5`.
-fn type_remedy(
-    value: &DeValue<'_>,
-    unit: &Unit,
-    range: &std::ops::RangeInclusive<u64>,
-    key: &str,
-) -> String {
+fn type_remedy(value: &DeValue<'_>, unit: &Unit, range: &std::ops::RangeInclusive<u64>, key: &str) -> String {
     if let DeValue::String(text) = value
         && let Some(number) = understood(text, unit)
         && range.contains(&number)

@@ -109,6 +109,17 @@ impl<'a> Report<'a> {
         at.span.as_ref().map(|span| self.source.line(span.start))
     }
 
+    /// Whether a problem has been noted for the key at `at` or something in it.
+    pub(crate) fn has_problem_below(&self, at: &Location) -> bool {
+        self.pending.iter().any(|problem| {
+            problem
+                .at
+                .key
+                .strip_prefix(&at.key)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
     pub(crate) const fn source(&self) -> &Source<'a> {
         &self.source
     }

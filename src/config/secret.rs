@@ -49,11 +49,19 @@ impl Value for SecretReference {
                     (Some(name), None) => Some(Self::Environment(name)),
                     (None, Some(path)) => Some(Self::File(path)),
                     (Some(_), Some(_)) => {
-                        report.place_problem(at, "a secret is in one place", format!("write {SHAPE}, not both"));
+                        report.place_problem(
+                            at,
+                            "a secret is in one place",
+                            format!("write {SHAPE}, not both"),
+                        );
                         None
                     }
                     (None, None) => {
-                        report.place_problem(at, "it is not said where the secret is", format!("write {SHAPE}"));
+                        report.place_problem(
+                            at,
+                            "it is not said where the secret is",
+                            format!("write {SHAPE}"),
+                        );
                         None
                     }
                 }
@@ -78,7 +86,11 @@ impl Located<SecretReference> {
             SecretReference::Inline(secret) => {
                 use secrecy::ExposeSecret;
                 if secret.expose_secret().is_empty() {
-                    resolution.report.value_problem(&self.at, "the secret is empty", format!("write {SHAPE}"));
+                    resolution.report.value_problem(
+                        &self.at,
+                        "the secret is empty",
+                        format!("write {SHAPE}"),
+                    );
                     return None;
                 }
                 Some(secret.clone())
@@ -136,7 +148,9 @@ fn from_file(path: &Located<String>, resolution: &mut Resolution<'_, '_>) -> Opt
             }
             (format!("the secret file `{shown}` is empty"), "write the secret into it")
         }
-        Ok(Err(_)) => (format!("the secret file `{shown}` is not UTF-8 text"), "write the secret into it in UTF-8"),
+        Ok(Err(_)) => {
+            (format!("the secret file `{shown}` is not UTF-8 text"), "write the secret into it in UTF-8")
+        }
         Err(error) => (
             format!("cannot read the secret file `{shown}`: {}", input::why(&error)),
             input::what_to_do(&error),

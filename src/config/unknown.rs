@@ -9,8 +9,27 @@ const ALIKE: f64 = 0.75;
 
 /// Ends of keys that people write for a unit, ours included.
 const UNIT_ENDINGS: [&str; 22] = [
-    "_seconds", "_second", "_secs", "_sec", "_s", "_milliseconds", "_millis", "_msec", "_ms", "_minutes",
-    "_min", "_hours", "_duration", "_timeout", "_bytes", "_kilobytes", "_kib", "_kb", "_mib", "_mb", "_size",
+    "_seconds",
+    "_second",
+    "_secs",
+    "_sec",
+    "_s",
+    "_milliseconds",
+    "_millis",
+    "_msec",
+    "_ms",
+    "_minutes",
+    "_min",
+    "_hours",
+    "_duration",
+    "_timeout",
+    "_bytes",
+    "_kilobytes",
+    "_kib",
+    "_kb",
+    "_mib",
+    "_mb",
+    "_size",
     "_interval",
 ];
 
@@ -20,7 +39,8 @@ pub(crate) fn explain(name: &str, schema: &Schema) -> (String, String) {
     let reason = format!("unknown key `{}` in {place}", shortened(name));
     let list = key_list(schema);
     let remedy = if let Some(meant) = other_unit(name, schema) {
-        let unit = if meant.ends_with("_seconds") { "durations are whole seconds" } else { "sizes are whole bytes" };
+        let unit =
+            if meant.ends_with("_seconds") { "durations are whole seconds" } else { "sizes are whole bytes" };
         format!("{unit}: write `{meant}`")
     } else if let Some(nearest) = nearest(name, schema.keys.iter().map(|key| key.name)) {
         format!("did you mean `{nearest}`? {place} has {list}")
@@ -55,7 +75,11 @@ pub(crate) fn key_list(schema: &Schema) -> String {
 fn edit_likeness(left: &str, right: &str) -> f64 {
     strsim::normalized_damerau_levenshtein(&left.to_ascii_lowercase(), right).max(
         // One or two slips in a longer name are slips, whatever their share.
-        if left.len().min(right.len()) >= 6 && strsim::damerau_levenshtein(left, right) <= 2 { ALIKE } else { 0.0 },
+        if left.len().min(right.len()) >= 6 && strsim::damerau_levenshtein(left, right) <= 2 {
+            ALIKE
+        } else {
+            0.0
+        },
     )
 }
 
