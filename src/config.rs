@@ -3,6 +3,24 @@
 //! `file` is the TOML's shape, `resolve` turns it into [`Config`] and reports all problems together. Nothing in
 //! here imports anything above it but [`crate::policy`]'s plain values.
 
+pub mod certificates;
+pub mod change;
+mod decode;
+mod error;
+mod file;
+mod input;
+mod number;
+mod report;
+mod resolve;
+mod secret;
+mod source;
+mod syntax;
+mod unknown;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +28,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 
+pub use self::error::{ConfigError, Excerpt, Problem};
 use crate::policy::{AuthenticationPolicy, Permission};
 
 /// Everything an operator can set.
@@ -39,6 +58,8 @@ pub struct Config {
     pub timeouts: TimeoutsConfig,
     /// What is logged, where and how.
     pub logging: LoggingConfig,
+    /// Files that this depends on, beside `file`: certificates, keys, authorities, secrets. For the watcher.
+    pub referenced_files: Vec<PathBuf>,
 }
 
 /// `[store]`: where the directory is durable.
@@ -123,7 +144,7 @@ pub struct UpstreamConfig {
 /// One address of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointConfig {
-    /// Host name or address literal.
+    /// Host name or address literal, an IPv6 one without brackets.
     pub host: String,
     /// Port.
     pub port: u16,
@@ -158,9 +179,9 @@ pub struct RouteConfig {
     pub hosts: Vec<String>,
     /// Path prefix, matched at segment borders; `/` matches all.
     pub path_prefix: String,
-    /// Project that decides who may pass.
+    /// Project that decides who may pass; may be empty only where `authentication` is off.
     pub project: String,
-    /// Service name, for logs and messages.
+    /// Service name, for logs and messages; may be empty only where `authentication` is off.
     pub service: String,
     /// Position in [`Config::upstreams`].
     pub upstream: usize,

@@ -1,0 +1,169 @@
+//! The TOML's shape: every table, every key, its type, range and default. What the values mean is in
+//! [`super::resolve`]; what an operator reads about them, in `config/postern.toml`, which a test holds against
+//! this list.
+
+use super::decode::Presence::{Default, Derived, Optional, Required};
+use super::decode::table;
+use super::number::{Bytes, Count, Seconds};
+use super::report::Located;
+use super::secret::SecretReference;
+
+type List<T> = Vec<Located<T>>;
+
+table! {
+    /// The file's top level.
+    FileConfig = "" {
+        workers: Count<1, 1024> = Derived("one per core"),
+        store: StoreTable = Required,
+        listeners: List<ListenerTable> = Required,
+        ops: OpsTable = Default("{}"),
+        organization: OrganizationTable = Required,
+        upstreams: List<UpstreamTable> = Required,
+        routes: List<RouteTable> = Required,
+        usage: UsageTable = Default("{}"),
+        limits: LimitsTable = Default("{}"),
+        timeouts: TimeoutsTable = Default("{}"),
+        logging: LoggingTable = Default("{}"),
+    }
+}
+
+table! {
+    StoreTable = "[store]" {
+        path: String = Required,
+        create_if_missing: bool = Default("false"),
+    }
+}
+
+table! {
+    ListenerTable = "[[listeners]]" {
+        name: String = Required,
+        address: String = Required,
+        trusted_proxies: List<String> = Default("[]"),
+        tls: ListenerTlsTable = Optional,
+    }
+}
+
+table! {
+    ListenerTlsTable = "[listeners.tls]" {
+        require_tls13: bool = Default("false"),
+        certificates: List<CertificateTable> = Required,
+    }
+}
+
+table! {
+    CertificateTable = "[[listeners.tls.certificates]]" {
+        certificate_file: String = Required,
+        key_file: String = Required,
+    }
+}
+
+table! {
+    OpsTable = "[ops]" {
+        address: String = Default("\"127.0.0.1:9464\""),
+    }
+}
+
+table! {
+    OrganizationTable = "[organization]" {
+        id: String = Required,
+        name: String = Derived("the id"),
+        authentication: AuthenticationTable = Optional,
+    }
+}
+
+table! {
+    /// A pinned authentication policy; what is absent is as in a new organization.
+    AuthenticationTable = "[organization.authentication]" {
+        password_auth_enabled: bool = Default("true"),
+        two_factor_required: bool = Default("false"),
+        oauth_enabled: bool = Default("true"),
+        saml_enabled: bool = Default("true"),
+        saml_allow_external: bool = Default("true"),
+        personal_tokens_enabled: bool = Default("true"),
+        personal_tokens_require_allowed_auth_method: bool = Default("false"),
+        mcp_enabled: bool = Default("true"),
+        allowed_ip_ranges: List<String> = Default("[]"),
+    }
+}
+
+table! {
+    UpstreamTable = "[[upstreams]]" {
+        name: String = Required,
+        endpoints: List<String> = Required,
+        connect_seconds: Seconds<1, 300> = Default("5"),
+        response_header_seconds: Seconds<1, 86_400> = Default("60"),
+        idle_seconds: Seconds<1, 86_400> = Default("60"),
+        idle_connections: Count<0, 10_000> = Default("64"),
+        tls: UpstreamTlsTable = Optional,
+        credential: CredentialTable = Optional,
+    }
+}
+
+table! {
+    UpstreamTlsTable = "[upstreams.tls]" {
+        ca_file: String = Required,
+        server_name: String = Derived("the endpoint's host"),
+    }
+}
+
+table! {
+    CredentialTable = "[upstreams.credential]" {
+        kind: String = Required,
+        username: String = Optional,
+        password: SecretReference = Optional,
+        token: SecretReference = Optional,
+    }
+}
+
+table! {
+    RouteTable = "[[routes]]" {
+        name: String = Derived("the first host and the path prefix"),
+        hosts: List<String> = Default("[]"),
+        path_prefix: String = Default("\"/\""),
+        project: String = Optional,
+        service: String = Optional,
+        upstream: String = Required,
+        read_permission: String = Derived("\"project:services:read\""),
+        write_permission: String = Derived("\"service:data:write\""),
+        authentication: String = Derived("a valid token is required"),
+        pass_authorization: bool = Default("false"),
+    }
+}
+
+table! {
+    UsageTable = "[usage]" {
+        flush_interval_seconds: Seconds<1, 3600> = Default("10"),
+    }
+}
+
+table! {
+    LimitsTable = "[limits]" {
+        header_bytes: Bytes<8192, 1_048_576> = Default("65536"),
+        header_count: Count<8, 4096> = Default("100"),
+        uri_bytes: Bytes<256, 65_534> = Default("16384"),
+        connections: Count<1, 1_000_000> = Default("65536"),
+    }
+}
+
+table! {
+    TimeoutsTable = "[timeouts]" {
+        header_read_seconds: Seconds<1, 300> = Default("10"),
+        idle_seconds: Seconds<1, 86_400> = Default("75"),
+        drain_seconds: Seconds<0, 3600> = Default("30"),
+    }
+}
+
+table! {
+    LoggingTable = "[logging]" {
+        level: String = Default("\"info\""),
+        format: String = Default("\"text\""),
+        access_log: AccessLogTable = Default("{}"),
+    }
+}
+
+table! {
+    AccessLogTable = "[logging.access_log]" {
+        output: String = Default("\"stdout\""),
+        format: String = Default("\"json\""),
+    }
+}

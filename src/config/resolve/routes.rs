@@ -1,0 +1,242 @@
+//! `[[routes]]`: what goes where, and what it needs. Nothing in here can make a route open but the word `off`.
+
+use std::collections::HashMap;
+
+use super::text::{self, Refusal};
+use super::{Resolution, all, settings};
+use crate::config::file::{FileConfig, RouteTable};
+use crate::config::report::{Located, Location};
+use crate::config::unknown::nearest;
+use crate::config::{RouteAuthentication, RouteConfig};
+use crate::policy::Permission;
+use crate::policy::permission::expand;
+
+/// What a read needs where a route names nothing else; Aiven has no `service:data:read`.
+const READ_PERMISSION: Permission = Permission::ProjectServicesRead;
+
+/// What any other method needs where a route names nothing else.
+const WRITE_PERMISSION: Permission = Permission::ServiceDataWrite;
+
+pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) -> Option<Vec<RouteConfig>> {
+    let routes = file.routes.as_ref()?;
+    if routes.value.is_empty() {
+        let remedy = "add a `[[routes]]` with `project`, `service` and `upstream`";
+        resolution.report.value_problem(&routes.at, "there is no route", remedy);
+    }
+    let upstreams = UpstreamNames::new(file);
+    let mut names = HashMap::new();
+    let mut alike = HashMap::new();
+    let resolved = routes.value.iter().map(|route| {
+        resolution.unique_name("route", route.value.name.as_ref(), &mut names);
+        let resolved = one(route, &upstreams, resolution)?;
+        note_alike(&resolved, route, &mut alike, resolution);
+        Some((resolved, route))
+    });
+    let resolved = all(resolved.collect())?;
+    // Names made here come last: two of them are the same only for routes that are alike, which has been noted.
+    for (route, written) in resolved.iter().filter(|(_, written)| written.value.name.is_none()) {
+        if let Some(first) = names.get(&route.name) {
+            let place = resolution.place(first);
+            let reason = format!("this route is called `{}` like another one{place}", route.name);
+            resolution.report.place_problem(&written.at, reason, "give it a `name` of its own");
+        }
+    }
+    Some(resolved.into_iter().map(|(route, _)| route).collect())
+}
+
+/// The upstreams that routes can go to, by position.
+struct UpstreamNames<'t> {
+    names: Option<Vec<Option<&'t str>>>,
+}
+
+impl<'t> UpstreamNames<'t> {
+    fn new(file: &'t FileConfig) -> Self {
+        let name = |name: &'t Located<String>| name.value.as_str();
+        let names = file.upstreams.as_ref().map(|upstreams| {
+            upstreams.value.iter().map(|upstream| upstream.value.name.as_ref().map(name)).collect()
+        });
+        Self { names }
+    }
+
+    /// The position of the upstream with this name; `None` with the problem noted.
+    fn position(&self, name: &Located<String>, resolution: &mut Resolution<'_, '_>) -> Option<usize> {
+        let names = self.names.as_ref()?;
+        if let Some(position) = names.iter().position(|known| *known == Some(&name.value)) {
+            return Some(position);
+        }
+        // A nameless one has a problem of its own, and may be the one that is meant.
+        if names.iter().any(Option::is_none) {
+            return None;
+        }
+        let known = names.iter().flatten().copied();
+        let list = known.clone().map(text::quoted).collect::<Vec<_>>().join(", ");
+        let remedy = match nearest(&name.value, known) {
+            Some(nearest) => format!("did you mean {}? There are {list}", text::quoted(nearest)),
+            None => format!("name one of {list}, or add an `[[upstreams]]` of that name"),
+        };
+        let reason = format!("there is no upstream named {}", text::quoted(&name.value));
+        resolution.report.value_problem(&name.at, reason, remedy);
+        None
+    }
+}
+
+fn one(
+    located: &Located<RouteTable>,
+    upstreams: &UpstreamNames<'_>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<RouteConfig> {
+    let route = &located.value;
+    let hosts = route.hosts.as_ref().map(|hosts| self::hosts(&hosts.value, resolution));
+    let path_prefix = resolution.text(route.path_prefix.as_ref(), text::path_prefix);
+    let authentication = authentication(route, resolution);
+    let project = owner(located, "project", route.project.as_ref(), authentication, resolution);
+    let service = owner(located, "service", route.service.as_ref(), authentication, resolution);
+    let upstream = route.upstream.as_ref().map(|name| upstreams.position(name, resolution));
+    let read_permission =
+        permission(route.read_permission.as_ref(), READ_PERMISSION, authentication, resolution);
+    let write_permission =
+        permission(route.write_permission.as_ref(), WRITE_PERMISSION, authentication, resolution);
+    let name = match &route.name {
+        Some(name) => resolution.text(Some(name), text::route_name),
+        None => default_name(hosts.as_ref(), path_prefix.as_deref()),
+    };
+    Some(RouteConfig {
+        name: name?,
+        hosts: hosts??,
+        path_prefix: path_prefix?,
+        project: project?,
+        service: service?,
+        upstream: upstream??,
+        read_permission: read_permission?,
+        write_permission: write_permission?,
+        authentication: authentication?,
+        pass_authorization: settings::value(&route.pass_authorization)?,
+    })
+}
+
+fn default_name(hosts: Option<&Option<Vec<String>>>, path_prefix: Option<&str>) -> Option<String> {
+    let host = hosts?.as_ref()?.first().map_or("*", String::as_str);
+    Some(format!("{host}{}", path_prefix?))
+}
+
+fn hosts(list: &[Located<String>], resolution: &mut Resolution<'_, '_>) -> Option<Vec<String>> {
+    all(list.iter().map(|host| resolution.text(Some(host), text::route_host)).collect())
+}
+
+/// Whether the route asks for a token: yes, unless it says `off`.
+fn authentication(route: &RouteTable, resolution: &mut Resolution<'_, '_>) -> Option<RouteAuthentication> {
+    let parse = |text: &str| {
+        match text {
+        "off" => Ok(RouteAuthentication::Off),
+        _ => Err(Refusal {
+            reason: format!("`authentication` cannot be {}", text::quoted(text)),
+            remedy: "leave the key out to require a token, or write `authentication = \"off\"` to let everybody in"
+                .to_owned(),
+        }),
+    }
+    };
+    match &route.authentication {
+        Some(word) => resolution.text(Some(word), parse),
+        None => Some(RouteAuthentication::Required),
+    }
+}
+
+/// Project or service of a route: needed where somebody has to be let in, else empty unless named.
+fn owner(
+    route: &Located<RouteTable>,
+    key: &str,
+    name: Option<&Located<String>>,
+    authentication: Option<RouteAuthentication>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<String> {
+    if name.is_some() {
+        return resolution.text(name, text::name);
+    }
+    let at = route.at.child(key, route.at.span.clone());
+    if authentication == Some(RouteAuthentication::Required) && !resolution.report.has_problem_below(&at) {
+        let reason = format!("missing key `{key}`: a route that asks for a token needs it");
+        resolution.report.place_problem(
+            &at,
+            reason,
+            format!("add `{key} = \"…\"`, as the directory knows it"),
+        );
+        return None;
+    }
+    Some(String::new())
+}
+
+fn permission(
+    name: Option<&Located<String>>,
+    default: Permission,
+    authentication: Option<RouteAuthentication>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<Permission> {
+    let Some(name) = name else { return Some(default) };
+    if authentication == Some(RouteAuthentication::Off) {
+        let reason = format!("`{}` is never asked for where `authentication` is off", name.at.name());
+        let remedy = "remove it, or remove `authentication` to require a token";
+        resolution.report.value_problem(&name.at, reason, remedy);
+    }
+    resolution.text(Some(name), known_permission)
+}
+
+fn known_permission(name: &str) -> Result<Permission, Refusal> {
+    let refuse = |reason: String, remedy: String| Err(Refusal { reason, remedy });
+    match (name.parse::<Permission>(), expand([name])) {
+        (Ok(permission), Ok(_)) => Ok(permission),
+        (Ok(_), Err(_)) => refuse(
+            format!("nobody can be granted {}", text::quoted(name)),
+            "name a permission such as `service:data:write`".to_owned(),
+        ),
+        (Err(_), Ok(_)) => refuse(
+            format!("{} is a role, not a permission", text::quoted(name)),
+            "name the one permission that is needed, such as `service:data:write`".to_owned(),
+        ),
+        (Err(_), Err(_)) => {
+            let known = Permission::ALL.iter().map(|permission| permission.as_str());
+            let remedy = match nearest(name, known) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => {
+                    "name a permission such as `project:services:read` or `service:data:write`".to_owned()
+                }
+            };
+            refuse(format!("there is no permission {}", text::quoted(name)), remedy)
+        }
+    }
+}
+
+/// Notes that two routes match the very same requests, so that one of them would never be used.
+fn note_alike(
+    route: &RouteConfig,
+    written: &Located<RouteTable>,
+    seen: &mut HashMap<(Option<String>, String), Location>,
+    resolution: &mut Resolution<'_, '_>,
+) {
+    let any = route.hosts.is_empty().then_some(None);
+    let hosts = route.hosts.iter().map(|host| Some(host.clone())).chain(any);
+    let mut noted = false;
+    for host in hosts {
+        let shown = host.clone().unwrap_or_else(|| "any host".to_owned());
+        let Some(first) = seen.insert((host, route.path_prefix.clone()), written.at.clone()) else {
+            continue;
+        };
+        if noted {
+            continue;
+        }
+        noted = true;
+        let place = resolution.place(&first);
+        let own = resolution.place(&written.at);
+        let (reason, remedy) = if first.key == written.at.key {
+            (format!("the host `{shown}` is listed twice"), "list each host once")
+        } else {
+            (
+                format!(
+                    "two routes are alike: this one{own} and the one{place} are both for `{shown}` and `{}`",
+                    route.path_prefix
+                ),
+                "remove one of them, or give it another host or `path_prefix`",
+            )
+        };
+        resolution.report.place_problem(&written.at, reason, remedy);
+    }
+}
