@@ -20,6 +20,7 @@ use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
 
 use self::destination::Destination;
+use self::line::Entry;
 use self::writer::Writer;
 use super::Metrics;
 use super::record::Record;
@@ -116,7 +117,7 @@ impl AccessLog {
     /// `worker` is the calling worker's index. Lines of one worker stay in order, those of different workers may mix.
     #[inline]
     pub fn submit(&self, worker: usize, record: Record) {
-        if self.shared.queues[worker].push(record).is_err() {
+        if self.shared.queues[worker].push(Entry::new(record)).is_err() {
             self.metrics.control().access_log_dropped(1);
             return;
         }
@@ -163,7 +164,7 @@ impl Drop for AccessLog {
 #[derive(Debug)]
 struct Shared {
     /// One for each worker, so that none waits for another.
-    queues: Box<[ArrayQueue<Record>]>,
+    queues: Box<[ArrayQueue<Entry>]>,
     /// Set while the writer sleeps until it is woken.
     sleeping: AtomicBool,
     stop: AtomicBool,

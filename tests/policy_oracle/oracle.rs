@@ -142,9 +142,11 @@ const TABLE: &[Row] = &[
     Row { check: 14, applies_to: all, refuses: |c| !holds_permission(c), with: "permission_denied" },
 ];
 
+type AllowedWhen = fn(&Policy) -> bool;
+
 /// The table of bindings that are allowed, and when; what is not in it never is.
 #[rustfmt::skip]
-const BINDINGS: &[(Binding, fn(&Policy) -> bool)] = &[
+const BINDINGS: &[(Binding, AllowedWhen)] = &[
     (Binding::Password, |p| p.password),
     (Binding::Google, |p| p.oauth),
     (Binding::Microsoft, |p| p.oauth),

@@ -6,13 +6,14 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use jiff::Timestamp;
 use serde::Serialize as _;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use crate::config::LogFormat;
 use crate::telemetry::record::{Ending, Record};
+use crate::token::format::PREFIX_LENGTH;
 
 /// Most bytes of a path.
 const PATH_BYTES: usize = 2048;
@@ -28,23 +29,50 @@ const ID_BYTES: usize = 128;
 /// What stands at the end of a value that was cut.
 const CUT: &str = "…";
 
-/// Appends the record's line, with its line feed.
-pub(super) fn append(format: LogFormat, record: &Record, lines: &mut Vec<u8>) {
+/// A record on its way to the writer. It holds on to nothing of the connection's read buffer, so that a queue's memory
+/// is bounded by the bytes that are logged, and the buffer can be used again at once.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its `uri` has been replaced by `path`.
+    record: Record,
+    path: Box<str>,
+}
+
+impl Entry {
+    pub(super) fn new(mut record: Record) -> Self {
+        let path = record.uri.path();
+        // A character more than is logged, so that it still shows that something was cut.
+        let path = path[..path.floor_char_boundary(PATH_BYTES + 4)].into();
+        record.uri = Uri::default();
+        record.request_id = copy(&record.request_id, ID_BYTES);
+        record.user_agent = record.user_agent.as_ref().map(|it| copy(it, USER_AGENT_BYTES));
+        Self { record, path }
+    }
+}
+
+fn copy(value: &HeaderValue, limit: usize) -> HeaderValue {
+    let bytes = value.as_bytes();
+    HeaderValue::from_bytes(&bytes[..bytes.len().min(limit + 1)])
+        .expect("a part of a header's value is one too")
+}
+
+/// Appends the entry's line, with its line feed.
+pub(super) fn append(format: LogFormat, entry: &Entry, lines: &mut Vec<u8>) {
     match format {
         LogFormat::Json => {
             lines.push(b'{');
-            append_fields(record, &mut JsonFields { lines, first: true });
+            append_fields(entry, &mut JsonFields { lines, first: true });
             lines.extend_from_slice(b"}\n");
         }
         LogFormat::Text => {
-            append_fields(record, &mut TextFields { lines, first: true });
+            append_fields(entry, &mut TextFields { lines, first: true });
             lines.push(b'\n');
         }
     }
 }
 
 /// The fields in their order, the same for every format.
-fn append_fields(record: &Record, fields: &mut impl Fields) {
+fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
     let time = Timestamp::try_from(record.time).unwrap_or(Timestamp::UNIX_EPOCH);
     fields.text("time", &format!("{time:.3}"));
     fields.text("request_id", &header(&record.request_id, ID_BYTES));
@@ -52,7 +80,7 @@ fn append_fields(record: &Record, fields: &mut impl Fields) {
     fields.text("client_address", &record.client_address.to_canonical().to_string());
     fields.maybe("method", record.method.as_ref().map(|it| utf8(it.as_str().as_bytes(), METHOD_BYTES)));
     fields.text("host", &utf8(record.host.as_bytes(), HOST_BYTES));
-    fields.text("path", &utf8(record.uri.path().as_bytes(), PATH_BYTES));
+    fields.text("path", &utf8(path.as_bytes(), PATH_BYTES));
     fields.maybe("route", record.route.as_deref().map(Cow::Borrowed));
     match record.status {
         Some(status) => fields.number("status", status.as_u16().into()),
@@ -95,17 +123,45 @@ fn header(value: &HeaderValue, limit: usize) -> Cow<'_, str> {
 /// At most `limit` bytes of what was sent, before escapes. What is not UTF-8 becomes U+FFFD.
 fn utf8(bytes: &[u8], limit: usize) -> Cow<'_, str> {
     if bytes.len() <= limit {
-        return String::from_utf8_lossy(bytes);
+        return without_tokens(String::from_utf8_lossy(bytes));
     }
     let mut end = limit - CUT.len();
     // Not within a character: its continuation bytes look like 10xxxxxx, and there are three at most.
-    let within = |end: usize| bytes[end] & 0b1100_0000 == 0b1000_0000;
     for _ in 0..3 {
-        if within(end) {
+        if bytes[end] & 0b1100_0000 == 0b1000_0000 {
             end -= 1;
         }
     }
-    String::from_utf8_lossy(&bytes[..end]) + CUT
+    without_tokens(String::from_utf8_lossy(&bytes[..end])) + CUT
+}
+
+/// Clients do put tokens where none belong, in a path for example: only the prefix stays.
+fn without_tokens(text: Cow<'_, str>) -> Cow<'_, str> {
+    // Each has one underscore, after its first four characters.
+    let found = memchr::memchr_iter(b'_', text.as_bytes()).filter_map(|at| at.checked_sub(4));
+    let mut clean = String::new();
+    let mut done = 0;
+    for start in found.filter(|start| looks_like_token(&text.as_bytes()[*start..])) {
+        if start < done {
+            continue;
+        }
+        let prefix_end = start + PREFIX_LENGTH;
+        clean += &text[done..prefix_end];
+        clean += CUT;
+        let secret = text.as_bytes()[prefix_end..].iter().take_while(|byte| byte.is_ascii_alphanumeric());
+        done = prefix_end + secret.count();
+    }
+    if done == 0 {
+        return text;
+    }
+    clean += &text[done..];
+    Cow::Owned(clean)
+}
+
+/// Whether these bytes start with a prefix and more.
+fn looks_like_token(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'p', b's', b't', b'a' | b'p' | b's', b'_', rest @ ..]
+        if rest.len() > PREFIX_LENGTH - 5 && rest[..=PREFIX_LENGTH - 5].iter().all(u8::is_ascii_alphanumeric))
 }
 
 /// A format: how keys and values are put into a line.

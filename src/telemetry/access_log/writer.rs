@@ -80,8 +80,8 @@ impl Writer {
         let everything = loop {
             let before = self.batch.len();
             // In turn, so that lines come out about in the order of their ends.
-            for record in queues.iter().filter_map(crossbeam_queue::ArrayQueue::pop) {
-                line::append(self.format, &record, &mut self.batch);
+            for entry in queues.iter().filter_map(crossbeam_queue::ArrayQueue::pop) {
+                line::append(self.format, &entry, &mut self.batch);
             }
             if self.batch.len() == before {
                 break true;
