@@ -4,8 +4,16 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
+//! | [`listen`] | sockets, accepting, TLS |
+//! | [`serve`] | one downstream connection: guard, hyper, deadlines |
+//! | [`pipeline`] | one request, from its head to its outcome: read this first |
+//! | [`route`] | host and path → route |
 //! | [`token`] | credential, digest, token format, token cache, usage |
 //! | [`policy`] | the decision, a pure function |
+//! | [`headers`] | hop-by-hop, identity, forwarding, trace |
+//! | [`upstream`] | connections to the services behind |
+//! | [`error`] | Postern's own answers |
+//! | [`worker`], [`snapshot`] | one thread's state, and the configuration it runs on |
 //! | [`directory`] | organizations, users, grants, policies and tokens: durable, in memory, and in step |
 //! | [`config`] | the TOML file and what it resolves to |
 //! | [`telemetry`] | metrics, access log, the program's own log |
@@ -14,8 +22,17 @@
 
 pub mod config;
 pub mod directory;
+pub mod error;
+pub mod headers;
 pub mod lifecycle;
+pub mod listen;
 pub mod ops;
+pub mod pipeline;
 pub mod policy;
+pub mod route;
+pub mod serve;
+pub mod snapshot;
 pub mod telemetry;
 pub mod token;
+pub mod upstream;
+pub mod worker;
