@@ -121,7 +121,7 @@ pub struct OrganizationConfig {
 }
 
 /// `[[upstreams]]`: a service behind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamConfig {
     /// Name for routes, logs and metrics.
     pub name: String,
@@ -162,7 +162,7 @@ pub struct UpstreamTlsConfig {
 }
 
 /// The `Authorization` an upstream sees.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamCredential {
     /// None: the client's is removed.
     None,

@@ -1,6 +1,246 @@
-//! One downstream connection, from accepted stream to closed.
+//! One downstream connection, from the accepted socket to its end: TLS, protocol, hyper, deadlines, drain.
 //!
-//! What must not live here: what a request may do (that is [`crate::policy`]), or where it goes.
+//! What becomes of a request is in [`crate::pipeline`]; here is only what concerns the connection it came on.
 
+pub mod connection;
 pub mod guard;
+pub mod registry;
 pub mod target;
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use crate::headers::forwarded::Scheme;
+use crate::pipeline;
+use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::{ListenerMetrics, TlsOutcome};
+use crate::worker::Worker;
+use connection::{Connection, Order, Protocol};
+use guard::{Guard, GuardLimits, Prefixed};
+
+/// HTTP/2 streams a client may have open at once.
+const CONCURRENT_STREAMS: u32 = 256;
+
+/// Streams a client may reset before they were served, beyond which it is told to go away.
+const RESET_STREAMS: usize = 128;
+
+/// What a whole HTTP/2 connection may send ahead: several uploads side by side.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// What one HTTP/2 stream may send ahead.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// What hyper may buffer beyond a request's head: its size is the guard's matter.
+const BUFFER_BYTES_BESIDE_HEAD: usize = 64 * 1024;
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    peer: IpAddr,
+    listener: usize,
+    scheme: Scheme,
+}
+
+/// Serves one accepted connection to its end.
+pub async fn accepted(
+    worker: Rc<Worker>,
+    listener: usize,
+    stream: TcpStream,
+    peer: SocketAddr,
+    metrics: Arc<ListenerMetrics>,
+) {
+    let _open = metrics.connection_opened(worker.index);
+    let _live = worker.drain.live();
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(error = %error, "a connection was gone before it was served");
+        return;
+    }
+    let snapshot = Arc::clone(&worker.snapshot().shared);
+    let Some(settings) = snapshot.listeners.get(listener) else { return };
+    let origin = Origin { peer: peer.ip().to_canonical(), listener, scheme: settings.scheme };
+    match &settings.tls {
+        None => serve_cleartext(worker, origin, stream, &snapshot).await,
+        Some(tls) => {
+            let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+            let stream = match tokio::time::timeout(snapshot.timeouts.header_read, handshake).await {
+                Ok(Ok(stream)) => {
+                    metrics.handshake(worker.index, TlsOutcome::Ok);
+                    stream
+                }
+                Ok(Err(error)) => {
+                    metrics.handshake(worker.index, handshake_outcome(&error));
+                    tracing::debug!(error = %error, peer = %origin.peer, "TLS handshake failed");
+                    return;
+                }
+                Err(_elapsed) => {
+                    metrics.handshake(worker.index, TlsOutcome::Timeout);
+                    return;
+                }
+            };
+            // ALPN has decided: no byte is sniffed after it.
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                serve_http2(worker, origin, stream, &snapshot).await;
+            } else {
+                let limits = guard_limits(&snapshot);
+                serve_http1(worker, origin, Guard::new(stream, limits), &snapshot).await;
+            }
+        }
+    }
+}
+
+/// Without TLS, HTTP/2 is spoken with prior knowledge: the first bytes tell.
+async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: TcpStream, snapshot: &Snapshot) {
+    let sniffed = tokio::select! {
+        biased;
+        sniffed = tokio::time::timeout(snapshot.timeouts.idle, guard::sniff(&mut stream)) => sniffed,
+        () = worker.drain.started() => return,
+    };
+    match sniffed {
+        Ok(Ok((guard::Protocol::Http1, read))) if read.is_empty() => {}
+        Ok(Ok((guard::Protocol::Http1, read))) => {
+            let guard = Guard::with_prefix(stream, read, guard_limits(snapshot));
+            serve_http1(worker, origin, guard, snapshot).await;
+        }
+        Ok(Ok((guard::Protocol::Http2, read))) => {
+            serve_http2(worker, origin, Prefixed::new(stream, read), snapshot).await;
+        }
+        Ok(Err(error)) => tracing::debug!(error = %error, "a connection broke before its first request"),
+        Err(_elapsed) => {}
+    }
+}
+
+async fn serve_http1<S>(worker: Rc<Worker>, origin: Origin, guard: Guard<S>, snapshot: &Snapshot)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let protocol = Protocol::Http1(guard.state());
+    let connection = Rc::new(Connection::new(origin.peer, origin.listener, origin.scheme, protocol));
+    let served = http1::Builder::new()
+        .max_buf_size(snapshot.limits.header_bytes + snapshot.limits.uri_bytes + BUFFER_BYTES_BESIDE_HEAD)
+        .max_headers(snapshot.limits.header_count)
+        .serve_connection(guard, service(&worker, &connection));
+    run(&worker, &connection, served, http1::Connection::graceful_shutdown).await;
+}
+
+async fn serve_http2<S>(worker: Rc<Worker>, origin: Origin, stream: S, snapshot: &Snapshot)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let connection = Rc::new(Connection::new(origin.peer, origin.listener, origin.scheme, Protocol::Http2));
+    let head_bytes = snapshot.limits.header_bytes + snapshot.limits.uri_bytes;
+    let served = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(CONCURRENT_STREAMS)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(RESET_STREAMS)
+        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .serve_connection(TokioIo::new(stream), service(&worker, &connection));
+    run(&worker, &connection, served, http2::Connection::graceful_shutdown).await;
+}
+
+/// Requests of this connection go into the pipeline.
+fn service(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = http::Response<pipeline::body::ResponseBody>,
+    Error = Infallible,
+    Future: 'static,
+> + use<> {
+    let worker = Rc::clone(worker);
+    let connection = Rc::clone(connection);
+    service_fn(move |request| {
+        let served = pipeline::serve(Rc::clone(&worker), Rc::clone(&connection), request);
+        async move { Ok::<_, Infallible>(served.await) }
+    })
+}
+
+/// Polls a connection to its end, following the registry's orders.
+async fn run<C>(
+    worker: &Worker,
+    connection: &Rc<Connection>,
+    served: C,
+    graceful_shutdown: impl Fn(Pin<&mut C>),
+) where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let registration = worker.registry.enter(connection);
+    let mut served = pin!(served);
+    let mut followed = Order::GoOn;
+    let ended =
+        poll_fn(|context| follow(connection, &mut followed, served.as_mut(), &graceful_shutdown, context))
+            .await;
+    worker.registry.leave(registration);
+    if let Err(error) = ended {
+        tracing::debug!(error = %error, peer = %connection.peer, "a connection ended early");
+    }
+}
+
+fn follow<C>(
+    connection: &Connection,
+    followed: &mut Order,
+    mut served: Pin<&mut C>,
+    graceful_shutdown: &impl Fn(Pin<&mut C>),
+    context: &mut Context<'_>,
+) -> Poll<hyper::Result<()>>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let order = connection.order(context);
+    if order != *followed {
+        *followed = order;
+        match order {
+            Order::GoOn => {}
+            Order::Drain => graceful_shutdown(served.as_mut()),
+            Order::Close => return Poll::Ready(Ok(())),
+        }
+    }
+    served.poll(context)
+}
+
+fn guard_limits(snapshot: &Snapshot) -> GuardLimits {
+    let limits = snapshot.limits;
+    GuardLimits {
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        uri_bytes: limits.uri_bytes,
+    }
+}
+
+/// A peer that goes away amid a handshake is not a fault in it.
+fn handshake_outcome(error: &std::io::Error) -> TlsOutcome {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => TlsOutcome::Failed,
+        _ => TlsOutcome::Aborted,
+    }
+}
+
+/// Spawns HTTP/2's streams on this worker's thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

@@ -1,0 +1,146 @@
+//! Everything Postern answers itself instead of forwarding: a closed list with its origin, status and code.
+//!
+//! [`response`] turns an [`Answer`] into bytes. Errors of configuration and store live beside what they concern.
+
+pub mod response;
+
+use http::StatusCode;
+
+use crate::policy::Denial;
+use crate::serve::guard::Violation;
+use crate::serve::target::Ambiguity;
+use crate::telemetry::record::Ending;
+
+/// Why Postern answers a request itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Client: the head or the body broke HTTP's rules or a limit.
+    Violation(Violation),
+    /// Client: the target can be read in more than one way.
+    AmbiguousTarget(Ambiguity),
+    /// Client: a method no proxy of HTTP services serves (CONNECT, TRACE).
+    MethodNotAllowed,
+    /// Client: an expectation other than `100-continue`.
+    ExpectationFailed,
+    /// Client: no or more than one host, or an authority that differs from `Host`.
+    BadHost,
+    /// Client: its body broke off.
+    ClientBodyBroken,
+    /// Client: its body did not come on in time.
+    ClientBodyTimeout,
+    /// Client: `OPTIONS *`, which concerns the proxy itself.
+    ServerOptions,
+    /// Client, with a valid token: no route matches.
+    NoRoute,
+    /// Policy: refused.
+    Denied(Denial),
+    /// Upstream: no connection could be had.
+    UpstreamUnreachable,
+    /// Upstream: connected, but no response's head in time.
+    UpstreamTimeout,
+    /// Upstream: broke the connection or HTTP's rules.
+    UpstreamFailed,
+    /// Internal: the directory is not loaded.
+    NotReady,
+}
+
+/// Who caused an answer of Postern's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The request itself.
+    Client,
+    /// The organization's policy.
+    Policy,
+    /// The service behind.
+    Upstream,
+    /// Postern.
+    Internal,
+}
+
+impl Answer {
+    /// The status the client sees.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Violation(violation) => violation.status(),
+            Self::AmbiguousTarget(_) | Self::BadHost | Self::ClientBodyBroken => StatusCode::BAD_REQUEST,
+            Self::ClientBodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::ServerOptions => StatusCode::NO_CONTENT,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Denied(denial) => denial.status(),
+            Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Who caused it.
+    pub fn origin(self) -> Origin {
+        match self {
+            Self::Violation(_)
+            | Self::AmbiguousTarget(_)
+            | Self::MethodNotAllowed
+            | Self::ExpectationFailed
+            | Self::BadHost
+            | Self::ClientBodyBroken
+            | Self::ClientBodyTimeout
+            | Self::ServerOptions
+            | Self::NoRoute => Origin::Client,
+            Self::Denied(_) => Origin::Policy,
+            Self::UpstreamUnreachable | Self::UpstreamTimeout | Self::UpstreamFailed => Origin::Upstream,
+            Self::NotReady => Origin::Internal,
+        }
+    }
+
+    /// The code in body, log and metric. Whoever does not hold a known token learns no more than `invalid_token`.
+    pub fn public_code(self) -> &'static str {
+        match self {
+            Self::Violation(violation) => violation.code(),
+            Self::AmbiguousTarget(ambiguity) => ambiguity.code(),
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::BadHost => "bad_host",
+            Self::ClientBodyBroken => "body_broken",
+            Self::ClientBodyTimeout => "body_timeout",
+            Self::ServerOptions => "options",
+            Self::NoRoute => "no_route",
+            Self::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => "invalid_token",
+            Self::Denied(denial) => denial.code(),
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::NotReady => "not_ready",
+        }
+    }
+
+    /// How the request's end is recorded.
+    pub fn ending(self) -> Ending {
+        match self {
+            Self::Violation(_)
+            | Self::AmbiguousTarget(_)
+            | Self::MethodNotAllowed
+            | Self::ExpectationFailed
+            | Self::BadHost => Ending::BadRequest,
+            Self::ClientBodyBroken | Self::ClientBodyTimeout => Ending::ClientAborted,
+            Self::ServerOptions => Ending::Completed,
+            Self::NoRoute => Ending::NoRoute,
+            Self::Denied(denial) => Ending::Denied(denial),
+            Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
+            Self::UpstreamTimeout => Ending::UpstreamTimeout,
+            Self::UpstreamFailed | Self::NotReady => Ending::UpstreamFailed,
+        }
+    }
+
+    /// Whether the connection can't be trusted to be in step any more.
+    pub fn closes_connection(self) -> bool {
+        matches!(
+            self,
+            Self::Violation(_)
+                | Self::BadHost
+                | Self::AmbiguousTarget(_)
+                | Self::ClientBodyBroken
+                | Self::ClientBodyTimeout
+        )
+    }
+}

@@ -1,0 +1,259 @@
+//! Header hygiene, in both directions: hop-by-hop headers end here, identity headers come from the decision or are
+//! absent, forwarding headers are believed only from trusted proxies.
+//!
+//! The upstream's header map is built anew from the client's: what is not copied cannot leak. No decision is made
+//! here, and nothing is read from sockets.
+
+pub mod forwarded;
+pub mod trace;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+#[cfg(test)]
+mod tests;
+
+/// Who the upstream is told the request comes from. All values come from the decision.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// `x-postern-user-id`.
+    pub user_id: HeaderValue,
+    /// `x-postern-user-kind`: `application` or `organization`.
+    pub user_kind: HeaderValue,
+    /// `x-postern-organization-id`.
+    pub organization_id: HeaderValue,
+    /// `x-postern-project`.
+    pub project: HeaderValue,
+    /// `x-postern-token-prefix`.
+    pub token_prefix: HeaderValue,
+}
+
+/// What is set on an upstream request after stripping.
+#[derive(Clone, Copy, Debug)]
+pub struct Additions<'a> {
+    /// The host the client asked for.
+    pub host: &'a HeaderValue,
+    /// The identity of an authenticated request; `None` on an open route.
+    pub identity: Option<&'a Identity>,
+    /// `x-postern-request-id`.
+    pub request_id: &'a HeaderValue,
+    /// The `Authorization` the upstream sees.
+    pub authorization: Option<&'a HeaderValue>,
+    /// The forwarding headers.
+    pub forwarding: &'a forwarded::Forwarding,
+    /// `traceparent`, passed on or started.
+    pub traceparent: &'a HeaderValue,
+}
+
+const USER_ID: HeaderName = HeaderName::from_static("x-postern-user-id");
+const USER_KIND: HeaderName = HeaderName::from_static("x-postern-user-kind");
+const ORGANIZATION_ID: HeaderName = HeaderName::from_static("x-postern-organization-id");
+const PROJECT: HeaderName = HeaderName::from_static("x-postern-project");
+const TOKEN_PREFIX: HeaderName = HeaderName::from_static("x-postern-token-prefix");
+const REQUEST_ID: HeaderName = crate::error::response::REQUEST_ID;
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The headers of an upstream request: the client's without those that end here, then ours.
+pub fn upstream_request(client: &HeaderMap, additions: Additions<'_>) -> HeaderMap {
+    let mut upstream = HeaderMap::with_capacity(client.len() + 14);
+    upstream.insert(header::HOST, additions.host.clone());
+    copy_end_to_end(client, &mut upstream, Direction::ToUpstream);
+    join_cookies(&mut upstream);
+    if wants_trailers(client) {
+        upstream.insert(header::TE, HeaderValue::from_static("trailers"));
+        upstream.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if let Some(authorization) = additions.authorization {
+        upstream.insert(header::AUTHORIZATION, authorization.clone());
+    }
+    if let Some(identity) = additions.identity {
+        upstream.insert(USER_ID, identity.user_id.clone());
+        upstream.insert(USER_KIND, identity.user_kind.clone());
+        upstream.insert(ORGANIZATION_ID, identity.organization_id.clone());
+        upstream.insert(PROJECT, identity.project.clone());
+        upstream.insert(TOKEN_PREFIX, identity.token_prefix.clone());
+    }
+    upstream.insert(REQUEST_ID, additions.request_id.clone());
+    let forwarding = additions.forwarding;
+    upstream.insert(header::FORWARDED, forwarding.forwarded.clone());
+    upstream.insert(X_FORWARDED_FOR, forwarding.x_forwarded_for.clone());
+    upstream.insert(X_FORWARDED_PROTO, forwarding.x_forwarded_proto.clone());
+    upstream.insert(X_FORWARDED_HOST, forwarding.x_forwarded_host.clone());
+    upstream.insert(TRACEPARENT, additions.traceparent.clone());
+    upstream
+}
+
+/// Takes the headers that concern only the upstream's connection out of its response.
+pub fn strip_response(headers: &mut HeaderMap) {
+    let ending: SmallVec<[HeaderName; 4]> = headers
+        .keys()
+        .filter(|name| is_hop_by_hop(name) || **name == header::TRANSFER_ENCODING)
+        .cloned()
+        .collect();
+    if ending.is_empty() {
+        return;
+    }
+    let listed = listed_in_connection(headers);
+    for name in listed.iter().chain(&ending) {
+        headers.remove(name);
+    }
+}
+
+/// What may pass of a request's trailers: nothing that frames, routes, authenticates or identifies
+/// (RFC 9110, section 6.5.1).
+pub fn request_trailers(trailers: &HeaderMap) -> HeaderMap {
+    let mut passing = HeaderMap::with_capacity(trailers.len());
+    copy_end_to_end(trailers, &mut passing, Direction::Trailers);
+    passing
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    ToUpstream,
+    Trailers,
+}
+
+fn copy_end_to_end(from: &HeaderMap, to: &mut HeaderMap, direction: Direction) {
+    let listed = listed_in_connection(from);
+    for (name, value) in from {
+        let ends_here = ends_here(name)
+            || listed.contains(name)
+            || (direction == Direction::Trailers && is_forbidden_in_trailers(name));
+        if !ends_here {
+            to.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Whether a client's header is never copied: it concerns one connection, or it is ours to set, in any spelling.
+fn ends_here(name: &HeaderName) -> bool {
+    if is_hop_by_hop(name) {
+        return true;
+    }
+    let name = name.as_str().as_bytes();
+    if memchr::memchr2(b'_', b'.', name).is_none() {
+        return is_ours(name) || is_framing_alias(name);
+    }
+    // Servers that turn headers into variables cannot tell `-`, `_` and `.` apart: neither do we.
+    let dashed: SmallVec<[u8; 64]> =
+        name.iter().map(|byte| if matches!(byte, b'_' | b'.') { b'-' } else { *byte }).collect();
+    is_ours(&dashed) || is_framing_alias(&dashed) || is_standard_with_meaning(&dashed)
+}
+
+/// Headers of one hop (RFC 9110, section 7.6.1), and those that Postern has dealt with itself.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::UPGRADE
+            | header::TE
+            | header::PROXY_AUTHORIZATION
+            | header::PROXY_AUTHENTICATE
+            | header::EXPECT
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+/// Headers that only Postern may set, or that would make the upstream serve something else than was decided.
+fn is_ours(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'x') => {
+            name.starts_with(b"x-postern-")
+                || name.starts_with(b"x-forwarded-")
+                || matches!(
+                    name,
+                    b"x-real-ip"
+                        | b"x-original-url"
+                        | b"x-original-uri"
+                        | b"x-rewrite-url"
+                        | b"x-http-method-override"
+                        | b"x-http-method"
+                        | b"x-method-override"
+                )
+        }
+        Some(b'a') => name == b"authorization",
+        Some(b'f') => name == b"forwarded",
+        Some(b't') => name == b"traceparent",
+        Some(b'h') => name == b"host",
+        _ => false,
+    }
+}
+
+fn is_framing_alias(name: &[u8]) -> bool {
+    name == b"transfer-encoding"
+}
+
+/// What an oddly spelled header must not turn into on the other side.
+fn is_standard_with_meaning(dashed: &[u8]) -> bool {
+    matches!(
+        dashed,
+        b"content-length"
+            | b"proxy-authorization"
+            | b"proxy-connection"
+            | b"keep-alive"
+            | b"content-type"
+            | b"x-request-id"
+    )
+}
+
+fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONTENT_LENGTH
+            | header::CONTENT_TYPE
+            | header::CONTENT_ENCODING
+            | header::CONTENT_RANGE
+            | header::TRAILER
+            | header::COOKIE
+            | header::SET_COOKIE
+            | header::CACHE_CONTROL
+            | header::MAX_FORWARDS
+            | header::RANGE
+            | header::AGE
+            | header::DATE
+            | header::LOCATION
+            | header::VARY
+    )
+}
+
+/// The headers that `Connection` names as concerning this hop. `Host` and framing cannot be named away: they are
+/// set or framed by us in any case.
+fn listed_in_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
+    let mut listed = SmallVec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close") {
+                continue;
+            }
+            if let Ok(name) = HeaderName::from_bytes(token)
+                && name != header::CONTENT_LENGTH
+                && name != header::HOST
+            {
+                listed.push(name);
+            }
+        }
+    }
+    listed
+}
+
+fn wants_trailers(client: &HeaderMap) -> bool {
+    client.get_all(header::TE).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
+    })
+}
+
+/// HTTP/2 splits cookies; HTTP/1.1 must not (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
+    }
+}

@@ -1,0 +1,131 @@
+//! Sockets that applications connect to: binding them once per worker, and accepting.
+//!
+//! Each worker has a socket of its own for each address (`SO_REUSEPORT`): the kernel spreads connections, and no
+//! worker hands one to another. What happens on a connection is in [`crate::serve`].
+
+pub mod tls;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::serve;
+use crate::telemetry::metrics::ListenerMetrics;
+use crate::worker::Worker;
+
+/// Connections the kernel may hold ready until a worker accepts them.
+const BACKLOG: i32 = 4096;
+
+/// How long accepting pauses when the process has no file descriptors left.
+const PAUSE_WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(50);
+
+/// Sockets on one address, one per worker.
+#[derive(Debug)]
+pub struct BoundListener {
+    /// The address, its port resolved.
+    pub address: SocketAddr,
+    /// One socket per worker.
+    pub sockets: Vec<TcpListener>,
+}
+
+/// Binds an address once per worker.
+///
+/// A socket without `SO_REUSEPORT` goes first and is closed again: it fails if anybody has the port, another
+/// Postern included, with which the sockets would else silently share it.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<BoundListener> {
+    let probe = socket(address, PortUse::Alone)?;
+    let address = local_address(&probe)?;
+    drop(probe);
+    let sockets = (0..workers)
+        .map(|_| {
+            let socket = socket(address, PortUse::Shared)?;
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect::<io::Result<_>>()?;
+    Ok(BoundListener { address, sockets })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PortUse {
+    Alone,
+    Shared,
+}
+
+fn socket(address: SocketAddr, port_use: PortUse) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(port_use == PortUse::Shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket has no IP address"))
+}
+
+/// Accepts on one socket until the task is dropped. At the connection limit, accepting pauses: the kernel's backlog
+/// holds what comes meanwhile.
+pub async fn accept(
+    worker: Rc<Worker>,
+    listener: usize,
+    socket: tokio::net::TcpListener,
+    metrics: Arc<ListenerMetrics>,
+) {
+    loop {
+        let limit = worker.snapshot().shared.connections_per_worker;
+        worker.registry.below(limit).await;
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                let worker = Rc::clone(&worker);
+                let metrics = Arc::clone(&metrics);
+                tokio::task::spawn_local(serve::accepted(worker, listener, stream, peer, metrics));
+            }
+            Err(error) if is_connection_error(&error) => {
+                tracing::debug!(error = %error, "a connection was gone before it was accepted");
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = %error,
+                    "cannot accept connections; raise the limit on open files if it is exhausted"
+                );
+                tokio::time::sleep(PAUSE_WITHOUT_DESCRIPTORS).await;
+            }
+        }
+    }
+}
+
+fn is_connection_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    //! Binding: one socket a worker, and never beside a stranger.
+
+    use super::bind;
+
+    #[test]
+    fn all_workers_share_one_port() {
+        let bound = bind("127.0.0.1:0".parse().expect("address"), 3).expect("free port");
+        assert_eq!(bound.sockets.len(), 3);
+        for socket in &bound.sockets {
+            assert_eq!(socket.local_addr().expect("bound"), bound.address);
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_even_when_it_could_be_shared() {
+        let first = bind("127.0.0.1:0".parse().expect("address"), 1).expect("free port");
+        let error = bind(first.address, 1).expect_err("in use");
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,111 @@
+//! TLS settings: certificates chosen by SNI for listeners, authorities for upstreams. Protocols are offered by ALPN.
+//!
+//! Loading and checking certificates is [`crate::config::certificates`]'s; nothing here touches sockets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::ServerName;
+
+use crate::config::certificates::{self, CertificateError};
+use crate::config::{ListenerTlsConfig, UpstreamTlsConfig};
+
+/// What can be wrong with TLS settings that passed the configuration's checks a moment ago.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A certificate, key or authority.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A combination that rustls refuses.
+    #[error("rustls refuses the settings: {0}")]
+    Settings(#[from] rustls::Error),
+    /// `server_name` is neither a DNS name nor an address.
+    #[error("`{name}` is neither a DNS name nor an IP address; correct upstreams.tls.server_name")]
+    ServerName {
+        /// As configured.
+        name: String,
+    },
+}
+
+/// Chooses a certificate by the name the client asked for; the first one for names that none has.
+#[derive(Debug)]
+struct CertificatesByName {
+    exact: HashMap<Box<str>, Arc<CertifiedKey>>,
+    /// Keyed by what follows the `*.`: a wildcard stands for one label.
+    wildcard: HashMap<Box<str>, Arc<CertifiedKey>>,
+    default: Option<Arc<CertifiedKey>>,
+}
+
+/// A listener's TLS, with session tickets and HTTP/2 before HTTP/1.1.
+pub fn server(settings: &ListenerTlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut certificates =
+        CertificatesByName { exact: HashMap::new(), wildcard: HashMap::new(), default: None };
+    for certificate in &settings.certificates {
+        certificates.add(certificates::load(certificate)?);
+    }
+    let versions: &[&rustls::SupportedProtocolVersion] = if settings.require_tls13 {
+        &[&rustls::version::TLS13]
+    } else {
+        &[&rustls::version::TLS13, &rustls::version::TLS12]
+    };
+    let mut server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificates));
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    server.ticketer = aws_lc_rs::Ticketer::new()?;
+    // One ticket is enough to resume; each further one is work in every handshake.
+    server.send_tls13_tickets = 1;
+    Ok(Arc::new(server))
+}
+
+/// TLS towards an upstream: HTTP/1.1, trusting only the configured authorities.
+pub fn client(settings: &UpstreamTlsConfig) -> Result<Arc<ClientConfig>, TlsError> {
+    let authorities = certificates::load_authorities(&settings.ca_file)?;
+    let mut client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(authorities)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(client))
+}
+
+/// The name an upstream's certificate must carry, if it is not the endpoint's host.
+pub fn server_name(settings: &UpstreamTlsConfig) -> Result<Option<ServerName<'static>>, TlsError> {
+    let parse = |name: &String| {
+        ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName { name: name.clone() })
+    };
+    settings.server_name.as_ref().map(parse).transpose()
+}
+
+impl CertificatesByName {
+    fn add(&mut self, certificate: certificates::LoadedCertificate) {
+        let key = certificate.certified_key;
+        for name in certificate.dns_names {
+            let (table, name) = match name.strip_prefix("*.") {
+                Some(suffix) => (&mut self.wildcard, suffix),
+                None => (&mut self.exact, name.as_str()),
+            };
+            table.entry(name.into()).or_insert_with(|| Arc::clone(&key));
+        }
+        self.default.get_or_insert(key);
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let name = name.to_ascii_lowercase();
+        self.exact
+            .get(name.as_str())
+            .or_else(|| self.wildcard.get(name.split_once('.')?.1))
+            .or(self.default.as_ref())
+    }
+}
+
+impl ResolvesServerCert for CertificatesByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        hello.server_name().map_or(self.default.as_ref(), |name| self.find(name)).cloned()
+    }
+}

@@ -1,0 +1,316 @@
+//! A request's way, top to bottom. Read this first.
+//!
+//! Each phase is a call into the module that owns it; what happens when is decided here and nowhere else. Nothing here
+//! reads sockets, opens connections or knows how the directory is kept.
+
+pub mod admission;
+pub mod body;
+pub mod outcome;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use hyper::body::Incoming;
+
+use crate::config::UpstreamCredential;
+use crate::error::Answer;
+use crate::error::response::{self, Details};
+use crate::headers::trace::RequestIds;
+use crate::headers::{self, Additions, forwarded};
+use crate::policy::Permission;
+use crate::route;
+use crate::serve::connection::Connection;
+use crate::serve::guard::Violation;
+use crate::serve::target::{self, Ambiguity};
+use crate::snapshot::Route;
+use crate::telemetry::metrics::UpstreamOutcome;
+use crate::telemetry::record::Decision;
+use crate::upstream::{Outgoing, Reply, UpstreamError};
+use crate::worker::{LocalSnapshot, Worker};
+use admission::{Admission, Refusal};
+use body::{ForwardBody, ResponseBody, Upload, UploadState};
+use outcome::Outcome;
+
+/// A request that Postern answers itself, and what the answer may say.
+struct Refused {
+    answer: Answer,
+    required: Option<Permission>,
+    token_prefix: Option<HeaderValue>,
+}
+
+/// A request that may be sent on.
+struct Admitted {
+    route: usize,
+    host: HeaderValue,
+    /// What was matched, and what is forwarded: one string.
+    target: Uri,
+    admission: Admission,
+}
+
+/// Serves one request: route, credential, decision, usage, headers, upstream, response.
+pub async fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let (running, violation) = connection.begin_request();
+    let snapshot = worker.snapshot();
+    let (head, incoming) = request.into_parts();
+    let ids = worker.ids.request(head.headers.get("traceparent"));
+    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
+    let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
+    let mut outcome = Outcome::begin(&worker, &snapshot, running, &head, &ids, client_address);
+
+    let admitted = match admit(&worker, &snapshot, violation, &head, client_address, &mut outcome) {
+        Ok(admitted) => admitted,
+        Err(refused) => return answer(refused, &snapshot, &connection, &ids, outcome),
+    };
+    match forward(&snapshot, &connection, admitted, head, incoming, &ids, &mut outcome).await {
+        Ok(reply) => respond(reply, outcome),
+        Err(failed) => answer(failed.into(), &snapshot, &connection, &ids, outcome),
+    }
+}
+
+/// Everything up to the decision. Waits for nothing.
+fn admit(
+    worker: &Worker,
+    snapshot: &LocalSnapshot,
+    violation: Option<Violation>,
+    head: &Parts,
+    client_address: IpAddr,
+    outcome: &mut Outcome,
+) -> Result<Admitted, Refused> {
+    if let Some(violation) = violation {
+        outcome.head_was_refused();
+        return Err(Answer::Violation(violation).into());
+    }
+    let host = host(head)?;
+    check_method(head)?;
+    check_expectation(head)?;
+    let target = target::normalize(head.uri.path_and_query().map_or("/", PathAndQuery::as_str))
+        .map_err(Answer::AmbiguousTarget)?;
+    let path = target.split_once('?').map_or(&*target, |(path, _query)| path);
+
+    let name = lower_case(route::without_port(host.to_str().map_err(|_| Answer::BadHost)?));
+    let found = snapshot.shared.table.find(&name, path);
+    outcome.routed(&name, found);
+    let Some(position) = found else {
+        admission::holds_valid_token(worker, head, client_address, outcome)?;
+        return Err(Answer::NoRoute.into());
+    };
+    let route = &snapshot.shared.routes[position];
+    if let Some(declared) = route.declared_open() {
+        let admission = Admission::open(declared);
+        outcome.decided(Decision::Open);
+        return Ok(Admitted { route: position, host, target: origin_form(&head.uri, target)?, admission });
+    }
+    let required = required_permission(route, &head.method);
+    let admission = admission::authorize(worker, route, required, head, client_address, outcome)
+        .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
+    outcome.decided(Decision::Permit);
+    Ok(Admitted { route: position, host, target: origin_form(&head.uri, target)?, admission })
+}
+
+/// Sends the request on and waits for the response's head.
+async fn forward(
+    snapshot: &LocalSnapshot,
+    connection: &Connection,
+    admitted: Admitted,
+    head: Parts,
+    incoming: Incoming,
+    ids: &RequestIds,
+    outcome: &mut Outcome,
+) -> Result<Reply, Answer> {
+    let route = &snapshot.shared.routes[admitted.route];
+    let upstream = &snapshot.upstreams[route.upstream];
+    let authorization = match &upstream.shared.config.credential {
+        UpstreamCredential::Fixed(value) => Some(value),
+        UpstreamCredential::None if route.pass_authorization => head.headers.get(header::AUTHORIZATION),
+        UpstreamCredential::None => None,
+    };
+    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
+    let forwarding = connection.forwarding(trusted_proxies, &admitted.host, &head.headers);
+    let headers = headers::upstream_request(
+        &head.headers,
+        Additions {
+            host: &admitted.host,
+            identity: admitted.admission.identity(),
+            request_id: &ids.request_id,
+            authorization,
+            forwarding: &forwarding,
+            traceparent: &ids.traceparent,
+        },
+    );
+    let (body, upload) = ForwardBody::streaming(incoming);
+    let mut endpoint = upstream.next_endpoint();
+    outcome.upstream_called(route.upstream, endpoint, upload.clone());
+    let request = outcome.request_number();
+    let sent = upstream
+        .send(&mut endpoint, Outgoing { method: head.method, uri: admitted.target, headers, body })
+        .await;
+    let result = sent.map_err(|error| explain_failure(&error, upload.as_deref(), connection, request));
+    let result = result.and_then(refuse_unasked_upgrade);
+    outcome.upstream_returned(endpoint, upstream_outcome(&result));
+    result
+}
+
+/// The upstream's response, streamed back.
+fn respond(reply: Reply, mut outcome: Outcome) -> Response<ResponseBody> {
+    let (mut head, incoming) = reply.response.into_parts();
+    headers::strip_response(&mut head.headers);
+    outcome.answered(head.status);
+    // What the server says about the client's connection is hyper's to say: HTTP/2 or HTTP/1.1 as negotiated.
+    head.version = http::Version::HTTP_11;
+    Response::from_parts(head, ResponseBody::forwarded(incoming, reply.lease, outcome))
+}
+
+/// Postern's own answer.
+fn answer(
+    refused: Refused,
+    snapshot: &LocalSnapshot,
+    connection: &Connection,
+    ids: &RequestIds,
+    mut outcome: Outcome,
+) -> Response<ResponseBody> {
+    let details = Details {
+        realm: &snapshot.shared.realm,
+        request_id: &ids.request_id,
+        required: refused.required,
+        token_prefix: refused.token_prefix.as_ref().and_then(|prefix| prefix.to_str().ok()),
+    };
+    let mut response = response::build(refused.answer, details);
+    if connection.is_http2() {
+        response.headers_mut().remove(header::CONNECTION);
+    }
+    outcome.answered(response.status());
+    if let Answer::Denied(_) = refused.answer {
+        outcome.decided(Decision::Deny);
+    }
+    outcome.end(refused.answer.ending());
+    let (head, bytes) = response.into_parts();
+    Response::from_parts(head, ResponseBody::local(bytes, outcome))
+}
+
+/// The one host a request names: `:authority` or absolute form, else `Host`; both must agree.
+fn host(head: &Parts) -> Result<HeaderValue, Answer> {
+    let mut lines = head.headers.get_all(header::HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return Err(Answer::BadHost);
+    }
+    let Some(authority) = head.uri.authority() else {
+        return Ok(line.cloned().unwrap_or(HeaderValue::from_static("")));
+    };
+    if authority.as_str().contains('@') {
+        return Err(Answer::BadHost);
+    }
+    match line {
+        Some(line) if line.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => Ok(line.clone()),
+        Some(_) => Err(Answer::BadHost),
+        None => HeaderValue::from_str(authority.as_str()).map_err(|_| Answer::BadHost),
+    }
+}
+
+fn check_method(head: &Parts) -> Result<(), Answer> {
+    match head.method {
+        Method::CONNECT | Method::TRACE => Err(Answer::MethodNotAllowed),
+        Method::OPTIONS if head.uri.path() == "*" => Err(Answer::ServerOptions),
+        _ => Ok(()),
+    }
+}
+
+fn check_expectation(head: &Parts) -> Result<(), Answer> {
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if head.headers.get_all(header::EXPECT).iter().all(known) {
+        Ok(())
+    } else {
+        Err(Answer::ExpectationFailed)
+    }
+}
+
+fn required_permission(route: &Route, method: &Method) -> Permission {
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => route.read_permission,
+        _ => route.write_permission,
+    }
+}
+
+fn lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// Path and query only: the upstream is addressed by its connection and `Host`.
+fn origin_form(uri: &Uri, normalized: Cow<'_, str>) -> Result<Uri, Answer> {
+    match normalized {
+        Cow::Borrowed(_) => {
+            Ok(uri.path_and_query().map_or_else(|| Uri::from_static("/"), |kept| Uri::from(kept.clone())))
+        }
+        Cow::Owned(decoded) => {
+            Uri::try_from(decoded).map_err(|_| Answer::AmbiguousTarget(Ambiguity::Character))
+        }
+    }
+}
+
+/// Nothing was asked to switch protocols, so nothing may.
+fn refuse_unasked_upgrade(reply: Reply) -> Result<Reply, Answer> {
+    if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        Err(Answer::UpstreamFailed)
+    } else {
+        Ok(reply)
+    }
+}
+
+/// Tells the client's faults from the upstream's.
+fn explain_failure(
+    error: &UpstreamError,
+    upload: Option<&Upload>,
+    connection: &Connection,
+    request: u64,
+) -> Answer {
+    let state = upload.map(Upload::state);
+    if state == Some(UploadState::Broken) {
+        return connection.body_violation(request).map_or(Answer::ClientBodyBroken, Answer::Violation);
+    }
+    match error {
+        UpstreamError::Unreachable(source) => {
+            tracing::warn!(error = %source, "upstream unreachable");
+            Answer::UpstreamUnreachable
+        }
+        UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
+        UpstreamError::Timeout => Answer::UpstreamTimeout,
+        UpstreamError::Failed(source) => {
+            tracing::warn!(error = %source, "upstream failed before its response");
+            Answer::UpstreamFailed
+        }
+    }
+}
+
+fn upstream_outcome(result: &Result<Reply, Answer>) -> UpstreamOutcome {
+    match result {
+        Ok(_) => UpstreamOutcome::Ok,
+        Err(Answer::UpstreamUnreachable) => UpstreamOutcome::Unreachable,
+        Err(Answer::UpstreamTimeout) => UpstreamOutcome::Timeout,
+        Err(Answer::UpstreamFailed) => UpstreamOutcome::Failed,
+        Err(_) => UpstreamOutcome::Aborted,
+    }
+}
+
+impl From<Answer> for Refused {
+    fn from(answer: Answer) -> Self {
+        Self { answer, required: None, token_prefix: None }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { answer: Answer::Denied(refusal.denial), required: None, token_prefix: refusal.token_prefix }
+    }
+}

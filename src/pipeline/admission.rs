@@ -1,0 +1,160 @@
+//! Who may pass: from the credential to an [`Admission`], which nothing but the policy's permit or a route's
+//! explicit declaration can yield.
+
+use http::HeaderValue;
+use http::request::Parts;
+use std::net::IpAddr;
+
+use super::outcome::Outcome;
+use crate::headers::Identity;
+use crate::policy::facts::UserKind;
+use crate::policy::{self, Denial, Facts, Permission, Permit, RequestFacts};
+use crate::snapshot::{DeclaredOpen, Route};
+use crate::token::credential;
+use crate::worker::Worker;
+
+/// Proof that a request may be sent on, with what the upstream is told about its sender.
+#[derive(Debug)]
+pub struct Admission {
+    identity: Option<Identity>,
+}
+
+/// A refusal, with the prefix of the token if it is a known one.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub denial: Denial,
+    /// Whose holder learns why.
+    pub token_prefix: Option<HeaderValue>,
+}
+
+impl Admission {
+    /// The policy permitted it.
+    fn permitted(_permit: Permit, identity: Identity) -> Self {
+        Self { identity: Some(identity) }
+    }
+
+    /// The route was declared open: nobody is identified.
+    pub fn open(_declared: DeclaredOpen) -> Self {
+        Self { identity: None }
+    }
+
+    /// What the upstream is told.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+}
+
+impl Refusal {
+    fn of_stranger(denial: Denial) -> Self {
+        Self { denial, token_prefix: None }
+    }
+}
+
+/// Checks 1 to 14 of the policy, for a route; usage is noted when it permits.
+pub fn authorize(
+    worker: &Worker,
+    route: &Route,
+    required: Permission,
+    head: &Parts,
+    client_address: IpAddr,
+    outcome: &mut Outcome,
+) -> Result<Admission, Refusal> {
+    let credential =
+        credential::from_headers(&head.headers).map_err(|error| Refusal::of_stranger(error.into()))?;
+    let directory = &worker.shared.directory;
+    let entry = directory
+        .tokens
+        .find(&credential.digest)
+        .ok_or_else(|| Refusal::of_stranger(Denial::UnknownToken))?;
+    let user = entry.user().current.load();
+    let token_prefix = prefix(&credential, entry.imported_prefix());
+    outcome.identified(&user.id, &token_prefix);
+
+    let project = route.project.current.load();
+    let organization =
+        project.as_ref().map(|project| (&project.organization, project.organization.current.load()));
+    let now = worker.shared.clock.seconds(outcome.time());
+    let facts = Facts {
+        request: RequestFacts {
+            now,
+            client_address,
+            required,
+            resource_chain: project.as_ref().map_or(&[], |project| &project.resource_chain),
+        },
+        token: entry.facts(),
+        user: user.facts(),
+        organization: organization.as_ref().map(|(cell, current)| current.facts(cell.index)),
+    };
+    let permit = match policy::decide(&facts) {
+        Ok(permit) => permit,
+        Err(denial) => return Err(Refusal { denial, token_prefix: Some(token_prefix) }),
+    };
+    let user_agent = head.headers.get(http::header::USER_AGENT).map(HeaderValue::as_bytes);
+    directory.usage.touch(&entry, now, client_address, user_agent);
+
+    let organization_id = organization.map_or(HeaderValue::from_static(""), |(cell, _)| cell.id.clone());
+    let identity = Identity {
+        user_id: user.id.clone(),
+        user_kind: user_kind(user.kind),
+        organization_id,
+        project: route.project_header.clone(),
+        token_prefix,
+    };
+    Ok(Admission::permitted(permit, identity))
+}
+
+/// Checks 1 to 6, for a request that no route matches: only who holds a valid token learns that.
+pub fn holds_valid_token(
+    worker: &Worker,
+    head: &Parts,
+    client_address: IpAddr,
+    outcome: &mut Outcome,
+) -> Result<(), Refusal> {
+    let credential =
+        credential::from_headers(&head.headers).map_err(|error| Refusal::of_stranger(error.into()))?;
+    let entry = worker
+        .shared
+        .directory
+        .tokens
+        .find(&credential.digest)
+        .ok_or_else(|| Refusal::of_stranger(Denial::UnknownToken))?;
+    let user = entry.user().current.load();
+    let token_prefix = prefix(&credential, entry.imported_prefix());
+    outcome.identified(&user.id, &token_prefix);
+    let facts = Facts {
+        request: RequestFacts {
+            now: worker.shared.clock.seconds(outcome.time()),
+            client_address,
+            required: Permission::ProjectServicesRead,
+            resource_chain: &[],
+        },
+        token: entry.facts(),
+        user: user.facts(),
+        organization: None,
+    };
+    // Without an organization, the decision fails at check 7 at the latest: what fails before concerns the token.
+    match policy::decide(&facts) {
+        Err(denial) if denial.status() == http::StatusCode::UNAUTHORIZED => {
+            Err(Refusal { denial, token_prefix: Some(token_prefix) })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// The token's public handle: its own beginning, or what it was imported under.
+fn prefix(credential: &credential::Credential, imported: Option<&str>) -> HeaderValue {
+    let bytes = match (&credential.prefix, imported) {
+        (_, Some(imported)) => imported.as_bytes(),
+        (Some(own), None) => own,
+        (None, None) => b"-",
+    };
+    HeaderValue::from_bytes(bytes).unwrap_or(HeaderValue::from_static("-"))
+}
+
+fn user_kind(kind: UserKind) -> HeaderValue {
+    HeaderValue::from_static(match kind {
+        UserKind::OrganizationUser => "organization",
+        UserKind::ApplicationUser => "application",
+    })
+}

@@ -1,0 +1,237 @@
+//! What became of a request: recorded exactly once, when the guard is dropped, whatever happened before.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+
+use super::body::Upload;
+use crate::headers::trace::{self, RequestIds};
+use crate::policy::Denial;
+use crate::serve::connection::RunningRequest;
+use crate::snapshot::{Route, Snapshot};
+use crate::telemetry::metrics::UpstreamOutcome;
+use crate::telemetry::record::{Decision, Ending, Record};
+use crate::worker::{LocalSnapshot, Worker};
+
+/// The guard of one request. Until told otherwise, the client went away.
+#[derive(Debug)]
+pub struct Outcome {
+    worker: Rc<Worker>,
+    snapshot: Rc<LocalSnapshot>,
+    running: RunningRequest,
+    time: SystemTime,
+    started: Instant,
+    route: Option<usize>,
+    upstream: Option<UpstreamCall>,
+    upload: Option<Rc<Upload>>,
+    bytes_sent: u64,
+    status: Option<StatusCode>,
+    ending: Option<Ending>,
+    /// Only what the access log wants; `None` when there is none.
+    log: Option<Box<LogFields>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct UpstreamCall {
+    upstream: usize,
+    endpoint: usize,
+    started: Instant,
+    answered: Option<Duration>,
+    outcome: UpstreamOutcome,
+}
+
+#[derive(Debug)]
+struct LogFields {
+    ids: RequestIds,
+    client_address: IpAddr,
+    method: Option<Method>,
+    host: Box<str>,
+    uri: Uri,
+    user_agent: Option<HeaderValue>,
+    user_id: Option<HeaderValue>,
+    token_prefix: Option<HeaderValue>,
+    decision: Decision,
+}
+
+impl Outcome {
+    /// Begins when a request's head has arrived.
+    pub fn begin(
+        worker: &Rc<Worker>,
+        snapshot: &Rc<LocalSnapshot>,
+        running: RunningRequest,
+        head: &Parts,
+        ids: &RequestIds,
+        client_address: IpAddr,
+    ) -> Self {
+        let log = snapshot.shared.access_log.is_some().then(|| {
+            Box::new(LogFields {
+                ids: ids.clone(),
+                client_address,
+                method: Some(head.method.clone()),
+                host: "".into(),
+                uri: head.uri.clone(),
+                user_agent: head.headers.get(header::USER_AGENT).cloned(),
+                user_id: None,
+                token_prefix: None,
+                decision: Decision::Undecided,
+            })
+        });
+        Self {
+            worker: Rc::clone(worker),
+            snapshot: Rc::clone(snapshot),
+            running,
+            time: SystemTime::now(),
+            started: Instant::now(),
+            route: None,
+            upstream: None,
+            upload: None,
+            bytes_sent: 0,
+            status: None,
+            ending: None,
+            log,
+        }
+    }
+
+    /// When the head had arrived.
+    pub fn time(&self) -> SystemTime {
+        self.time
+    }
+
+    /// The request's number on its connection.
+    pub fn request_number(&self) -> u64 {
+        self.running.number()
+    }
+
+    /// The head was refused unread: what stands in for it says nothing about the client's request.
+    pub fn head_was_refused(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.method = None;
+            log.uri = Uri::default();
+        }
+    }
+
+    /// The host and the route were found.
+    pub fn routed(&mut self, host: &str, route: Option<usize>) {
+        self.route = route;
+        if let Some(log) = &mut self.log {
+            log.host = host.into();
+        }
+    }
+
+    /// The policy has decided, or the route is open.
+    pub fn decided(&mut self, decision: Decision) {
+        if let Some(log) = &mut self.log {
+            log.decision = decision;
+        }
+    }
+
+    /// A known token was presented.
+    pub fn identified(&mut self, user_id: &HeaderValue, token_prefix: &HeaderValue) {
+        if let Some(log) = &mut self.log {
+            log.user_id = Some(user_id.clone());
+            log.token_prefix = Some(token_prefix.clone());
+        }
+    }
+
+    /// The request goes to an upstream.
+    pub fn upstream_called(&mut self, upstream: usize, endpoint: usize, upload: Option<Rc<Upload>>) {
+        self.upload = upload;
+        self.upstream = Some(UpstreamCall {
+            upstream,
+            endpoint,
+            started: Instant::now(),
+            answered: None,
+            outcome: UpstreamOutcome::Aborted,
+        });
+    }
+
+    /// The upstream's response's head is there, from this endpoint, or it is known why not.
+    pub fn upstream_returned(&mut self, endpoint: usize, outcome: UpstreamOutcome) {
+        if let Some(call) = &mut self.upstream {
+            call.endpoint = endpoint;
+            call.outcome = outcome;
+            call.answered = (outcome == UpstreamOutcome::Ok).then(|| call.started.elapsed());
+        }
+    }
+
+    /// The client is told this status.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// Bytes of the body were handed to the client's connection.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes_sent += bytes as u64;
+    }
+
+    /// How it ended; the first word counts.
+    pub fn end(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+        if ending == Ending::UpstreamAborted
+            && let Some(call) = &mut self.upstream
+        {
+            call.outcome = UpstreamOutcome::Aborted;
+        }
+    }
+
+    fn denial(&self) -> Option<Denial> {
+        match self.ending {
+            Some(Ending::Denied(denial)) => Some(denial),
+            _ => None,
+        }
+    }
+
+    fn record(&mut self, log: LogFields, duration: Duration, ending: Ending) -> Record {
+        let snapshot: &Snapshot = &self.snapshot.shared;
+        let route: Option<&Route> = self.route.map(|route| &snapshot.routes[route]);
+        Record {
+            time: self.time,
+            trace_id: trace::trace_id(&log.ids.traceparent),
+            request_id: log.ids.request_id,
+            client_address: log.client_address,
+            method: log.method,
+            host: log.host,
+            uri: log.uri,
+            route: route.map(|route| Arc::clone(&route.name)),
+            decision: log.decision,
+            status: self.status,
+            user_id: log.user_id,
+            token_prefix: log.token_prefix,
+            user_agent: log.user_agent,
+            upstream: self.upstream.map(|call| {
+                let upstream = &snapshot.upstreams[call.upstream];
+                (Arc::clone(&upstream.name), Arc::clone(&upstream.endpoints[call.endpoint].label))
+            }),
+            bytes_received: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+            bytes_sent: self.bytes_sent,
+            duration,
+            upstream_duration: self.upstream.and_then(|call| call.answered),
+            ending,
+        }
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let ending = self.ending.unwrap_or(Ending::ClientAborted);
+        let index = self.worker.index;
+        let snapshot = &self.snapshot.shared;
+        let metrics = self.route.map_or(&snapshot.unrouted, |route| &snapshot.routes[route].metrics);
+        metrics.record(index, self.status, self.denial(), duration);
+        if let Some(call) = self.upstream {
+            let endpoint = &snapshot.upstreams[call.upstream].endpoints[call.endpoint];
+            endpoint.metrics.record(index, call.outcome, call.answered);
+        }
+        if let Some(log) = self.log.take() {
+            let record = self.record(*log, duration, ending);
+            if let Some(access_log) = &self.snapshot.shared.access_log {
+                access_log.submit(index, record);
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What a downstream connection knows of itself, shared between its task, its requests and the worker's registry.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
+
+use super::guard::{GuardState, Phase, Violation};
+use crate::config::TimeoutsConfig;
+use crate::headers::forwarded::{self, Forwarding, Scheme};
+
+/// One downstream connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket's peer.
+    pub peer: IpAddr,
+    /// Position of its listener.
+    pub listener: usize,
+    scheme: Scheme,
+    protocol: Protocol,
+    /// Requests begun.
+    begun: Cell<u64>,
+    /// Requests begun and not ended.
+    running: Cell<u32>,
+    /// The forwarding headers made last, and for which host.
+    forwarding: RefCell<Option<(HeaderValue, Rc<Forwarding>)>>,
+    order: Cell<Order>,
+    waker: RefCell<Option<Waker>>,
+    seen: Cell<Seen>,
+}
+
+/// What is spoken on a connection.
+#[derive(Debug)]
+pub enum Protocol {
+    /// HTTP/1.1 (or 1.0), behind the guard.
+    Http1(Rc<GuardState>),
+    /// HTTP/2.
+    Http2,
+}
+
+/// What the registry wants of a connection's task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing.
+    #[default]
+    GoOn,
+    /// End once the running requests are done.
+    Drain,
+    /// End now.
+    Close,
+}
+
+/// What the registry saw when it last looked.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    activity: Activity,
+    since: Instant,
+}
+
+/// Compared between looks: while it stays the same, nothing has moved on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Activity {
+    /// Between requests, after this many.
+    Idle(u64),
+    /// Amid the head of a request, after this many.
+    ReadingHead(u64),
+    /// Amid a body that nobody reads any more.
+    UnreadBody(u64),
+    /// Serving requests.
+    Serving,
+}
+
+/// Counts a request as running until it is dropped.
+#[derive(Debug)]
+pub struct RunningRequest {
+    connection: Rc<Connection>,
+    number: u64,
+}
+
+impl Connection {
+    /// A connection just accepted.
+    pub fn new(peer: IpAddr, listener: usize, scheme: Scheme, protocol: Protocol) -> Self {
+        Self {
+            peer,
+            listener,
+            scheme,
+            protocol,
+            begun: Cell::new(0),
+            running: Cell::new(0),
+            forwarding: RefCell::new(None),
+            order: Cell::new(Order::GoOn),
+            waker: RefCell::new(None),
+            seen: Cell::new(Seen { activity: Activity::Idle(0), since: Instant::now() }),
+        }
+    }
+
+    /// Begins a request; on HTTP/1, tells whether the guard refused its head.
+    pub fn begin_request(self: &Rc<Self>) -> (RunningRequest, Option<Violation>) {
+        let number = self.begun.get();
+        self.begun.set(number + 1);
+        self.running.set(self.running.get() + 1);
+        let violation = match &self.protocol {
+            Protocol::Http1(guard) => guard.violation_at(number),
+            Protocol::Http2 => None,
+        };
+        (RunningRequest { connection: Rc::clone(self), number }, violation)
+    }
+
+    /// What the guard found wrong in a request's body, if it did.
+    pub fn body_violation(&self, request: u64) -> Option<Violation> {
+        match &self.protocol {
+            Protocol::Http1(guard) => guard.body_violation_at(request),
+            Protocol::Http2 => None,
+        }
+    }
+
+    /// Whether HTTP/2 is spoken, which has no `Connection` header.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.protocol, Protocol::Http2)
+    }
+
+    /// The forwarding headers of a request; made once for requests in a row to the same host, unless the peer is a
+    /// trusted proxy, whose every request may be another client's.
+    pub fn forwarding(
+        &self,
+        trusted_proxies: &[IpNet],
+        host: &HeaderValue,
+        headers: &HeaderMap,
+    ) -> Rc<Forwarding> {
+        if forwarded::is_trusted(trusted_proxies, self.peer) {
+            return Rc::new(forwarded::append(self.peer, self.scheme, host, headers));
+        }
+        let mut last = self.forwarding.borrow_mut();
+        if let Some((last_host, forwarding)) = &*last
+            && last_host == host
+        {
+            return Rc::clone(forwarding);
+        }
+        let forwarding = Rc::new(forwarded::start(self.peer, self.scheme, host));
+        *last = Some((host.clone(), Rc::clone(&forwarding)));
+        forwarding
+    }
+
+    /// Tells the connection's task to end once its requests are done.
+    pub fn drain(&self) {
+        self.give(Order::Drain);
+    }
+
+    /// What the task has to do; it is woken when that changes.
+    pub fn order(&self, context: &Context<'_>) -> Order {
+        let mut waker = self.waker.borrow_mut();
+        if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        self.order.get()
+    }
+
+    /// Ends what has taken too long: a head that trickles in (408), silence between requests, a body nobody reads.
+    pub fn look(&self, now: Instant, timeouts: &TimeoutsConfig) {
+        let activity = self.activity();
+        let seen = self.seen.get();
+        if seen.activity != activity {
+            self.seen.set(Seen { activity, since: now });
+            return;
+        }
+        let elapsed = now.duration_since(seen.since);
+        match activity {
+            Activity::Serving => {}
+            Activity::Idle(_) if elapsed >= timeouts.idle + timeouts.header_read => self.give(Order::Close),
+            Activity::Idle(_) if elapsed >= timeouts.idle => self.give(Order::Drain),
+            Activity::ReadingHead(_) if elapsed >= timeouts.header_read => {
+                if let Protocol::Http1(guard) = &self.protocol {
+                    guard.time_out_head();
+                }
+            }
+            Activity::UnreadBody(_) if elapsed >= timeouts.header_read => self.give(Order::Close),
+            Activity::Idle(_) | Activity::ReadingHead(_) | Activity::UnreadBody(_) => {}
+        }
+    }
+
+    fn activity(&self) -> Activity {
+        let begun = self.begun.get();
+        if self.running.get() > 0 {
+            return Activity::Serving;
+        }
+        match &self.protocol {
+            Protocol::Http2 => Activity::Idle(begun),
+            Protocol::Http1(guard) => match guard.phase() {
+                Phase::Idle => Activity::Idle(begun),
+                Phase::ReadingHead => Activity::ReadingHead(begun),
+                Phase::InBody => Activity::UnreadBody(begun),
+            },
+        }
+    }
+
+    fn give(&self, order: Order) {
+        if self.order.get() != order && self.order.get() != Order::Close {
+            self.order.set(order);
+            if let Some(waker) = &*self.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+}
+
+impl RunningRequest {
+    /// Its number on its connection, from 0.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for RunningRequest {
+    fn drop(&mut self) {
+        self.connection.running.set(self.connection.running.get() - 1);
+    }
+}

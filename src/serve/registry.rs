@@ -1,0 +1,91 @@
+//! One worker's open connections: who is too slow, and whom to tell when the worker drains.
+//!
+//! A look at all of them a few times a second replaces timers that every request would have to set and reset.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::connection::Connection;
+use crate::config::TimeoutsConfig;
+
+/// A worker's open connections.
+#[derive(Debug, Default)]
+pub struct Registry {
+    slots: RefCell<Vec<Option<Rc<Connection>>>>,
+    free: RefCell<Vec<usize>>,
+    open: Cell<usize>,
+    closed: Notify,
+    is_draining: Cell<bool>,
+}
+
+/// A connection's place in the registry, given back when dropped.
+#[derive(Debug)]
+pub struct Registration {
+    connection: Rc<Connection>,
+    slot: usize,
+}
+
+impl Registry {
+    /// Enters a connection. One that comes while draining is told so at once.
+    pub fn enter(&self, connection: &Rc<Connection>) -> Registration {
+        let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            self.slots.borrow_mut().push(None);
+            self.slots.borrow().len() - 1
+        });
+        self.slots.borrow_mut()[slot] = Some(Rc::clone(connection));
+        self.open.set(self.open.get() + 1);
+        if self.is_draining.get() {
+            connection.drain();
+        }
+        Registration { connection: Rc::clone(connection), slot }
+    }
+
+    /// Takes a connection out.
+    pub fn leave(&self, registration: Registration) {
+        self.slots.borrow_mut()[registration.slot] = None;
+        self.free.borrow_mut().push(registration.slot);
+        self.open.set(self.open.get() - 1);
+        self.closed.notify_waiters();
+    }
+
+    /// Number of open connections.
+    pub fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    /// Returns once fewer than `limit` connections are open.
+    pub async fn below(&self, limit: usize) {
+        loop {
+            let closed = self.closed.notified();
+            if self.open.get() < limit {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    /// Looks at every connection for what has taken too long.
+    pub fn look(&self, now: Instant, timeouts: &TimeoutsConfig) {
+        for connection in self.slots.borrow().iter().flatten() {
+            connection.look(now, timeouts);
+        }
+    }
+
+    /// Tells every connection, present and future, to end once its requests are done.
+    pub fn drain(&self) {
+        self.is_draining.set(true);
+        for connection in self.slots.borrow().iter().flatten() {
+            connection.drain();
+        }
+    }
+}
+
+impl Registration {
+    /// The connection.
+    pub fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+}

@@ -1,0 +1,157 @@
+//! Opening connections to endpoints: name, TCP, TLS; all within the connect timeout.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::{EndpointConfig, UpstreamConfig};
+
+/// Why no connection could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Name resolution or TCP.
+    #[error("could not connect to {endpoint}: {source}; check that the service runs and listens there")]
+    Tcp {
+        /// `host:port`.
+        endpoint: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// TLS handshake or certificate.
+    #[error("no TLS with {endpoint}: {source}; check upstreams.tls.ca_file and server_name")]
+    Tls {
+        /// `host:port`.
+        endpoint: String,
+        /// What rustls said.
+        source: io::Error,
+    },
+    /// Neither in time.
+    #[error("no connection to {endpoint} within connect_seconds")]
+    Timeout {
+        /// `host:port`.
+        endpoint: String,
+    },
+    /// HTTP/1 could not be set up on the connection.
+    #[error("could not set up HTTP/1.1 on the connection")]
+    Handshake(#[source] hyper::Error),
+    /// The fresh connection was closed before a request could be sent.
+    #[error("the upstream closed a fresh connection at once")]
+    ClosedAtOnce,
+}
+
+/// Opens connections for one upstream.
+#[derive(Clone)]
+pub struct Connector {
+    tls: Option<TlsConnector>,
+    server_name: Option<ServerName<'static>>,
+}
+
+/// A connection to an endpoint, in the clear or over TLS.
+#[derive(Debug)]
+pub enum UpstreamStream {
+    /// In the clear.
+    Plain(TcpStream),
+    /// Over TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connector {
+    /// A connector with the TLS client configuration of an upstream, if it has one.
+    pub fn new(tls: Option<Arc<ClientConfig>>, server_name: Option<ServerName<'static>>) -> Self {
+        Self { tls: tls.map(TlsConnector::from), server_name }
+    }
+
+    /// Opens one connection, within the upstream's connect timeout.
+    pub async fn connect(
+        &self,
+        config: &UpstreamConfig,
+        endpoint: &EndpointConfig,
+    ) -> Result<UpstreamStream, ConnectError> {
+        tokio::time::timeout(config.connect_timeout, self.open(endpoint))
+            .await
+            .unwrap_or_else(|_elapsed| Err(ConnectError::Timeout { endpoint: endpoint.label.clone() }))
+    }
+
+    async fn open(&self, endpoint: &EndpointConfig) -> Result<UpstreamStream, ConnectError> {
+        let tcp = |source| ConnectError::Tcp { endpoint: endpoint.label.clone(), source };
+        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(tcp)?;
+        stream.set_nodelay(true).map_err(tcp)?;
+        let Some(connector) = &self.tls else { return Ok(UpstreamStream::Plain(stream)) };
+        let tls = |source| ConnectError::Tls { endpoint: endpoint.label.clone(), source };
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(endpoint.host.trim_matches(['[', ']']).to_owned())
+                .map_err(|error| tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
+        };
+        let stream = connector.connect(name, stream).await.map_err(tls)?;
+        Ok(UpstreamStream::Tls(Box::new(stream)))
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for UpstreamStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A worker: one thread, one runtime, its own sockets, upstream connections and metric cells.
+//!
+//! What workers share is in [`Shared`]: read-only snapshots, the directory in memory and atomics. Everything else
+//! is behind `Rc`, so that the compiler keeps it on its thread.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use crate::directory::view::DirectoryView;
+use crate::headers::trace::IdGenerator;
+use crate::lifecycle::WorkerDrain;
+use crate::serve::registry::Registry;
+use crate::snapshot::Snapshot;
+use crate::upstream::WorkerUpstream;
+
+/// What all workers read.
+#[derive(Debug)]
+pub struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    /// Grows with each new snapshot: cheaper to compare than the snapshot itself.
+    generation: AtomicU64,
+    /// Tokens, users, organizations and projects.
+    pub directory: Arc<DirectoryView>,
+    /// Seconds that never step back.
+    pub clock: Clock,
+}
+
+/// One thread's state.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Makes request ids.
+    pub ids: IdGenerator,
+    /// Its connections, for timeouts and drain.
+    pub registry: Registry,
+    /// When to stop.
+    pub drain: WorkerDrain,
+    local: RefCell<Rc<LocalSnapshot>>,
+}
+
+/// A snapshot with this worker's own connections to its upstreams.
+#[derive(Debug)]
+pub struct LocalSnapshot {
+    generation: u64,
+    /// What all workers share.
+    pub shared: Arc<Snapshot>,
+    /// Upstreams in the configuration's order.
+    pub upstreams: Vec<Rc<WorkerUpstream>>,
+}
+
+/// The clock of policy decisions: a wall clock that steps back never revives an expired token.
+#[derive(Debug, Default)]
+pub struct Clock {
+    latest: AtomicU32,
+}
+
+impl Clock {
+    /// Seconds since the epoch at `time`, never less than what was returned before.
+    pub fn seconds(&self, time: SystemTime) -> u32 {
+        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let now = u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX);
+        let latest = self.latest.load(Ordering::Relaxed);
+        if now <= latest {
+            return latest;
+        }
+        self.latest.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+}
+
+impl Shared {
+    /// The shared state with a first snapshot.
+    pub fn new(snapshot: Snapshot, directory: Arc<DirectoryView>) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            generation: AtomicU64::new(0),
+            directory,
+            clock: Clock::default(),
+        }
+    }
+
+    /// Puts a new configuration into force: each worker takes it up with its next request.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}
+
+impl Worker {
+    /// A worker without connections.
+    pub fn new(index: usize, shared: Arc<Shared>, drain: WorkerDrain) -> Result<Self, getrandom::Error> {
+        let generation = shared.generation.load(Ordering::Acquire);
+        let local = LocalSnapshot::new(generation, shared.snapshot(), index, &[]);
+        Ok(Self {
+            index,
+            ids: IdGenerator::seeded()?,
+            registry: Registry::default(),
+            drain,
+            local: RefCell::new(Rc::new(local)),
+            shared,
+        })
+    }
+
+    /// The configuration in force, with this worker's connections: one comparison unless it has changed.
+    pub fn snapshot(&self) -> Rc<LocalSnapshot> {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        let mut local = self.local.borrow_mut();
+        if local.generation != generation {
+            *local =
+                Rc::new(LocalSnapshot::new(generation, self.shared.snapshot(), self.index, &local.upstreams));
+        }
+        Rc::clone(&local)
+    }
+
+    /// Closes upstream connections that are idle for too long.
+    pub fn sweep(&self, now: Instant) {
+        self.snapshot().upstreams.iter().for_each(|upstream| upstream.sweep(now));
+    }
+}
+
+impl LocalSnapshot {
+    /// Connections to an upstream that did not change are kept.
+    fn new(generation: u64, shared: Arc<Snapshot>, worker: usize, before: &[Rc<WorkerUpstream>]) -> Self {
+        let upstreams = shared
+            .upstreams
+            .iter()
+            .map(|upstream| {
+                let unchanged = before.iter().find(|kept| kept.shared.is_same_service(upstream));
+                unchanged
+                    .map_or_else(|| Rc::new(WorkerUpstream::new(Arc::clone(upstream), worker)), Rc::clone)
+            })
+            .collect();
+        Self { generation, shared, upstreams }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The clock never steps back.
+
+    use std::time::{Duration, SystemTime};
+
+    use super::Clock;
+
+    #[test]
+    fn a_clock_that_steps_back_stays_where_it_was() {
+        let clock = Clock::default();
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(clock.seconds(at(100)), 100);
+        assert_eq!(clock.seconds(at(90)), 100);
+        assert_eq!(clock.seconds(at(101)), 101);
+        assert_eq!(clock.seconds(SystemTime::UNIX_EPOCH - Duration::from_secs(5)), 101);
+    }
+}
