@@ -9,11 +9,11 @@ pub mod method;
 pub mod permission;
 pub mod reason;
 
-pub use decision::{Check, CheckResult, Permit, decide, explain};
+pub use decision::{Check, CheckResult, ExplainedCheck, Permit, decide, explain};
 pub use facts::{
     AuthenticationPolicy, ExpandedGrant, Facts, IdentityProviderFacts, Membership, OrganizationFacts,
     RequestFacts, TokenFacts, UserFacts,
 };
 pub use method::{MethodBinding, ThirdParty};
-pub use permission::{Permission, PermissionSet, Role};
+pub use permission::{Permission, PermissionSet, Role, UnknownPermission, UnknownRole, UnknownScope};
 pub use reason::Denial;

@@ -165,6 +165,7 @@ pub struct AuthenticationPolicy {
     /// Model Context Protocol servers may be used; no check of Postern's depends on it.
     pub mcp_enabled: bool,
     /// Addresses that any token may be used from; empty: any.
+    #[serde(deserialize_with = "super::address::deserialize_ranges")]
     pub allowed_ip_ranges: Vec<IpNet>,
 }
 
