@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use super::error::{OperationError, StoreError};
 use super::model::{
-    AuthenticationMethod, Domain, Grant, Group, IdentityProvider, Member, MembershipRecord, Organization,
-    OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, Token, TokenWithUsage, User,
+    AuthenticationMethod, Domain, Grant, Group, IdentityProvider, Member, MembershipRecord, MethodKind,
+    Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, Token, TokenWithUsage, User,
 };
 use crate::policy::facts::UserKind;
+use crate::token::TokenKind;
 use crate::token::usage::UserAgent;
 
 /// A place where the directory is durable.
@@ -103,6 +104,10 @@ pub trait Records {
 
     /// The user with this id, deleted ones included.
     fn user(&self, id: &str) -> Result<Option<User>, StoreError>;
+    /// The store's number for the user with this id.
+    fn user_number(&self, id: &str) -> Result<Option<u32>, StoreError>;
+    /// The id of the user with this number.
+    fn user_id(&self, number: u32) -> Result<Option<String>, StoreError>;
     /// The user with this email address, deleted ones not included.
     fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError>;
     /// The members of an organization that are of this kind.
@@ -151,7 +156,10 @@ pub trait Records {
 
 /// Changing the directory within one transaction. Each call also writes what it touches to the log of changes.
 /// `put_*` inserts, or replaces the record with the same id.
-pub trait Changes: Records {
+pub trait Changes {
+    /// Reading the state that the transaction has made so far.
+    fn records(&self) -> &dyn Records;
+
     /// Inserts or replaces.
     fn put_organization(&self, organization: &Organization) -> Result<(), StoreError>;
     /// Inserts or replaces.
@@ -171,8 +179,8 @@ pub trait Changes: Records {
     /// of the organization's groups.
     fn delete_membership(&self, user_id: &str, organization_id: &str) -> Result<(), StoreError>;
 
-    /// Inserts or replaces.
-    fn put_authentication_method(&self, method: &AuthenticationMethod) -> Result<(), StoreError>;
+    /// Adds a method.
+    fn insert_authentication_method(&self, method: &AuthenticationMethod) -> Result<(), StoreError>;
     /// Removes a method and revokes the tokens bound to it; returns how many it revoked.
     fn delete_authentication_method(&self, id: &str) -> Result<usize, StoreError>;
     /// Inserts or replaces.
@@ -281,8 +289,8 @@ pub struct TokenRow {
     pub digest: [u8; 32],
     /// The store's number for its user.
     pub user_number: u32,
-    /// Word of the token's kind, checked by the receiver.
-    pub kind: Option<crate::token::TokenKind>,
+    /// Application, personal or session token; `None`: a kind that this version does not know.
+    pub kind: Option<TokenKind>,
     /// When it was made.
     pub created_at: u32,
     /// Lifetime in seconds; 0: never ends.
@@ -313,7 +321,7 @@ pub enum RowBinding {
     /// None, or one that is gone.
     None,
     /// Password or a third party.
-    Method(super::model::MethodKind),
+    Method(MethodKind),
     /// An identity provider, by id; equal ones share one text.
     IdentityProvider(Arc<str>),
 }
