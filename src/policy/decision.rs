@@ -12,6 +12,10 @@ use crate::token::TokenKind;
 mod inputs;
 
 /// Proof that a request was allowed. Only [`decide`] makes one.
+///
+/// ```compile_fail,E0451
+/// let forged = postern::policy::Permit { _made_by_decide: () };
+/// ```
 #[derive(Debug)]
 #[must_use = "a permit is there to be taken to the upstream"]
 pub struct Permit {

@@ -40,3 +40,44 @@ impl fmt::Debug for TokenDigest {
         write!(f, "TokenDigest({:02x}{:02x}…)", self.0[0], self.0[1])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{Hash as _, Hasher};
+
+    use super::*;
+
+    #[test]
+    fn the_digest_is_sha_256() {
+        let expected = [
+            0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23,
+            0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad,
+        ];
+        assert_eq!(TokenDigest::of(b"abc"), TokenDigest::from_bytes(expected));
+        assert_eq!(TokenDigest::of(b"abc").as_bytes(), &expected);
+    }
+
+    #[test]
+    fn it_prints_too_little_to_look_it_up() {
+        assert_eq!(format!("{:?}", TokenDigest::of(b"abc")), "TokenDigest(ba78…)");
+    }
+
+    #[test]
+    fn its_hash_is_eight_of_its_bytes() {
+        struct Seen(Vec<u64>);
+        impl Hasher for Seen {
+            fn write(&mut self, _: &[u8]) {
+                unreachable!("a digest is hashed as one number");
+            }
+            fn write_u64(&mut self, number: u64) {
+                self.0.push(number);
+            }
+            fn finish(&self) -> u64 {
+                0
+            }
+        }
+        let mut seen = Seen(Vec::new());
+        TokenDigest::of(b"abc").hash(&mut seen);
+        assert_eq!(seen.0, [0xeacf_018f_bf16_78ba]);
+    }
+}

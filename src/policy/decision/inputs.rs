@@ -17,10 +17,10 @@ pub(super) fn describe(check: Check, facts: &Facts<'_>) -> String {
     let organization = facts.organization.as_ref();
     match check {
         Check::NotRevoked => format!(
-            "revoked: {}; created: {}; user's tokens valid from: {}",
+            "revoked: {}; created: {}; user's tokens valid since: {}",
             yes_no(token.revoked),
             time(token.created_at),
-            time(user.token_validity_begin)
+            validity_begin(user.token_validity_begin)
         ),
         Check::NotExpired => format!(
             "expires: {}; now: {}",
@@ -149,7 +149,12 @@ const fn yes_no(answer: bool) -> &'static str {
     if answer { "yes" } else { "no" }
 }
 
-/// A time in seconds since the epoch as RFC 3339 writes it; 0 stands for "since ever".
+/// A user who never declared older tokens void has the epoch here.
+fn validity_begin(seconds: u32) -> String {
+    if seconds == 0 { "always".to_owned() } else { time(seconds) }
+}
+
+/// A time in seconds since the epoch, as RFC 3339 writes it.
 fn time(seconds: u32) -> String {
     jiff::Timestamp::from_second(i64::from(seconds))
         .map_or_else(|_| seconds.to_string(), |timestamp| timestamp.to_string())
