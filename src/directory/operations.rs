@@ -15,14 +15,16 @@ use super::model::{Organization, User};
 use super::store::Records;
 use crate::policy::facts::UserState;
 
-pub use groups::{GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group};
+pub use groups::{
+    GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
+};
 pub use methods::{
-    IdentityProviderUpdate, NewIdentityProvider, add_authentication_method, add_domain, create_identity_provider,
-    delete_authentication_method, delete_domain, delete_identity_provider, update_identity_provider,
-    verify_domain,
+    IdentityProviderUpdate, NewIdentityProvider, add_authentication_method, add_domain,
+    create_identity_provider, delete_authentication_method, delete_domain, delete_identity_provider,
+    update_identity_provider, verify_domain,
 };
 pub use organizations::{
-    PolicyUpdate, Placement, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
+    Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
     move_project, move_unit, rename_organization, set_policy,
 };
 pub use permissions::{grant, list_grants, revoke, set_grant};

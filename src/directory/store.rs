@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::error::{OperationError, StoreError};
 use super::model::{
     AuthenticationMethod, Domain, Grant, Group, IdentityProvider, Member, MembershipRecord, MethodKind,
-    Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, Token, TokenWithUsage, User,
+    Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, Token,
+    TokenWithUsage, User,
 };
 use crate::policy::facts::UserKind;
 use crate::token::TokenKind;
@@ -46,7 +47,7 @@ pub trait Store: Send + Sync + Debug {
     fn record_usage(&self, updates: &[UsageUpdate]) -> Result<(), StoreError>;
 }
 
-impl dyn Store {
+impl dyn Store + '_ {
     /// Runs `work` on one consistent state of the directory and returns its result.
     pub fn read<T>(&self, work: impl Fn(&dyn Records) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut result = None;

@@ -11,7 +11,7 @@ mod entry;
 mod tests;
 
 use std::borrow::Borrow;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -75,8 +75,9 @@ impl TokenCache {
             return;
         }
         let even_share = additional / SHARDS;
+        let hasher = self.entries.hasher();
         for shard in self.entries.shards() {
-            shard.write().reserve(even_share + even_share / 16, |(slot, _)| slot.0.digest().leading_bits());
+            shard.write().reserve(even_share + even_share / 16, |(slot, _)| hasher.hash_one(slot));
         }
     }
 
@@ -97,7 +98,8 @@ impl TokenCache {
             // The entry holds the new key; the old one is looked up once the shard is free again.
             Entry::Occupied(occupied) => {
                 drop(occupied);
-                self.find(new.digest()).expect("only the one caller of put adds entries, and nobody removes any")
+                self.find(new.digest())
+                    .expect("only the one caller of put adds entries, and nobody removes any")
             }
         };
         self.replace(&old, new);

@@ -51,7 +51,12 @@ pub fn create_group(
 /// # Errors
 ///
 /// If the group does not exist, the name is taken or not allowed, or the store fails.
-pub fn update_group(store: &dyn Store, id: &str, update: &GroupUpdate, now: Timestamp) -> Result<Changed<Group>> {
+pub fn update_group(
+    store: &dyn Store,
+    id: &str,
+    update: &GroupUpdate,
+    now: Timestamp,
+) -> Result<Changed<Group>> {
     update.name.as_deref().map_or(Ok(()), |name| check_name("user_group_name", name))?;
     update.description.as_deref().map_or(Ok(()), check_description)?;
     store.change(now, |changes| {
@@ -96,7 +101,8 @@ pub fn add_group_members(
         for user_id in user_ids {
             user(records, user_id)?;
             if find_membership(records, user_id, &group.organization_id)?.is_none() {
-                let reason = format!("user {user_id:?} is no member of organization {:?}", group.organization_id);
+                let reason =
+                    format!("user {user_id:?} is no member of organization {:?}", group.organization_id);
                 return Err(invalid("member_ids", reason));
             }
             changes.add_group_member(id, user_id)?;

@@ -163,7 +163,12 @@ pub fn ensure_project(
 /// # Errors
 ///
 /// If the project or the unit does not exist, the unit is another organization's, or the store fails.
-pub fn move_project(store: &dyn Store, name: &str, to: &Placement, now: Timestamp) -> Result<Changed<Project>> {
+pub fn move_project(
+    store: &dyn Store,
+    name: &str,
+    to: &Placement,
+    now: Timestamp,
+) -> Result<Changed<Project>> {
     store.change(now, |changes| {
         let records = changes.records();
         let project = records.project(name)?.ok_or_else(|| not_found("project", name))?;
@@ -253,8 +258,10 @@ pub fn delete_unit(store: &dyn Store, id: &str, now: Timestamp) -> Result<Change
         let unit = records.unit(id)?.ok_or_else(|| not_found("organizational unit", id))?;
         let holds_unit =
             records.units(&unit.organization_id)?.iter().any(|other| other.parent_id.as_deref() == Some(id));
-        let holds_project =
-            records.projects(&unit.organization_id)?.iter().any(|project| project.unit_id.as_deref() == Some(id));
+        let holds_project = records
+            .projects(&unit.organization_id)?
+            .iter()
+            .any(|project| project.unit_id.as_deref() == Some(id));
         if holds_unit || holds_project {
             return Err(invalid("unit_id", "the unit is not empty: move its units and projects away first"));
         }

@@ -118,7 +118,10 @@ fn check_principal(records: &dyn Records, principal: &Principal, organization_id
         Principal::User(id) => {
             user(records, id)?;
             find_membership(records, id, organization_id)?.map(drop).ok_or_else(|| {
-                invalid("principal_id", format!("user {id:?} is no member of organization {organization_id:?}"))
+                invalid(
+                    "principal_id",
+                    format!("user {id:?} is no member of organization {organization_id:?}"),
+                )
             })
         }
         Principal::UserGroup(id) => match records.group(id)? {

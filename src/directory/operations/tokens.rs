@@ -117,7 +117,12 @@ pub fn import_token(
 /// # Errors
 ///
 /// If there is no such token, a value is not allowed, or the store fails.
-pub fn update_token(store: &dyn Store, prefix: &str, update: &TokenUpdate, now: Timestamp) -> Result<Changed<Token>> {
+pub fn update_token(
+    store: &dyn Store,
+    prefix: &str,
+    update: &TokenUpdate,
+    now: Timestamp,
+) -> Result<Changed<Token>> {
     store.change(now, |changes| {
         let mut token = find(changes.records(), prefix)?;
         if token.revoked_time.is_some() {
@@ -198,7 +203,9 @@ fn insert(
         if changes.token_taken(&token)? {
             return Err(already_exists("token", &token.token_prefix));
         }
-        changes.insert_token(&token)?;
+        // A token made in the same second in which all older ones were ended is not one of them.
+        let create_time = now.max(user.token_validity_begin);
+        changes.insert_token(&Token { create_time, ..token.clone() })?;
         find(records, &token.token_prefix)
     })
 }
@@ -247,7 +254,10 @@ fn check_max_age(seconds: Option<u32>) -> Result<()> {
     match seconds {
         Some(seconds) if !MAX_AGE_SECONDS.contains(&seconds) => {
             let (least, most) = (MAX_AGE_SECONDS.start(), MAX_AGE_SECONDS.end());
-            Err(invalid("max_age_seconds", format!("is {seconds}, must be {least} to {most}, or absent for never")))
+            Err(invalid(
+                "max_age_seconds",
+                format!("is {seconds}, must be {least} to {most}, or absent for never"),
+            ))
         }
         _ => Ok(()),
     }

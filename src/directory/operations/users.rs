@@ -176,7 +176,12 @@ pub fn delete_user(store: &dyn Store, id: &str, now: Timestamp) -> Result<Change
 /// # Errors
 ///
 /// If it does not exist, the state is [`UserState::Deleted`] (see [`delete_user`]), or the store fails.
-pub fn set_user_state(store: &dyn Store, id: &str, state: UserState, now: Timestamp) -> Result<Changed<User>> {
+pub fn set_user_state(
+    store: &dyn Store,
+    id: &str,
+    state: UserState,
+    now: Timestamp,
+) -> Result<Changed<User>> {
     if state == UserState::Deleted {
         return Err(invalid("state", "must be active or deactivated; to delete a user, delete it"));
     }
@@ -264,7 +269,10 @@ pub fn remove_member(
         let records = changes.records();
         find_membership(records, user_id, organization_id)?.ok_or_else(|| not_found("member", user_id))?;
         if user(records, user_id)?.kind == UserKind::ApplicationUser {
-            return Err(invalid("user_id", "an application user cannot leave its organization; delete it instead"));
+            return Err(invalid(
+                "user_id",
+                "an application user cannot leave its organization; delete it instead",
+            ));
         }
         Ok(changes.delete_membership(user_id, organization_id)?)
     })

@@ -128,19 +128,15 @@ fn check_identity(connection: &Connection, failures: &Failures) -> Result<(), St
     }
     match version(connection, failures)? {
         0 => Err(not_a_store(failures, "it has no schema")),
-        found if found > latest_version() => Err(StoreError::NewerSchema {
-            path: failures.path.clone(),
-            found,
-            supported: latest_version(),
-        }),
+        found if found > latest_version() => {
+            Err(StoreError::NewerSchema { path: failures.path.clone(), found, supported: latest_version() })
+        }
         _ => Ok(()),
     }
 }
 
 fn version(connection: &Connection, failures: &Failures) -> Result<u32, StoreError> {
-    connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(|error| failures.of(error))
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| failures.of(error))
 }
 
 fn not_a_store(failures: &Failures, detail: &str) -> StoreError {

@@ -43,7 +43,9 @@ impl<'a> Reader<'a> {
         params: impl Params,
         map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let list = || self.connection.prepare_cached(sql)?.query_map(params, map)?.collect();
+        let list = || -> rusqlite::Result<Vec<T>> {
+            self.connection.prepare_cached(sql)?.query_map(params, map)?.collect()
+        };
         list().map_err(|error| self.failures.of(error))
     }
 
@@ -189,7 +191,8 @@ impl Records for Reader<'_> {
     fn grant(&self, principal: &Principal, resource: &Resource) -> Result<Option<Grant>, StoreError> {
         let (principal_type, principal_id) = rows::principal_columns(principal);
         let (resource_type, resource_id) = rows::resource_columns(resource);
-        let condition = "principal_type = ?1 AND principal_id = ?2 AND resource_type = ?3 AND resource_id = ?4";
+        let condition =
+            "principal_type = ?1 AND principal_id = ?2 AND resource_type = ?3 AND resource_id = ?4";
         let grants = self.grants(condition, [principal_type, principal_id, resource_type, resource_id])?;
         Ok(grants.into_iter().next())
     }

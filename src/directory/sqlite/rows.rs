@@ -41,8 +41,9 @@ type Result<T> = rusqlite::Result<T>;
 
 pub(super) fn organization(row: &Row<'_>) -> Result<Organization> {
     let id: String = row.get(0)?;
-    let policy = serde_json::from_str(row.get_ref(2)?.as_str()?)
-        .inspect_err(|error| error!(organization = id, %error, "the stored authentication policy cannot be read"));
+    let policy = serde_json::from_str(row.get_ref(2)?.as_str()?).inspect_err(
+        |error| error!(organization = id, %error, "the stored authentication policy cannot be read"),
+    );
     Ok(Organization {
         id,
         name: row.get(1)?,
@@ -200,11 +201,9 @@ pub(super) fn token(row: &Row<'_>) -> Result<TokenWithUsage> {
     };
     let usage = match optional_time(row, 15)? {
         None => None,
-        Some(last_used_time) => Some(Usage {
-            last_used_time,
-            last_ip: address(row, 16)?,
-            last_user_agent: row.get(17)?,
-        }),
+        Some(last_used_time) => {
+            Some(Usage { last_used_time, last_ip: address(row, 16)?, last_user_agent: row.get(17)? })
+        }
     };
     Ok(TokenWithUsage::new(token, usage))
 }
@@ -276,7 +275,11 @@ fn clamp(value: i64) -> u32 {
 fn word<T: Word>(row: &Row<'_>, column: usize, fallback: T) -> Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     Ok(T::from_word(text).unwrap_or_else(|| {
-        error!(word = text, taken_for = fallback.word(), "the store has a word that this version does not know");
+        error!(
+            word = text,
+            taken_for = fallback.word(),
+            "the store has a word that this version does not know"
+        );
         fallback
     }))
 }

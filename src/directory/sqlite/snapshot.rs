@@ -24,7 +24,7 @@ const TOKEN_COLUMNS: &str = "number, digest, user_number, kind, create_time, max
 pub(super) fn send(reader: &Reader<'_>, receiver: &mut dyn SnapshotReceiver) -> Result<(), StoreError> {
     receiver.receive_directory(directory(reader)?);
     let methods = methods(reader)?;
-    let stream = || -> rusqlite::Result<()> {
+    let mut stream = || -> rusqlite::Result<()> {
         let mut tokens =
             reader.connection.prepare(&format!("SELECT {TOKEN_COLUMNS} FROM tokens ORDER BY number"))?;
         let mut usage = reader.connection.prepare(
@@ -61,13 +61,12 @@ pub(super) fn send(reader: &Reader<'_>, receiver: &mut dyn SnapshotReceiver) -> 
 /// One token, as in a snapshot.
 pub(super) fn token_row(reader: &Reader<'_>, number: u32) -> Result<Option<TokenRow>, StoreError> {
     let mut texts = Texts::default();
-    let method: Option<(i64, RowBinding)> = reader
-        .one(
-            "SELECT a.number, a.kind, a.identity_provider_id FROM tokens t
+    let method: Option<(i64, RowBinding)> = reader.one(
+        "SELECT a.number, a.kind, a.identity_provider_id FROM tokens t
              JOIN authentication_methods a ON a.number = t.method_number WHERE t.number = ?1",
-            [number],
-            method,
-        )?;
+        [number],
+        method,
+    )?;
     let methods = method.into_iter().collect();
     let sql = format!(
         "SELECT {TOKEN_COLUMNS}, s.last_used_time, s.last_ip, s.last_user_agent
@@ -102,9 +101,8 @@ fn directory(reader: &Reader<'_>) -> Result<DirectorySnapshot, StoreError> {
             [],
             rows::membership,
         )?,
-        group_members: reader.all("SELECT group_id, user_id FROM group_members", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?,
+        group_members: reader
+            .all("SELECT group_id, user_id FROM group_members", [], |row| Ok((row.get(0)?, row.get(1)?)))?,
         grants: grants.into_iter().flatten().collect(),
     })
 }

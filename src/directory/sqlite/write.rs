@@ -7,9 +7,7 @@ use rusqlite::{Connection, Params, params};
 
 use super::failure::Failures;
 use super::read::Reader;
-use super::rows::{
-    list_column, optional_list_column, principal_columns, resource_columns,
-};
+use super::rows::{list_column, optional_list_column, principal_columns, resource_columns};
 use crate::directory::error::StoreError;
 use crate::directory::model::{
     AuthenticationMethod, Domain, Grant, Group, IdentityProvider, MembershipRecord, Organization,
@@ -87,7 +85,8 @@ impl Changes for Writer<'_> {
     }
 
     fn put_organization(&self, organization: &Organization) -> Result<(), StoreError> {
-        let policy = organization.authentication_policy.as_ref().and_then(|policy| serde_json::to_string(policy).ok());
+        let policy =
+            organization.authentication_policy.as_ref().and_then(|policy| serde_json::to_string(policy).ok());
         self.execute(
             "INSERT INTO organizations (id, name, authentication_policy, create_time, update_time)
              VALUES (?1, ?2, coalesce(?3, ''), ?4, ?5)
@@ -304,11 +303,10 @@ impl Changes for Writer<'_> {
     }
 
     fn delete_group(&self, id: &str) -> Result<(), StoreError> {
-        let members = self.all(
-            "DELETE FROM group_members WHERE group_id = ?1 RETURNING user_id",
-            [id],
-            |row| row.get(0),
-        )?;
+        let members =
+            self.all("DELETE FROM group_members WHERE group_id = ?1 RETURNING user_id", [id], |row| {
+                row.get(0)
+            })?;
         self.execute("DELETE FROM grants WHERE principal_type = 'user_group' AND principal_id = ?1", [id])?;
         self.execute("DELETE FROM groups WHERE id = ?1", [id])?;
         self.log_users(members)

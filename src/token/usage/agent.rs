@@ -21,7 +21,8 @@ impl UserAgent {
 
     /// What is kept of a header's value: its first 256 bytes, with `?` for what is not visible ASCII or a space.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let visible = |&byte: &u8| if byte == b' ' || byte.is_ascii_graphic() { char::from(byte) } else { '?' };
+        let visible =
+            |&byte: &u8| if byte == b' ' || byte.is_ascii_graphic() { char::from(byte) } else { '?' };
         Self(bytes.iter().take(MAX_BYTES).map(visible).collect::<String>().into_boxed_str())
     }
 
