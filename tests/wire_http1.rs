@@ -46,19 +46,14 @@ fn two_ways_to_frame_a_body() {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: cow, chunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: cow\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
         ],
     );
-    all_refused(
-        501,
-        &[
-            "POST / HTTP/1.1\r\nTransfer-Encoding: cow, chunked\r\n\r\n0\r\n\r\n",
-            "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        ],
-    );
+    all_refused(501, &["POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"]);
 }
 
 #[test]
@@ -237,11 +232,11 @@ fn chunks_that_break_the_rules_break_the_upload_off() {
         client.assert_closed();
         assert_eq!(upstream.requests().len(), 0, "{chunks:?}: the upstream saw a whole request");
         assert!(!upstream.received_text().contains("smuggled"), "{chunks:?}");
-        let ok = sidecar.metric(&format!(
-            "postern_upstream_requests_total{{endpoint=\"{}\",outcome=\"failed\",upstream=\"service\"}}",
+        let failed = sidecar.metric(&format!(
+            "postern_upstream_requests_total{{upstream=\"service\",endpoint=\"{}\",outcome=\"failed\"}}",
             upstream.address()
         ));
-        assert!(ok.abs() < 0.5, "{chunks:?} is not held against the upstream");
+        assert!(failed.abs() < 0.5, "{chunks:?} is not held against the upstream");
     }
 }
 

@@ -186,7 +186,7 @@ flush_interval_seconds = 1
 {timeouts}
 
 [logging]
-level = "debug"
+level = "postern=debug"
 
 [logging.access_log]
 output = "access.log"
@@ -320,12 +320,17 @@ impl Sidecar {
         self.ops("/metrics").text()
     }
 
-    /// The value of one series, 0 if it is not there.
+    /// The value of one series, named with its labels in their order; fails if it is not there.
     #[track_caller]
     pub fn metric(&self, series: &str) -> f64 {
+        self.find_metric(series).unwrap_or_else(|| panic!("{series} is not in\n{}", self.metrics()))
+    }
+
+    /// The value of one series, if it is there.
+    pub fn find_metric(&self, series: &str) -> Option<f64> {
         let metrics = self.metrics();
         let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a number"))
+        value.map(|value| value.parse().expect("a number"))
     }
 
     /// The folder that the configuration is in.

@@ -27,7 +27,10 @@ struct Shared {
 struct Recording {
     bytes: Mutex<Vec<u8>>,
     requests: Mutex<Vec<Request>>,
+    /// The sidecar has closed.
     closed: AtomicBool,
+    /// The script has ended and the connection is closed.
+    ended: AtomicBool,
 }
 
 /// The upstream's end of one connection.
@@ -123,6 +126,7 @@ impl Upstream {
                     let mut peer = Peer::new(socket, tls, recording, number);
                     script(&mut peer);
                     peer.close();
+                    peer.recording.ended.store(true, Ordering::SeqCst);
                 });
             }
         });
@@ -169,6 +173,14 @@ impl Upstream {
         eventually("the sidecar to close its connection to the upstream", || {
             let connections = self.shared.connections.lock();
             connections.get(connection)?.closed.load(Ordering::SeqCst).then_some(())
+        });
+    }
+
+    /// Waits until the scripts of all connections so far have ended, and with them their connections.
+    #[track_caller]
+    pub fn wait_until_closed_by_script(&self) {
+        super::until("the upstream's scripts to end", || {
+            self.shared.connections.lock().iter().all(|connection| connection.ended.load(Ordering::SeqCst))
         });
     }
 
