@@ -144,9 +144,15 @@ pub(crate) fn decode_entries<T: Table>(table: &DeTable<'_>, at: &Location, repor
         if T::SCHEMA.keys.iter().any(|known| known.name == name) {
             continue;
         }
-        // Nobody knows what an unknown key's value is: `pasword = "…"` is one.
-        report.mask(&at.child(name, Some(value.span())));
-        let (reason, remedy) = unknown::explain(name, &T::SCHEMA);
+        // Nobody knows what an unknown key's value is: `pasword = "…"` is one. A header shows no values.
+        let (key_span, value_span) = (key.span(), value.span());
+        if !(value_span.start <= key_span.start && key_span.end <= value_span.end) {
+            report.mask(&at.child(name, Some(value_span)));
+        }
+        let unknown::Explanation { reason, remedy, meant } = unknown::explain(name, &T::SCHEMA);
+        if let Some(meant) = meant {
+            report.mark_misspelt(&at.child(meant, None));
+        }
         report.place_problem(&at.child(&shortened(name), Some(key.span())), reason, remedy);
     }
     T::take(&mut Entries { table, at, report })
@@ -169,13 +175,14 @@ impl Entries<'_, '_, '_> {
                 let value = T::decode(default.get_ref(), &at, self.report)?;
                 Some(Located { value, at })
             }
+            Presence::Required if self.report.is_noted(&at) => None,
             Presence::Required => {
                 let (reason, remedy) = match T::NESTED {
                     Some(schema) => (
                         format!("missing table `{}`", schema.header),
                         format!("add `{}`, with {}", schema.header, unknown::key_list(schema)),
                     ),
-                    None => (format!("missing key `{key}`"), format!("add `{key} = …`: {}", T::EXPECTED)),
+                    None => (format!("missing key `{key}`"), format!("add `{key} = …`, {}", T::EXPECTED)),
                 };
                 self.report.place_problem(&at, reason, remedy);
                 None
@@ -218,7 +225,7 @@ impl Value for String {
         let DeValue::String(text) = value else {
             let remedy = match value {
                 DeValue::Table(_) | DeValue::Array(_) => format!("write `{} = \"…\"`", at.name()),
-                _ => "put it in quotes".to_owned(),
+                _ => format!("write text in double quotes: `{} = \"…\"`", at.name()),
             };
             wrong_type(value, Self::EXPECTED, remedy, at, report);
             return None;

@@ -69,9 +69,10 @@ impl<'t> UpstreamNames<'t> {
             return None;
         }
         let known = names.iter().flatten().copied();
-        let list = known.clone().map(text::quoted).collect::<Vec<_>>().join(", ");
+        let list: std::collections::BTreeSet<_> = known.clone().map(text::quoted).collect();
+        let list = list.into_iter().collect::<Vec<_>>().join(", ");
         let remedy = match nearest(&name.value, known) {
-            Some(nearest) => format!("did you mean {}? There are {list}", text::quoted(nearest)),
+            Some(nearest) => format!("did you mean {}? The upstreams are {list}", text::quoted(nearest)),
             None => format!("name one of {list}, or add an `[[upstreams]]` of that name"),
         };
         let reason = format!("there is no upstream named {}", text::quoted(&name.value));
@@ -153,7 +154,7 @@ fn owner(
         return resolution.text(name, text::name);
     }
     let at = route.at.child(key, route.at.span.clone());
-    if authentication == Some(RouteAuthentication::Required) && !resolution.report.has_problem_below(&at) {
+    if authentication == Some(RouteAuthentication::Required) && !resolution.report.is_noted(&at) {
         let reason = format!("missing key `{key}`: a route that asks for a token needs it");
         resolution.report.place_problem(
             &at,
