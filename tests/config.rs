@@ -278,12 +278,12 @@ fn routes_are_matched_in_one_way_only() {
         "remove one",
     );
     check(
-        "[usage]",
-        "[[routes]]\nname = ‸\"metrics.example.com/\"\nauthentication = \"off\"\nupstream = \"search\"\n[usage]",
-        "",
-        "",
+        "[[routes]]\nhosts = [\"metrics.example.com\"]",
+        "[[routes]]\nname = \"a.com/\"\nauthentication = \"off\"\nupstream = \"search\"\n‸[[routes]]\nhosts = [\"a.com\"]",
+        "this route is called `a.com/` like another one on line 33",
+        "a `name` of its own",
     );
-    check("[\"search.example.com\"]", "[\"a.com\", \"A.com\"]", "the host `a.com` is listed twice", "once");
+    check("[\"search.example.com\"]", "[\"a.com\", ‸\"A.com\"]", "the host `a.com` is listed twice", "once");
 }
 
 #[test]
@@ -376,6 +376,12 @@ fn secrets_have_one_place_and_are_never_shown() {
     check(secret, "{ file = ‸\"/tmp\" }", "not a regular file", "correct the path");
     check(secret, "‸\"\"", "the secret is empty", "`{ env");
     check(secret, "‸[\"canary-1f9a7c\"]", "expected a secret, found a list", "`{ env");
+    check(
+        "path = \"postern.db\"\n",
+        "path = \"postern.db\"\n‸p.assword = \"canary-1f9a7c\"\n",
+        "key `p`",
+        "remove",
+    );
     check("password = ", "‸pasword = ", "unknown key `pasword`", "did you mean `password`?");
     check("kind = \"basic\"", "kind = ‸\"Basic canary-1f9a7c\"", "no such kind", "`kind = \"bearer\"`");
     check(
@@ -424,9 +430,9 @@ fn broken_syntax_has_a_place_and_shows_no_secret() {
     );
     check("password = \"canary-1f9a7c\"", "password = ‸canary-1f9a7c", "this is not TOML", "double quotes");
     check("password = \"canary-1f9a7c\"", "password = \"canary-1f9a7c‸", "this is not TOML", "");
-    check("[usage]", "pass‸ word canary-1f9a7c\n[usage]", "this is not TOML", "");
-    let line = parse("name = \"a\" \"b\"").unwrap_err().problems[0].excerpt.clone().unwrap().source_line;
-    assert_eq!(line, "name = \"a\" \"b\"", "harmless lines are shown whole");
+    check("[usage]", "pass ‸word canary-1f9a7c\n[usage]", "this is not TOML", "");
+    let line = parse("name = \"a\" x").unwrap_err().problems[0].excerpt.clone().unwrap().source_line;
+    assert_eq!(line, "name = \"a\" x", "harmless lines are shown whole");
 }
 
 #[test]
@@ -481,4 +487,63 @@ fn files_that_cannot_be_read_are_one_problem() {
     let binary = folder.path().join("binary.toml");
     std::fs::write(&binary, b"workers = 1\n\xff").unwrap();
     assert_eq!(reason(&binary), "line 2 of the configuration file is not UTF-8 text");
+}
+
+mod mutations {
+    //! Whatever a slip of the hand makes of a good file: no panic, and no secret in the report.
+
+    use proptest::prelude::*;
+
+    use super::{GOOD, assert_secret, parse};
+
+    #[derive(Clone, Debug)]
+    enum Slip {
+        Delete(usize),
+        Insert(usize, char),
+        DropLine(usize),
+        RepeatLine(usize),
+    }
+
+    fn slip() -> impl Strategy<Value = Slip> {
+        let at = 0..GOOD.len();
+        let line = 0..GOOD.lines().count();
+        let character = proptest::sample::select("\"'=[]{}#., \n\\a0\u{1b}é".chars().collect::<Vec<_>>());
+        prop_oneof![
+            4 => at.clone().prop_map(Slip::Delete),
+            4 => (at, character).prop_map(|(at, character)| Slip::Insert(at, character)),
+            1 => line.clone().prop_map(Slip::DropLine),
+            1 => line.prop_map(Slip::RepeatLine),
+        ]
+    }
+
+    fn apply(text: &str, slip: &Slip) -> String {
+        let characters: Vec<char> = text.chars().collect();
+        let lines = text.split_inclusive('\n').enumerate();
+        match *slip {
+            Slip::Delete(at) => {
+                let kept = characters.iter().enumerate().filter(|(index, _)| *index != at);
+                kept.map(|(_, character)| character).collect()
+            }
+            Slip::Insert(at, new) => {
+                let (before, after) = characters.split_at(at.min(characters.len()));
+                before.iter().chain([&new]).chain(after).collect()
+            }
+            Slip::DropLine(at) => lines.filter(|(index, _)| *index != at).map(|(_, line)| line).collect(),
+            Slip::RepeatLine(at) => lines
+                .flat_map(|(index, line)| std::iter::repeat_n(line, 1 + usize::from(index == at)))
+                .collect(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn slips_neither_panic_nor_show_a_secret(slips in proptest::collection::vec(slip(), 1..4)) {
+            let text = slips.iter().fold(GOOD.to_owned(), |text, slip| apply(&text, slip));
+            if let Err(error) = parse(&text) {
+                prop_assert!(!error.problems.is_empty());
+                assert_secret(&error);
+            }
+        }
+    }
 }

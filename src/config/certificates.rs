@@ -34,14 +34,14 @@ pub struct LoadedCertificate {
 #[derive(Debug, Error)]
 pub enum CertificateError {
     /// A file cannot be read.
-    #[error("cannot read the {part} file `{path}`: {}", input::why(.source))]
+    #[error("cannot read the {part} file `{path}`: {}", input::why(.cause))]
     Unreadable {
         /// Which of the two files.
         part: CertificatePart,
         /// Its path.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said; already part of the message.
+        cause: io::Error,
     },
     /// A file is not PEM, or has nothing of the kind in it.
     #[error("no {part} in `{path}`")]
@@ -174,7 +174,7 @@ impl CertificateError {
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
-            Self::Unreadable { source, .. } => input::what_to_do(source).to_owned(),
+            Self::Unreadable { cause, .. } => input::what_to_do(cause).to_owned(),
             Self::Missing { part: CertificatePart::Certificate, .. }
             | Self::BrokenPem { part: CertificatePart::Certificate, .. }
             | Self::BrokenCertificate { .. } => {
@@ -285,7 +285,7 @@ fn pair(
 }
 
 fn read(part: CertificatePart, path: &Path) -> Result<Vec<u8>, CertificateError> {
-    input::read(path).map_err(|source| CertificateError::Unreadable { part, path: path.to_owned(), source })
+    input::read(path).map_err(|cause| CertificateError::Unreadable { part, path: path.to_owned(), cause })
 }
 
 fn missing(part: CertificatePart, path: &Path) -> CertificateError {

@@ -3,6 +3,7 @@
 //!
 //! What the tables are is in [`super::file`]; what their values mean, in [`super::resolve`].
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::report::{Located, Location, Report};
@@ -144,11 +145,8 @@ pub(crate) fn decode_entries<T: Table>(table: &DeTable<'_>, at: &Location, repor
         if T::SCHEMA.keys.iter().any(|known| known.name == name) {
             continue;
         }
-        // Nobody knows what an unknown key's value is: `pasword = "…"` is one. A header shows no values.
-        let (key_span, value_span) = (key.span(), value.span());
-        if !(value_span.start <= key_span.start && key_span.end <= value_span.end) {
-            report.mask(&at.child(name, Some(value_span)));
-        }
+        // Nobody knows what an unknown key's value is: `pasword = "…"` is one.
+        mask_all(value, report);
         let unknown::Explanation { reason, remedy, meant } = unknown::explain(name, &T::SCHEMA);
         if let Some(meant) = meant {
             report.mark_misspelt(&at.child(meant, None));
@@ -251,7 +249,16 @@ impl Value for bool {
     }
 }
 
-/// Notes that a value is of the wrong type.
+/// Masks every value in this one; the header or key of a table is not its value.
+fn mask_all(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) {
+    match value.get_ref() {
+        DeValue::Table(table) => table.iter().for_each(|(_, value)| mask_all(value, report)),
+        DeValue::Array(elements) => elements.iter().for_each(|element| mask_all(element, report)),
+        _ => report.mask(&Location { span: Some(value.span()), key: String::new() }),
+    }
+}
+
+/// Notes that a value is of the wrong type. What is in a table or list that does not belong there is not shown.
 pub(crate) fn wrong_type(
     value: &DeValue<'_>,
     expected: &str,
@@ -259,6 +266,11 @@ pub(crate) fn wrong_type(
     at: &Location,
     report: &mut Report<'_>,
 ) {
+    match value {
+        DeValue::Table(table) => table.iter().for_each(|(_, value)| mask_all(value, report)),
+        DeValue::Array(elements) => elements.iter().for_each(|element| mask_all(element, report)),
+        _ => {}
+    }
     let found = match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",

@@ -213,31 +213,27 @@ fn note_alike(
     seen: &mut HashMap<(Option<String>, String), Location>,
     resolution: &mut Resolution<'_, '_>,
 ) {
-    let any = route.hosts.is_empty().then_some(None);
-    let hosts = route.hosts.iter().map(|host| Some(host.clone())).chain(any);
+    let places = written.value.hosts.iter().flat_map(|hosts| &hosts.value).map(|host| &host.at);
+    let hosts = route.hosts.iter().cloned().map(Some).zip(places);
+    let any = route.hosts.is_empty().then_some((None, &written.at));
     let mut noted = false;
-    for host in hosts {
+    for (host, at) in hosts.chain(any) {
         let shown = host.clone().unwrap_or_else(|| "any host".to_owned());
-        let Some(first) = seen.insert((host, route.path_prefix.clone()), written.at.clone()) else {
-            continue;
-        };
-        if noted {
-            continue;
+        let key = (host, route.path_prefix.clone());
+        let Some(first) = seen.insert(key, written.at.clone()) else { continue };
+        if first.key == written.at.key {
+            let reason = format!("the host `{shown}` is listed twice");
+            resolution.report.value_problem(at, reason, "list each host once");
+        } else if !noted {
+            // Once, however many hosts the two have in common.
+            noted = true;
+            let (place, own) = (resolution.place(&first), resolution.place(&written.at));
+            let prefix = &route.path_prefix;
+            let reason = format!(
+                "two routes are alike: this one{own} and the one{place} are both for `{shown}` and `{prefix}`"
+            );
+            let remedy = "remove one of them, or give it another host or `path_prefix`";
+            resolution.report.place_problem(&written.at, reason, remedy);
         }
-        noted = true;
-        let place = resolution.place(&first);
-        let own = resolution.place(&written.at);
-        let (reason, remedy) = if first.key == written.at.key {
-            (format!("the host `{shown}` is listed twice"), "list each host once")
-        } else {
-            (
-                format!(
-                    "two routes are alike: this one{own} and the one{place} are both for `{shown}` and `{}`",
-                    route.path_prefix
-                ),
-                "remove one of them, or give it another host or `path_prefix`",
-            )
-        };
-        resolution.report.place_problem(&written.at, reason, remedy);
     }
 }
