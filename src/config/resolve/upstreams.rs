@@ -86,9 +86,7 @@ fn tls(table: &UpstreamTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<
     if let Err(error) = certificates::load_authorities(&ca_file) {
         let remedy = match error {
             certificates::CertificateError::Unreadable { .. } => error.remedy(),
-            _ => {
-                "give a PEM file with the certificates of the authorities that sign the upstream's".to_owned()
-            }
+            _ => "give a PEM file with the certificates of the authorities that sign the upstream's",
         };
         resolution.report.value_problem(&ca.at, error.to_string(), remedy);
     }
