@@ -95,6 +95,7 @@ impl HeadScan {
     pub(super) fn advance(&mut self, bytes: &[u8], limits: &GuardLimits) -> Result<Option<Head>, Violation> {
         while let Some(length) = memchr(b'\n', &bytes[self.searched..]) {
             let end = self.searched + length;
+            self.check_limits(&bytes[..end], limits)?;
             let Some((b'\r', line)) = bytes[self.line_start..end].split_last() else {
                 return Err(Violation::LineEnding);
             };
@@ -111,9 +112,6 @@ impl HeadScan {
                     if self.fields > limits.header_count {
                         return Err(Violation::TooManyHeaders);
                     }
-                    if end - self.fields_start > limits.header_bytes {
-                        return Err(Violation::HeadersTooLarge);
-                    }
                     self.field(line, bytes)?;
                 }
             }
@@ -121,11 +119,12 @@ impl HeadScan {
             self.searched = end + 1;
         }
         self.searched = bytes.len();
-        self.incomplete(bytes, limits).map(|()| None)
+        self.check_limits(bytes, limits).map(|()| None)
     }
 
-    /// Refuses early what cannot become a valid head any more, so that it is not kept in memory.
-    fn incomplete(&self, bytes: &[u8], limits: &GuardLimits) -> Result<(), Violation> {
+    /// Refuses what cannot become a valid head any more, whether or not its line has ended: early, so that it is
+    /// not kept in memory, and for the same reason however the head is split.
+    fn check_limits(&self, bytes: &[u8], limits: &GuardLimits) -> Result<(), Violation> {
         if self.stage == Stage::Fields {
             return match bytes.len() - self.fields_start > limits.header_bytes {
                 true => Err(Violation::HeadersTooLarge),
