@@ -7,8 +7,6 @@
 mod convert;
 mod load;
 mod state;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
