@@ -116,7 +116,6 @@ fn targets() {
         "*",
         "example.com:80",
         "?q",
-        "//".trim_start_matches('/').trim(),
         "ftp://a/",
         "http:/a",
         "http:a",
@@ -134,9 +133,7 @@ fn targets() {
         "urn:a",
         "javascript:alert(1)",
     ] {
-        if !target.is_empty() {
-            head(400, "invalid_target", format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        }
+        head(400, "invalid_target", format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
     }
     for target in ["/", "*", "a", "http://a:80/", "a:", "a:80/", "user@a:80", ":80", "a:65536", "a:b"] {
         head(400, "invalid_target", format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
