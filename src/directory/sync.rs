@@ -6,7 +6,9 @@
 
 mod convert;
 mod load;
+mod numbers;
 mod state;
+mod touched;
 
 use std::sync::Arc;
 use std::time::Duration;
