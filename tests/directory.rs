@@ -209,6 +209,28 @@ fn a_revoked_token_never_comes_back() {
 }
 
 #[test]
+fn a_store_that_is_replaced_put_back_or_gone_is_said_and_memory_goes_on() {
+    let fixture = Fixture::new();
+    let (_, token) = fixture.user_with_token("alpha");
+    let says = |text: &str| {
+        let error = fixture.synchronizer.apply_pending().unwrap_err().to_string();
+        assert!(error.contains(text), "{text}: {error}");
+        assert_eq!(outcome(&fixture.view, &token.digest, "alpha", NOW.0), Ok(()));
+    };
+    let path = fixture.folder.path().join("directory.sqlite");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch("DELETE FROM tokens; UPDATE sqlite_sequence SET seq = 1 WHERE name = 'changes'")
+        .unwrap();
+    says("put back to an earlier state");
+    let away = fixture.folder.path().join("away.sqlite");
+    std::fs::rename(&path, &away).unwrap();
+    says("does not exist");
+    std::fs::copy(&away, &path).unwrap();
+    says("was replaced by another file");
+    assert_eq!(fixture.view.status.errors_total(), 3);
+}
+
+#[test]
 fn units_groups_and_roles_reach_down_to_the_project() {
     let fixture = Fixture::new();
     let store = &fixture.elsewhere;
