@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use support::client::Broken;
-use support::frames::{END_STREAM, FrameClient, GOAWAY, HEADERS};
+use support::frames::{DATA, END_STREAM, Frame, FrameClient, GOAWAY, HEADERS};
 use support::sidecar::HOST;
 use support::{Http2Client, PATIENCE, Sidecar, Upstream, until};
 
@@ -80,8 +80,10 @@ fn http2_clients_are_told_and_their_streams_finish() {
         goaway = client.read().expect("a GOAWAY").kind == GOAWAY;
     }
     go_on.send(()).unwrap();
-    let frames = client.read_stream(1);
+    let frames: Vec<_> = std::iter::from_fn(|| client.read()).collect();
     assert!(frames.iter().any(|frame| frame.kind == HEADERS && frame.stream == 1), "{frames:?}");
+    let ends = |frame: &Frame| frame.kind == DATA && frame.stream == 1 && frame.flags & END_STREAM != 0;
+    assert!(frames.iter().any(ends), "{frames:?}");
     let status = sidecar.wait();
     assert!(status.success(), "{status}");
 }

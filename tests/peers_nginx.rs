@@ -75,7 +75,7 @@ fn configuration(folder: &Path, address: SocketAddr) -> String {
     };
     format!(
         "{user} daemon off; master_process off; pid {folder}/nginx.pid; worker_processes 1;
-         events {{ worker_connections 256; }}
+         events {{ worker_connections 4096; }}
          http {{
            access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
            fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
@@ -249,7 +249,9 @@ fn h2load_loses_no_request() {
     let sidecar = nginx.sidecar();
     let url = format!("http://{}/digits", sidecar.address());
     let token = format!("authorization: Bearer {}", sidecar.permitted.token);
-    for protocol in [&["-m", "20"][..], &["--h1"]] {
+    for protocol in
+        [&["-m", "20", "-H", ":authority: service.test"][..], &["--h1", "-H", "host: service.test"]]
+    {
         let output =
             peers::run(Command::new(&h2load).args(["-n", "3000", "-c", "20"]).args(protocol).args([
                 "-H",
