@@ -2,12 +2,15 @@
 //! when it changes, so that one change costs one cell. Workers only read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use http::HeaderValue;
 use smallvec::SmallVec;
 
+use crate::directory::model::Sequence;
 use crate::policy::facts::{OrganizationIndex, ResourceIndex, UserKind, UserState};
 use crate::policy::{
     AuthenticationPolicy, ExpandedGrant, IdentityProviderFacts, Membership, OrganizationFacts, UserFacts,
@@ -22,6 +25,8 @@ pub struct DirectoryView {
     pub tokens: TokenCache,
     /// Tokens used since the last flush.
     pub usage: UsageLog,
+    /// How well the view follows the store.
+    pub status: DirectoryStatus,
     projects: DashMap<Box<str>, Arc<ProjectCell>>,
 }
 
@@ -33,6 +38,50 @@ impl DirectoryView {
             return Arc::clone(&cell);
         }
         Arc::clone(&self.projects.entry(name.into()).or_default())
+    }
+}
+
+/// How well the view follows the store: what metrics and readiness ask for.
+#[derive(Debug)]
+pub struct DirectoryStatus {
+    sequence: AtomicU64,
+    errors: AtomicU64,
+    followed: ArcSwap<Instant>,
+}
+
+impl Default for DirectoryStatus {
+    fn default() -> Self {
+        Self {
+            sequence: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            followed: ArcSwap::from_pointee(Instant::now()),
+        }
+    }
+}
+
+impl DirectoryStatus {
+    /// Sequence of the last change the view shows.
+    pub fn sequence(&self) -> Sequence {
+        Sequence(self.sequence.load(Ordering::Acquire))
+    }
+
+    /// How long ago the view was last known to be in step with the store.
+    pub fn age(&self) -> Duration {
+        self.followed.load().elapsed()
+    }
+
+    /// How many times the store failed, or had a record that could not be read, since the process started.
+    pub fn errors_total(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn followed(&self, sequence: Sequence) {
+        self.sequence.store(sequence.0, Ordering::Release);
+        self.followed.store(Arc::new(Instant::now()));
+    }
+
+    pub(super) fn failed(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,16 +1,124 @@
-//! When, from where and by what each token was last used: touched by workers, flushed by control. To be filled.
+//! When, from where and by what each token was last used: touched by workers, flushed by control.
+//!
+//! A use costs a worker one relaxed load, and once a second per token a few stores. The flush writes what changed in
+//! batches. It never loses a use: what could not be written is written the next time, merged by token.
+
+mod agent;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_queue::SegQueue;
 
 use super::TokenEntry;
+use crate::directory::error::StoreError;
+use crate::directory::store::{Store, UsageUpdate};
+
+pub use agent::UserAgent;
+
+/// Tokens written in one transaction: short enough that a directory change never waits long behind it.
+const BATCH: usize = 5_000;
 
 /// The entries whose usage changed since the last flush. Memory is bounded by the number of tokens.
 #[derive(Debug, Default)]
-pub struct UsageLog {}
+pub struct UsageLog {
+    dirty: SegQueue<Arc<TokenEntry>>,
+    pending: AtomicUsize,
+    flushed: AtomicU64,
+}
+
+/// What one flush did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Tokens whose usage was written.
+    pub tokens: usize,
+    /// How long it took.
+    pub duration: Duration,
+}
 
 impl UsageLog {
     /// Notes that a token was just used. On the hot path: one relaxed load if the token was already used in
     /// this second, and no waiting ever.
-    pub fn touch(&self, _entry: &Arc<TokenEntry>, _now: u32, _client: IpAddr, _user_agent: Option<&[u8]>) {}
+    pub fn touch(&self, entry: &Arc<TokenEntry>, now: u32, client: IpAddr, user_agent: Option<&[u8]>) {
+        if entry.is_noted(now) {
+            return;
+        }
+        if entry.note(now, client, || user_agent.map(UserAgent::shared)) {
+            self.push(Arc::clone(entry));
+        }
+    }
+
+    /// How many tokens have usage that is not written yet.
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// How many times a token's usage has been written since the process started.
+    pub fn flushed_total(&self) -> u64 {
+        self.flushed.load(Ordering::Relaxed)
+    }
+
+    /// Writes all usage noted so far. Blocks on the store: never call it on a worker.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails; what was not written then stays on the list.
+    pub fn flush(&self, store: &dyn Store) -> Result<Flushed, StoreError> {
+        let started = Instant::now();
+        let mut tokens = 0;
+        // What is noted while this runs is the next flush's: the loop must end.
+        let mut left = self.dirty.len();
+        while left > 0 {
+            let batch = self.take(left.min(BATCH));
+            if batch.is_empty() {
+                break;
+            }
+            left -= batch.len();
+            let updates: Vec<_> = batch.iter().map(|entry| update(entry)).collect();
+            if let Err(error) = store.record_usage(&updates) {
+                self.put_back(batch);
+                return Err(error);
+            }
+            tokens += updates.len();
+            self.flushed.fetch_add(updates.len() as u64, Ordering::Relaxed);
+        }
+        Ok(Flushed { tokens, duration: started.elapsed() })
+    }
+
+    /// Takes entries off the list, unmarked: whoever notes a use from now on puts its entry on again.
+    fn take(&self, at_most: usize) -> Vec<Arc<TokenEntry>> {
+        let mut entries = Vec::with_capacity(at_most);
+        while entries.len() < at_most
+            && let Some(entry) = self.dirty.pop()
+        {
+            self.pending.fetch_sub(1, Ordering::Relaxed);
+            entry.clear_dirty();
+            entries.push(entry);
+        }
+        entries
+    }
+
+    fn put_back(&self, entries: Vec<Arc<TokenEntry>>) {
+        for entry in entries {
+            // One that has been used again in the meantime is on the list already.
+            if entry.mark_dirty() {
+                self.push(entry);
+            }
+        }
+    }
+
+    fn push(&self, entry: Arc<TokenEntry>) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        self.dirty.push(entry);
+    }
+}
+
+fn update(entry: &TokenEntry) -> UsageUpdate {
+    let last_used_at = entry.last_used_at().unwrap_or(0);
+    let (address, user_agent) = entry.last_used_by();
+    UsageUpdate { token_number: entry.number(), last_used_at, address, user_agent }
 }

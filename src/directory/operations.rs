@@ -1,0 +1,95 @@
+//! The directory's operations, as the command line and the management API offer them: what each one checks, what it
+//! changes, and what follows from it. Each is one transaction; nothing happens if it fails.
+//!
+//! Who may do what is not decided here, and nothing here knows SQL or HTTP.
+
+mod groups;
+mod methods;
+mod organizations;
+mod permissions;
+mod tokens;
+mod users;
+
+use super::error::OperationError;
+use super::model::{Organization, User};
+use super::store::Records;
+use crate::policy::facts::UserState;
+
+pub use groups::{
+    GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
+};
+pub use methods::{
+    IdentityProviderUpdate, NewIdentityProvider, add_authentication_method, add_domain,
+    create_identity_provider, delete_authentication_method, delete_domain, delete_identity_provider,
+    update_identity_provider, verify_domain,
+};
+pub use organizations::{
+    Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
+    move_project, move_unit, rename_organization, set_policy,
+};
+pub use permissions::{grant, list_grants, revoke, set_grant};
+pub use tokens::{
+    CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewToken, Revocation, TokenUpdate, create_token,
+    import_token, revoke_token, update_token,
+};
+pub use users::{
+    ApplicationUserUpdate, NewApplicationUser, NewOrganizationUser, add_member, create_application_user,
+    create_organization_user, delete_user, expire_tokens, remove_member, set_super_admin, set_two_factor,
+    set_user_state, update_application_user,
+};
+
+/// Longest description of anything, in characters.
+const MAX_DESCRIPTION: usize = 1_000;
+
+/// Longest name of anything, in characters.
+const MAX_NAME: usize = 128;
+
+type Result<T> = std::result::Result<T, OperationError>;
+
+fn not_found(entity: &'static str, id: &str) -> OperationError {
+    OperationError::NotFound { entity, id: id.to_owned() }
+}
+
+fn already_exists(entity: &'static str, id: &str) -> OperationError {
+    OperationError::AlreadyExists { entity, id: id.to_owned() }
+}
+
+fn invalid(field: &'static str, reason: impl Into<String>) -> OperationError {
+    OperationError::Invalid { field, reason: reason.into() }
+}
+
+fn organization(records: &dyn Records, id: &str) -> Result<Organization> {
+    records.organization(id)?.ok_or_else(|| not_found("organization", id))
+}
+
+/// A user that has not been deleted.
+fn user(records: &dyn Records, id: &str) -> Result<User> {
+    records.user(id)?.filter(|user| user.state != UserState::Deleted).ok_or_else(|| not_found("user", id))
+}
+
+fn check_name(field: &'static str, name: &str) -> Result<()> {
+    let length = name.chars().count();
+    if name.trim().is_empty() || length > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(invalid(field, format!("must be 1 to {MAX_NAME} printable characters")));
+    }
+    Ok(())
+}
+
+/// Ids and project names travel in headers, paths and logs.
+fn check_id(field: &'static str, id: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if id.is_empty() || id.len() > MAX_NAME || !id.chars().all(allowed) {
+        return Err(invalid(field, format!("must be 1 to {MAX_NAME} letters, digits, '-', '_' or '.'")));
+    }
+    Ok(())
+}
+
+fn check_description(description: &str) -> Result<()> {
+    match description.chars().count() {
+        0..=MAX_DESCRIPTION => Ok(()),
+        length => Err(invalid(
+            "description",
+            format!("has {length} characters, at most {MAX_DESCRIPTION} are allowed"),
+        )),
+    }
+}

@@ -1,0 +1,273 @@
+//! Tokens: making, importing, changing and revoking them. The full text of a token exists only in what
+//! [`create_token`] returns.
+
+use std::ops::RangeInclusive;
+
+use super::{Result, already_exists, check_description, invalid, not_found, user};
+use crate::directory::error::OperationError;
+use crate::directory::model::{Timestamp, Token, User};
+use crate::directory::store::{Changed, Records, Store};
+use crate::policy::facts::{UserKind, UserState};
+use crate::policy::{address, permission};
+use crate::token::{FreshToken, TokenDigest, TokenKind};
+
+/// Lifetimes a token may have, in seconds.
+pub const MAX_AGE_SECONDS: RangeInclusive<u32> = 600..=315_360_000;
+
+/// Lengths a prefix from elsewhere may have, in characters.
+const PREFIX_LENGTH: RangeInclusive<usize> = 4..=64;
+
+/// What a token is made from, whoever made its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// Whose.
+    pub user_id: String,
+    /// Application, personal or session token.
+    pub kind: TokenKind,
+    /// What it is for.
+    pub description: String,
+    /// Whether somebody asked for it, as opposed to a login's.
+    pub created_manually: bool,
+    /// Lifetime in seconds; `None`: never ends.
+    pub max_age_seconds: Option<u32>,
+    /// Whether the lifetime counts from the last use.
+    pub extend_when_used: bool,
+    /// Addresses and networks it may be used from; empty: any.
+    pub ip_allowlist: Vec<String>,
+    /// Names of permissions and roles it is restricted to; empty: not restricted.
+    pub scopes: Vec<String>,
+    /// The login method it is made with: exactly for personal and session tokens.
+    pub authentication_method_id: Option<String>,
+}
+
+/// A token that was made elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedToken {
+    /// Its public handle, unique.
+    pub prefix: String,
+    /// SHA-256 of the whole token.
+    pub digest: TokenDigest,
+}
+
+/// A partial change of a token: what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenUpdate {
+    /// What it is for.
+    pub description: Option<String>,
+    /// Addresses and networks it may be used from; empty: any.
+    pub ip_allowlist: Option<Vec<String>>,
+    /// Lifetime in seconds; `Some(None)`: never ends.
+    pub max_age_seconds: Option<Option<u32>>,
+    /// Whether the lifetime counts from the last use.
+    pub extend_when_used: Option<bool>,
+}
+
+/// A token just made.
+#[derive(Debug)]
+pub struct CreatedToken {
+    /// The token with its full text, to be shown once.
+    pub fresh: FreshToken,
+    /// What is kept of it.
+    pub token: Token,
+}
+
+/// What a revocation found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// The token was revoked just now.
+    Revoked(Token),
+    /// It had been revoked before.
+    AlreadyRevoked(Token),
+}
+
+/// Makes a token.
+///
+/// # Errors
+///
+/// If the user does not exist, is not active or of the wrong kind, a value is not allowed, the system has no random
+/// bytes, or the store fails.
+pub fn create_token(store: &dyn Store, new: &NewToken, now: Timestamp) -> Result<Changed<CreatedToken>> {
+    let fresh = FreshToken::generate(new.kind).map_err(|error| invalid("full_token", error.to_string()))?;
+    let identity = ImportedToken { prefix: fresh.prefix.clone(), digest: fresh.digest };
+    let stored = insert(store, new, &identity, Origin::Generated, now)?;
+    Ok(Changed { value: CreatedToken { fresh, token: stored.value }, sequence: stored.sequence })
+}
+
+/// Takes in a token that was made elsewhere, by its digest and prefix.
+///
+/// # Errors
+///
+/// As [`create_token`]; and if prefix or digest are taken.
+pub fn import_token(
+    store: &dyn Store,
+    new: &NewToken,
+    imported: &ImportedToken,
+    now: Timestamp,
+) -> Result<Changed<Token>> {
+    let printable = imported.prefix.bytes().all(|byte| byte.is_ascii_graphic());
+    if !printable || !PREFIX_LENGTH.contains(&imported.prefix.len()) {
+        let (least, most) = (PREFIX_LENGTH.start(), PREFIX_LENGTH.end());
+        return Err(invalid("token_prefix", format!("must be {least} to {most} visible ASCII characters")));
+    }
+    insert(store, new, imported, Origin::Imported, now)
+}
+
+/// Changes what the update names of a token that has not been revoked.
+///
+/// # Errors
+///
+/// If there is no such token, a value is not allowed, or the store fails.
+pub fn update_token(
+    store: &dyn Store,
+    prefix: &str,
+    update: &TokenUpdate,
+    now: Timestamp,
+) -> Result<Changed<Token>> {
+    store.change(now, |changes| {
+        let mut token = find(changes.records(), prefix)?;
+        if token.revoked_time.is_some() {
+            return Err(invalid("token_prefix", "the token has been revoked and cannot be changed"));
+        }
+        if let Some(description) = &update.description {
+            check_description(description)?;
+            token.description.clone_from(description);
+        }
+        if let Some(ip_allowlist) = &update.ip_allowlist {
+            token.ip_allowlist = check_allowlist(ip_allowlist)?;
+        }
+        if let Some(max_age_seconds) = update.max_age_seconds {
+            check_max_age(max_age_seconds)?;
+            token.max_age_seconds = max_age_seconds;
+        }
+        token.extend_when_used = update.extend_when_used.unwrap_or(token.extend_when_used);
+        changes.update_token(&token)?;
+        Ok(token)
+    })
+}
+
+/// Revokes a token. To repeat it does no harm, and the result says so.
+///
+/// # Errors
+///
+/// If there is no such token, or the store fails.
+pub fn revoke_token(store: &dyn Store, prefix: &str, now: Timestamp) -> Result<Changed<Revocation>> {
+    store.change(now, |changes| {
+        let token = find(changes.records(), prefix)?;
+        if token.revoked_time.is_some() {
+            return Ok(Revocation::AlreadyRevoked(token));
+        }
+        changes.revoke_token(token.number)?;
+        Ok(Revocation::Revoked(Token { revoked_time: Some(now), ..token }))
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Generated,
+    Imported,
+}
+
+fn insert(
+    store: &dyn Store,
+    new: &NewToken,
+    identity: &ImportedToken,
+    origin: Origin,
+    now: Timestamp,
+) -> Result<Changed<Token>> {
+    check_description(&new.description)?;
+    check_max_age(new.max_age_seconds)?;
+    let ip_allowlist = check_allowlist(&new.ip_allowlist)?;
+    permission::scopes(&new.scopes).map_err(|error| invalid("scopes", error.to_string()))?;
+    let token = Token {
+        number: 0,
+        token_prefix: identity.prefix.clone(),
+        digest: identity.digest,
+        user_id: new.user_id.clone(),
+        kind: new.kind,
+        description: new.description.clone(),
+        create_time: now,
+        created_manually: new.created_manually,
+        imported: origin == Origin::Imported,
+        max_age_seconds: new.max_age_seconds,
+        extend_when_used: new.extend_when_used,
+        ip_allowlist,
+        scopes: new.scopes.clone(),
+        authentication_method_id: new.authentication_method_id.clone(),
+        revoked_time: None,
+    };
+    store.change(now, |changes| {
+        let records = changes.records();
+        let user = user(records, &new.user_id)?;
+        check_user(&user, new.kind)?;
+        check_binding(records, new)?;
+        if changes.token_taken(&token)? {
+            return Err(already_exists("token", &token.token_prefix));
+        }
+        // A token made in the same second in which all older ones were ended is not one of them.
+        let create_time = now.max(user.token_validity_begin);
+        changes.insert_token(&Token { create_time, ..token.clone() })?;
+        find(records, &token.token_prefix)
+    })
+}
+
+fn find(records: &dyn Records, prefix: &str) -> Result<Token> {
+    let found = records.token(prefix)?;
+    // The prefix may be a mistyped full token: never repeated beyond what a prefix has.
+    found.map(|found| found.token).ok_or_else(|| {
+        let shown: String = prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect();
+        not_found("token", &shown)
+    })
+}
+
+fn check_user(user: &User, kind: TokenKind) -> Result<()> {
+    if user.state != UserState::Active {
+        return Err(invalid("user_id", "the user is deactivated: activate it first"));
+    }
+    match (kind, user.kind) {
+        (TokenKind::Application, UserKind::ApplicationUser)
+        | (TokenKind::Personal | TokenKind::Session, UserKind::OrganizationUser) => Ok(()),
+        (TokenKind::Application, UserKind::OrganizationUser) => {
+            Err(invalid("kind", "an application token needs an application user"))
+        }
+        (TokenKind::Personal | TokenKind::Session, UserKind::ApplicationUser) => {
+            Err(invalid("kind", "an application user has application tokens only"))
+        }
+    }
+}
+
+fn check_binding(records: &dyn Records, new: &NewToken) -> std::result::Result<(), OperationError> {
+    const FIELD: &str = "authentication_method_id";
+    match (new.kind, &new.authentication_method_id) {
+        (TokenKind::Application, None) => Ok(()),
+        (TokenKind::Application, Some(_)) => Err(invalid(FIELD, "an application token has no login method")),
+        (TokenKind::Personal | TokenKind::Session, None) => {
+            Err(invalid(FIELD, "a personal or session token is bound to one of its user's login methods"))
+        }
+        (TokenKind::Personal | TokenKind::Session, Some(id)) => match records.authentication_method(id)? {
+            Some(method) if method.user_id == new.user_id => Ok(()),
+            _ => Err(not_found("authentication method", id)),
+        },
+    }
+}
+
+fn check_max_age(seconds: Option<u32>) -> Result<()> {
+    match seconds {
+        Some(seconds) if !MAX_AGE_SECONDS.contains(&seconds) => {
+            let (least, most) = (MAX_AGE_SECONDS.start(), MAX_AGE_SECONDS.end());
+            Err(invalid(
+                "max_age_seconds",
+                format!("is {seconds}, must be {least} to {most}, or absent for never"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The ranges as they are stored.
+fn check_allowlist(ranges: &[String]) -> Result<Vec<String>> {
+    let parse = |text: &String| {
+        let range = address::parse_range(text).map_err(|error| invalid("ip_allowlist", error.to_string()))?;
+        Ok(range.to_string())
+    };
+    ranges.iter().map(parse).collect()
+}

@@ -1,0 +1,151 @@
+//! The directory in one SQLite file: write-ahead log, every change synced to disk before it is acknowledged.
+//!
+//! Three connections, so that none waits for another within the process: one for changes, one for usage (which may
+//! lose its last moments in a power cut), one for reading. What the operations mean is not known here.
+
+mod failure;
+mod open;
+mod read;
+mod rows;
+mod schema;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::error::{OperationError, StoreError};
+use super::model::{Sequence, Timestamp};
+use super::store::{Changes, Records, SnapshotReceiver, Store, UsageUpdate};
+use crate::config::StoreConfig;
+use failure::Failures;
+use read::Reader;
+use write::Writer;
+
+/// How long a call waits for another process to give up the store's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The directory in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    failures: Failures,
+    changes: Mutex<Connection>,
+    usage: Mutex<Connection>,
+    reading: Mutex<Connection>,
+}
+
+impl SqliteStore {
+    /// Opens the store, or makes it if it is missing and the configuration says so.
+    ///
+    /// # Errors
+    ///
+    /// If the file is missing, not a Postern store, of a newer schema, damaged, locked, or cannot be written to.
+    pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        Self::open_with_patience(config, BUSY_TIMEOUT)
+    }
+
+    /// The same as [`Self::open`], with another limit to how long each call waits for other processes' locks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_with_patience(config: &StoreConfig, busy_timeout: Duration) -> Result<Self, StoreError> {
+        let failures = Failures { path: config.path.clone(), busy_timeout };
+        open::ensure_store(config, &failures)?;
+        let changes = open::connect(&failures, open::Durability::EveryCommit)?;
+        open::migrate(&changes, &failures)?;
+        let usage = open::connect(&failures, open::Durability::EveryCheckpoint)?;
+        let reading = open::connect(&failures, open::Durability::EveryCommit)?;
+        Ok(Self {
+            failures,
+            changes: Mutex::new(changes),
+            usage: Mutex::new(usage),
+            reading: Mutex::new(reading),
+        })
+    }
+
+    fn path(&self) -> &PathBuf {
+        &self.failures.path
+    }
+}
+
+impl Store for SqliteStore {
+    fn location(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn read_with(
+        &self,
+        work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut connection = self.reading.lock();
+        let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
+        work(&Reader::new(&transaction, &self.failures))
+    }
+
+    fn change_with(
+        &self,
+        now: Timestamp,
+        work: &mut dyn FnMut(&dyn Changes) -> Result<(), OperationError>,
+    ) -> Result<Sequence, OperationError> {
+        let mut connection = self.changes.lock();
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| self.failures.of(error))?;
+        let writer = Writer::new(&transaction, &self.failures, now);
+        // Whatever fails, dropping the transaction takes everything back.
+        work(&writer)?;
+        let sequence = writer.sequence()?;
+        transaction.commit().map_err(|error| self.failures.of(error))?;
+        Ok(sequence)
+    }
+
+    fn snapshot(&self, receiver: &mut dyn SnapshotReceiver) -> Result<(), StoreError> {
+        let mut connection = self.reading.lock();
+        let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
+        snapshot::send(&Reader::new(&transaction, &self.failures), receiver)
+    }
+
+    fn version(&self) -> Result<u64, StoreError> {
+        let connection = self.reading.lock();
+        let version: i64 = connection
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(|error| self.failures.of(error))?;
+        Ok(version.unsigned_abs())
+    }
+
+    fn record_usage(&self, updates: &[UsageUpdate]) -> Result<(), StoreError> {
+        let mut connection = self.usage.lock();
+        let result: rusqlite::Result<()> = (|| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            {
+                let mut upsert = transaction.prepare_cached(UPSERT_USAGE)?;
+                for update in updates {
+                    upsert.execute(params![
+                        update.token_number,
+                        update.last_used_at,
+                        update.address.map(|address| address.to_string()),
+                        update.user_agent.as_ref().map(|agent| agent.as_str()),
+                    ])?;
+                }
+            }
+            transaction.commit()
+        })();
+        result.map_err(|error| self.failures.of(error))
+    }
+}
+
+/// Only forward: the later use wins, whoever writes last.
+const UPSERT_USAGE: &str = "
+    INSERT INTO token_usage (token_number, last_used_time, last_ip, last_user_agent) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (token_number) DO UPDATE SET
+        last_used_time = excluded.last_used_time,
+        last_ip = excluded.last_ip,
+        last_user_agent = excluded.last_user_agent
+    WHERE excluded.last_used_time > last_used_time";
