@@ -4,6 +4,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
+//! | [`app`] | the wiring: start, reload, stop |
 //! | [`listen`] | sockets, accepting, TLS |
 //! | [`serve`] | one downstream connection: guard, hyper, deadlines |
 //! | [`pipeline`] | one request, from its head to its outcome: read this first |
@@ -20,6 +21,7 @@
 //! | [`ops`] | `/metrics`, `/healthz`, `/readyz` |
 //! | [`lifecycle`] | readiness, drain, signals |
 
+pub mod app;
 pub mod config;
 pub mod directory;
 pub mod error;

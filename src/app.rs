@@ -1,0 +1,300 @@
+//! The one place that wires: store, directory, workers, reload, operators' listener; and the order in which they
+//! start and stop.
+//!
+//! Whoever starts an [`App`] gets its bound addresses back and drives it on one control runtime; requests are served
+//! on the workers' own threads. Nothing is decided about requests here.
+
+pub mod control_socket;
+mod keeper;
+mod reload;
+mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::config::watch::ConfigWatcher;
+use crate::config::{Config, certificates};
+use crate::directory::{self, OperationError, StoreError};
+use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
+use crate::listen;
+use crate::ops;
+use crate::snapshot::{BoundAddresses, Snapshot, SnapshotError};
+use crate::telemetry::Metrics;
+use crate::telemetry::access_log::{AccessLog, AccessLogError};
+use crate::telemetry::log::LogHandle;
+use crate::telemetry::metrics::CertificateExpiry;
+use crate::worker::Shared;
+use control_socket::ControlSocket;
+use keeper::Keeper;
+pub use reload::ReloadReport;
+use workers::Workers;
+
+/// How long the access log may take to write its last lines.
+const ACCESS_LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    addresses: BoundAddresses,
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    access_log: Option<Arc<AccessLog>>,
+    log: Option<LogHandle>,
+    drain: Drain,
+    workers: Workers,
+    keeper: Keeper,
+    ops: tokio::task::JoinHandle<()>,
+    control_socket: Option<ControlSocket>,
+}
+
+/// Why the sidecar did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The organization or a project could not be entered.
+    #[error("cannot enter the configuration's organization and projects in the directory: {0}")]
+    Directory(#[from] OperationError),
+    /// Certificates and the like.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The access log.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
+    /// An address.
+    #[error(
+        "cannot listen on {address} ({key}): {source}; choose another address, or stop what listens there"
+    )]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Its key in the configuration.
+        key: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The control socket.
+    #[error(
+        "cannot make the control socket {path:?}: {source}; `postern reload` needs it, so make its folder writable"
+    )]
+    ControlSocket {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread, a runtime or randomness.
+    #[error("the system does not give what a worker needs: {0}")]
+    System(#[from] io::Error),
+}
+
+impl App {
+    /// Starts everything: ready to serve when this returns. Must be called within a tokio runtime.
+    pub async fn start(config: Config, log: Option<LogHandle>) -> Result<Self, StartError> {
+        let drain = Drain::new(config.workers);
+        let readiness = Readiness::new(drain.clone());
+        let metrics = Metrics::new(config.workers);
+        let ops_listener = bind_ops(config.ops.address)?;
+        let ops_address = ops_listener.local_addr()?;
+        let ops_drain = drain.clone();
+        let ops = tokio::spawn(ops::serve(
+            ops_listener,
+            Arc::clone(&metrics),
+            Arc::clone(&readiness),
+            async move { ops_drain.nothing_alive().await },
+        ));
+
+        let store = directory::open(&config.store)?;
+        let (keeper, view) = Keeper::start(store, &config, Arc::clone(&metrics))?;
+        readiness.directory_loaded();
+
+        let access_log = start_access_log(&config, &metrics)?;
+        let snapshot = Snapshot::new(&config, &view, &metrics, access_log.clone())?;
+        publish_certificates(&config, &metrics);
+        let shared = Arc::new(Shared::new(snapshot, view));
+
+        let bound = bind_listeners(&config)?;
+        let control_socket = ControlSocket::bind(&config.store.path)?;
+        let addresses = BoundAddresses {
+            listeners: bound.iter().map(|listener| listener.address).collect(),
+            ops: ops_address,
+        };
+        let workers = Workers::start(&config, bound, &shared, &drain, &metrics)?;
+        readiness.listeners_bound();
+        Ok(Self {
+            config,
+            addresses,
+            shared,
+            metrics,
+            access_log,
+            log,
+            drain,
+            workers,
+            keeper,
+            ops,
+            control_socket: Some(control_socket),
+        })
+    }
+
+    /// Where it listens, ports resolved.
+    pub fn addresses(&self) -> &BoundAddresses {
+        &self.addresses
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Serves until a signal says stop, reloading when asked; then drains, until a second signal cuts it short.
+    /// Returns how the drain ended.
+    pub async fn run(mut self, mut signals: Signals) -> DrainOutcome {
+        let mut watcher = self.watch();
+        let mut control_socket = self.control_socket.take();
+        loop {
+            tokio::select! {
+                event = signals.next() => match event {
+                    SignalEvent::Drain | SignalEvent::StopNow => break,
+                    SignalEvent::Reload => {
+                        self.reload().await;
+                        self.reopen_logs();
+                        self.follow(&mut watcher);
+                    }
+                    SignalEvent::ReopenLogs => self.reopen_logs(),
+                },
+                () = changed(&mut watcher) => {
+                    self.reload().await;
+                    self.follow(&mut watcher);
+                }
+                request = asked(&mut control_socket) => {
+                    let report = self.reload().await;
+                    request.answer(&report).await;
+                    self.follow(&mut watcher);
+                }
+            }
+        }
+        let drain = self.drain.clone();
+        let second_signal = async move {
+            while signals.next().await != SignalEvent::StopNow {}
+            tracing::warn!("a second signal: breaking off what still runs");
+            drain.force();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            outcome = self.stop() => outcome,
+            () = second_signal => unreachable!("it only ever forces the drain"),
+        }
+    }
+
+    /// Stops: not ready, no more accepts, what runs finishes within `drain_seconds`, usage is flushed, logs are written.
+    pub async fn stop(self) -> DrainOutcome {
+        let grace = self.config.timeouts.drain;
+        tracing::info!(drain_seconds = grace.as_secs(), "draining: no new connections, finishing what runs");
+        let outcome = self.drain.finish(grace).await;
+        self.drain.nothing_alive().await;
+        self.workers.join();
+        self.keeper.stop();
+        if let Some(access_log) = &self.access_log
+            && let Err(error) = access_log.close(ACCESS_LOG_PATIENCE)
+        {
+            tracing::error!(error = %error, "the access log's last lines may be missing");
+        }
+        if let Err(error) = self.ops.await {
+            tracing::error!(error = %error, "the operators' listener ended early");
+        }
+        match outcome {
+            DrainOutcome::Finished => tracing::info!("stopped: everything finished"),
+            DrainOutcome::Forced { live } => tracing::warn!(live, "stopped: the grace was over"),
+        }
+        outcome
+    }
+
+    fn watch(&self) -> Option<ConfigWatcher> {
+        let mut watcher = ConfigWatcher::start(&self.config.file)
+            .inspect_err(|error| {
+                tracing::warn!(error = %error, "changes of the configuration file will not be noticed; use `postern reload`");
+            })
+            .ok();
+        self.follow(&mut watcher);
+        watcher
+    }
+
+    fn follow(&self, watcher: &mut Option<ConfigWatcher>) {
+        if let Some(watching) = watcher
+            && let Err(error) = watching.follow(&self.config.referenced_files)
+        {
+            tracing::warn!(error = %error, "changes of some referenced files will not be noticed");
+        }
+    }
+
+    fn reopen_logs(&self) {
+        if let Some(access_log) = &self.access_log {
+            access_log.reopen();
+        }
+    }
+}
+
+async fn changed(watcher: &mut Option<ConfigWatcher>) {
+    match watcher {
+        Some(watcher) => watcher.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn asked(control_socket: &mut Option<ControlSocket>) -> control_socket::ReloadRequest {
+    match control_socket {
+        Some(socket) => socket.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn bind_ops(address: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(listener)
+    };
+    bind().map_err(|source| StartError::Bind { address, key: "ops.address".into(), source })
+}
+
+fn bind_listeners(config: &Config) -> Result<Vec<listen::BoundListener>, StartError> {
+    let bind = |listener: &crate::config::ListenerConfig| {
+        listen::bind(listener.address, config.workers).map_err(|source| StartError::Bind {
+            address: listener.address,
+            key: format!("listener `{}`", listener.name),
+            source,
+        })
+    };
+    config.listeners.iter().map(bind).collect()
+}
+
+fn start_access_log(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<AccessLog>>, AccessLogError> {
+    let settings = config.logging.access_log.as_ref();
+    settings.map(|settings| AccessLog::start(settings, config.workers, metrics)).transpose()
+}
+
+/// Tells Prometheus when certificates end.
+fn publish_certificates(config: &Config, metrics: &Metrics) {
+    let mut expiries = Vec::new();
+    for listener in &config.listeners {
+        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
+            if let Ok(loaded) = certificates::load(certificate) {
+                let seconds = u64::try_from(loaded.not_after).unwrap_or(0);
+                expiries.push(CertificateExpiry {
+                    listener: listener.name.clone(),
+                    certificate: certificate.certificate_file.display().to_string(),
+                    expires: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+                });
+            }
+        }
+    }
+    metrics.set_certificates(expiries);
+}

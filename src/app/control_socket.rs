@@ -1,0 +1,123 @@
+//! The control socket beside the store: how `postern reload` reaches the running sidecar and hears what came of it.
+//!
+//! One line in (`reload`), one line of JSON out. Only the store's owner can connect (mode 0600).
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::ReloadReport;
+
+/// How long a caller may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The sidecar's end. Its file goes with it.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// Somebody waits for a reload.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    stream: UnixStream,
+}
+
+/// Where the control socket of a store is.
+pub fn path(store: &Path) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".control");
+    path.into()
+}
+
+impl ControlSocket {
+    /// Binds it. A socket that a crashed process left behind is replaced; a living one's is not.
+    pub(super) fn bind(store: &Path) -> Result<Self, super::StartError> {
+        let path = path(store);
+        let bind = || {
+            if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another sidecar runs on this store; stop it, or give this one a store of its own",
+                ));
+            }
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let listener = UnixListener::bind(&path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            Ok(listener)
+        };
+        match bind() {
+            Ok(listener) => Ok(Self { listener, path }),
+            Err(source) => Err(super::StartError::ControlSocket { path: path.clone(), source }),
+        }
+    }
+
+    /// The next request for a reload; what asks for anything else is let go.
+    pub async fn next(&mut self) -> ReloadRequest {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    if let Ok(Ok(request)) = tokio::time::timeout(PATIENCE, read_request(stream)).await {
+                        return request;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, "the control socket does not accept; `postern reload` may fail");
+                    tokio::time::sleep(PATIENCE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn read_request(stream: UnixStream) -> io::Result<ReloadRequest> {
+    let mut reader = BufReader::with_capacity(64, stream);
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line).await?;
+    if line == b"reload\n" {
+        Ok(ReloadRequest { stream: reader.into_inner() })
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "only `reload` is understood"))
+    }
+}
+
+impl ReloadRequest {
+    /// Tells what came of it. Whoever asked may have gone.
+    pub async fn answer(mut self, report: &ReloadReport) {
+        let mut line = serde_json::to_vec(report).unwrap_or_default();
+        line.push(b'\n');
+        if let Err(error) = self.stream.write_all(&line).await {
+            tracing::debug!(error = %error, "whoever asked for the reload has gone");
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(error = %error, path = %self.path.display(), "the control socket's file is gone already");
+        }
+    }
+}
+
+/// Asks the sidecar that runs on this store to reload; blocks until it answers.
+///
+/// # Errors
+/// If nothing listens there, or it does not answer.
+pub fn request_reload(store: &Path) -> io::Result<serde_json::Value> {
+    use std::io::{BufRead, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(path(store))?;
+    stream.write_all(b"reload\n")?;
+    let mut answer = String::new();
+    io::BufReader::new(stream).read_line(&mut answer)?;
+    serde_json::from_str(&answer).map_err(io::Error::other)
+}

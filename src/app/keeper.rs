@@ -1,0 +1,204 @@
+//! The directory's keeper: one thread that brings the store's changes into memory and usage into the store.
+//!
+//! All blocking work with the store happens here, in order, so that changes are applied by one applier only.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::StartError;
+use crate::config::{Config, OrganizationConfig};
+use crate::directory::model::Timestamp;
+use crate::directory::sync::PinnedPolicies;
+use crate::directory::{DirectoryView, OperationError, Store, StoreError, Synchronizer, operations};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::DirectoryFigures;
+use crate::token::TokenKind;
+
+/// How often the store is asked for changes by other processes: they are in force well within 250 ms.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The keeper's thread, and how to talk to it.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    orders: Sender<Order>,
+    thread: JoinHandle<()>,
+}
+
+/// What the keeper is asked to do besides keeping.
+enum Order {
+    /// Enter a new configuration's organization and projects, and pin or free its policy.
+    Declare(Box<Declaration>, Sender<Result<(), OperationError>>),
+    /// Flush usage and end.
+    Stop,
+}
+
+/// What a configuration declares to the directory.
+#[derive(Clone, Debug)]
+pub(super) struct Declaration {
+    organization: OrganizationConfig,
+    projects: Vec<String>,
+    flush_interval: Duration,
+}
+
+impl Declaration {
+    /// The organization, the projects its routes name, and its pinned policy.
+    pub(super) fn of(config: &Config) -> Self {
+        let mut projects: Vec<String> =
+            config.routes.iter().map(|route| route.project.clone()).filter(|name| !name.is_empty()).collect();
+        projects.sort_unstable();
+        projects.dedup();
+        Self {
+            organization: config.organization.clone(),
+            projects,
+            flush_interval: config.usage.flush_interval,
+        }
+    }
+
+    /// Enters organization and projects; what is there stays as it is.
+    pub(super) fn enter(&self, store: &dyn Store) -> Result<(), OperationError> {
+        let now = Timestamp::now();
+        operations::ensure_organization(store, &self.organization.id, &self.organization.name, now)?;
+        for project in &self.projects {
+            operations::ensure_project(store, project, &self.organization.id, now)?;
+        }
+        Ok(())
+    }
+
+    fn pinned(&self) -> PinnedPolicies {
+        let policy = self.organization.authentication.clone();
+        policy.map(|policy| (self.organization.id.clone(), policy)).into_iter().collect()
+    }
+}
+
+struct Kept {
+    store: Arc<dyn Store>,
+    synchronizer: Synchronizer,
+    view: Arc<DirectoryView>,
+    metrics: Arc<Metrics>,
+    flush_interval: Duration,
+    last_flush: Instant,
+    /// Whether the last poll or flush failed: failures are logged when they begin and when they end.
+    is_failing: bool,
+    /// Unreadable records that the metric has been told of.
+    errors_seen: u64,
+}
+
+impl Keeper {
+    /// Loads the directory and starts keeping it.
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        config: &Config,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Arc<DirectoryView>), StartError> {
+        let declaration = Declaration::of(config);
+        declaration.enter(&*store)?;
+        let (synchronizer, view) = Synchronizer::start(Arc::clone(&store), declaration.pinned())?;
+        observe(&metrics, &view);
+        let mut kept = Kept {
+            store,
+            synchronizer,
+            view: Arc::clone(&view),
+            metrics,
+            flush_interval: declaration.flush_interval,
+            last_flush: Instant::now(),
+            is_failing: false,
+            errors_seen: 0,
+        };
+        let (orders, inbox) = mpsc::channel();
+        let thread = thread::Builder::new().name("directory".into()).spawn(move || {
+            loop {
+                match inbox.recv_timeout(POLL) {
+                    Ok(Order::Declare(declaration, reply)) => {
+                        // Whoever asked may have gone.
+                        let _unheard = reply.send(kept.declare(&declaration));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                }
+                kept.keep();
+            }
+            kept.flush();
+        })?;
+        Ok((Self { orders, thread }, view))
+    }
+
+    /// Enters what a new configuration declares; blocks until it is in force.
+    pub(super) fn declare(&self, declaration: Declaration) -> io::Result<Result<(), OperationError>> {
+        let (reply, answer) = mpsc::channel();
+        let ended = |_| io::Error::other("the directory's thread has ended");
+        self.orders.send(Order::Declare(Box::new(declaration), reply)).map_err(|_| ended(()))?;
+        answer.recv().map_err(|_| ended(()))
+    }
+
+    /// Flushes usage and ends the thread.
+    pub(super) fn stop(self) {
+        // If the thread has ended by itself there is nothing left to stop.
+        let _ended = self.orders.send(Order::Stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the directory's thread panicked");
+        }
+    }
+}
+
+impl Kept {
+    fn keep(&mut self) {
+        let applied = self.synchronizer.apply_pending();
+        let mut failed = applied.err();
+        if self.last_flush.elapsed() >= self.flush_interval {
+            failed = failed.or(self.flush());
+        }
+        match (&failed, self.is_failing) {
+            (Some(error), false) => {
+                tracing::error!(error = %error, "the store fails; requests go on being decided from memory");
+            }
+            (None, true) => tracing::info!("the store works again"),
+            (Some(_), true) | (None, false) => {}
+        }
+        if failed.is_some() {
+            self.metrics.control().directory_error();
+        }
+        self.is_failing = failed.is_some();
+        let errors = self.view.status.errors_total();
+        for _ in self.errors_seen..errors {
+            self.metrics.control().directory_error();
+        }
+        self.errors_seen = errors;
+    }
+
+    fn flush(&mut self) -> Option<StoreError> {
+        self.last_flush = Instant::now();
+        match self.view.usage.flush(&*self.store) {
+            Ok(flushed) if flushed.tokens == 0 => None,
+            Ok(flushed) => {
+                self.metrics.control().usage_flushed(flushed.tokens as u64, flushed.duration);
+                None
+            }
+            Err(error) => Some(error),
+        }
+    }
+
+    fn declare(&mut self, declaration: &Declaration) -> Result<(), OperationError> {
+        declaration.enter(&*self.store)?;
+        self.flush_interval = declaration.flush_interval;
+        let OrganizationConfig { id, authentication, .. } = &declaration.organization;
+        self.synchronizer.pin_policy(id, authentication.clone());
+        self.synchronizer.apply_pending()?;
+        Ok(())
+    }
+}
+
+/// Lets a scrape read the directory's figures.
+fn observe(metrics: &Metrics, view: &Arc<DirectoryView>) {
+    let view = Arc::clone(view);
+    metrics.observe_directory(move || DirectoryFigures {
+        application_tokens: view.tokens.unrevoked(TokenKind::Application) as u64,
+        personal_tokens: view.tokens.unrevoked(TokenKind::Personal) as u64,
+        session_tokens: view.tokens.unrevoked(TokenKind::Session) as u64,
+        sequence: view.status.sequence().0,
+        age: Some(view.status.age()),
+        usage_pending: view.usage.pending() as u64,
+    });
+}

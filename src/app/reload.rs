@@ -1,0 +1,108 @@
+//! Taking up a changed configuration: all that can change without a restart does, the rest is said by name, and a bad
+//! file changes nothing.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::keeper::Declaration;
+use super::{App, publish_certificates, start_access_log};
+use crate::config::{Config, change};
+use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::ReloadOutcome;
+
+/// What became of a reload, for the log and for whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReloadReport {
+    /// Whether the new configuration is in force.
+    pub applied: bool,
+    /// What is wrong with it, if it is not.
+    pub error: Option<String>,
+    /// Keys whose change waits for a restart.
+    pub needs_restart: Vec<String>,
+}
+
+impl App {
+    /// Reads the configuration file again and puts it into force.
+    pub async fn reload(&mut self) -> ReloadReport {
+        let report = match self.take_up().await {
+            Ok(needs_restart) => ReloadReport { applied: true, error: None, needs_restart },
+            Err(error) => ReloadReport { applied: false, error: Some(error), needs_restart: Vec::new() },
+        };
+        match &report.error {
+            None => {
+                self.metrics.control().config_reloaded(ReloadOutcome::Applied);
+                tracing::info!("configuration reloaded");
+                for key in &report.needs_restart {
+                    tracing::warn!(key = %key, "this change needs a restart; the old value stays in force");
+                }
+            }
+            Some(error) => {
+                self.metrics.control().config_reloaded(ReloadOutcome::Rejected);
+                tracing::error!(error = %error, "configuration not reloaded; the last good one stays in force");
+            }
+        }
+        report
+    }
+
+    async fn take_up(&mut self) -> Result<Vec<String>, String> {
+        let file = self.config.file.clone();
+        let mut config = Config::load(&file).map_err(|error| error.to_string())?;
+        let needs_restart = change::needs_restart(&self.config, &config);
+        keep_what_needs_restart(&self.config, &mut config);
+
+        let access_log_changed = config.logging.access_log != self.config.logging.access_log;
+        let access_log = if access_log_changed {
+            start_access_log(&config, &self.metrics).map_err(|error| error.to_string())?
+        } else {
+            self.access_log.clone()
+        };
+        let snapshot = Snapshot::new(&config, &self.shared.directory, &self.metrics, access_log.clone())
+            .map_err(|error| error.to_string())?;
+        self.keeper
+            .declare(Declaration::of(&config))
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        if let Some(log) = &self.log {
+            log.set_level(&config.logging.level).map_err(|error| error.to_string())?;
+        }
+
+        // From here on nothing can fail: the new configuration comes into force as a whole.
+        self.shared.replace(snapshot);
+        publish_certificates(&config, &self.metrics);
+        let before = std::mem::replace(&mut self.access_log, access_log);
+        if access_log_changed && let Some(before) = before {
+            close_when_unused(before);
+        }
+        self.config = config;
+        Ok(needs_restart)
+    }
+}
+
+/// Requests that began before the reload still write to the old access log: it ends with the last of them.
+fn close_when_unused(access_log: Arc<crate::telemetry::access_log::AccessLog>) {
+    drop(access_log);
+}
+
+/// What was bound and started stays: addresses, workers, store. Listeners are matched by name, so that their
+/// certificates and trusted proxies can change.
+fn keep_what_needs_restart(old: &Config, new: &mut Config) {
+    new.workers = old.workers;
+    new.store = old.store.clone();
+    new.ops = old.ops.clone();
+    let declared = std::mem::take(&mut new.listeners);
+    new.listeners = old
+        .listeners
+        .iter()
+        .map(|bound| {
+            let mut listener = bound.clone();
+            if let Some(changed) = declared.iter().find(|listener| listener.name == bound.name) {
+                listener.trusted_proxies.clone_from(&changed.trusted_proxies);
+                if bound.tls.is_some() && changed.tls.is_some() {
+                    listener.tls.clone_from(&changed.tls);
+                }
+            }
+            listener
+        })
+        .collect();
+}
