@@ -109,26 +109,25 @@ impl Summary {
 
     fn text(&self) -> String {
         let tls = |on: bool| if on { ", TLS" } else { "" };
-        let listeners = self
-            .listeners
-            .iter()
-            .map(|listener| ("listener", format!("{}: {}{}", listener.name, listener.address, tls(listener.tls))));
+        let listeners = self.listeners.iter().map(|listener| {
+            ("listener", format!("{}: {}{}", listener.name, listener.address, tls(listener.tls)))
+        });
         let routes = self.routes.iter().map(|route| {
             let hosts = if route.hosts.is_empty() { "any host".to_owned() } else { route.hosts.join(", ") };
             let access = match route.authentication {
                 "off" => "open to everybody".to_owned(),
                 _ => format!("project {}", route.project),
             };
-            ("route", format!("{}: {hosts}, {} -> {} ({access})", route.name, route.path_prefix, route.upstream))
+            (
+                "route",
+                format!("{}: {hosts}, {} -> {} ({access})", route.name, route.path_prefix, route.upstream),
+            )
         });
         let upstreams = self.upstreams.iter().map(|upstream| {
             ("upstream", format!("{}: {}{}", upstream.name, upstream.endpoints.join(", "), tls(upstream.tls)))
         });
-        let rows = listeners
-            .chain([("ops", self.ops_address.clone())])
-            .chain(routes)
-            .chain(upstreams)
-            .chain([
+        let rows =
+            listeners.chain([("ops", self.ops_address.clone())]).chain(routes).chain(upstreams).chain([
                 ("organization", self.organization_id.clone()),
                 ("store", self.store.display().to_string()),
             ]);

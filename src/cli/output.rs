@@ -66,8 +66,10 @@ impl Output {
 
 /// Writes a line; that nobody reads it any more is no error.
 fn write_line(stream: &mut impl Write, text: &str) -> io::Result<()> {
-    let written =
-        stream.write_all(text.as_bytes()).and_then(|()| stream.write_all(b"\n")).and_then(|()| stream.flush());
+    let written = stream
+        .write_all(text.as_bytes())
+        .and_then(|()| stream.write_all(b"\n"))
+        .and_then(|()| stream.flush());
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
