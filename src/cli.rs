@@ -157,4 +157,20 @@ mod tests {
     fn the_tree_of_commands_is_consistent() {
         Arguments::command().debug_assert();
     }
+
+    #[test]
+    fn the_help_of_every_command_has_examples() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.starts_with("Examples:\n"), "no examples in{path} --help");
+            assert!(
+                after.contains(&format!("\n  postern {}", path.trim_start_matches(" postern").trim_start()))
+            );
+            for subcommand in command.get_subcommands() {
+                check(subcommand, &path);
+            }
+        }
+        check(&Arguments::command(), "");
+    }
 }

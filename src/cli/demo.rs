@@ -11,6 +11,7 @@ use std::path::Path;
 
 use clap::Args;
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
 use super::failure::Failure;
@@ -70,6 +71,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     // First of all, so that Ctrl-C clears up from here on.
     let signals = Signals::install()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let upstream = upstream::start().await?;
     let proxy = free_or_any(arguments.port);
     let ops = free_or_any(arguments.ops_port);
@@ -92,7 +94,11 @@ async fn serve(
         made,
     };
     output.result(&screen.contents(), screen::Contents::text)?;
-    app.run(signals).await;
+    tokio::select! {
+        _ = app.run(signals) => {}
+        // Nobody is there any more: a demo must not outlive its terminal, nor must its folder.
+        _ = hangup.recv() => {}
+    }
     Ok(())
 }
 

@@ -136,7 +136,10 @@ impl Screen {
             beside(
                 "metrics",
                 "what does Prometheus see?",
-                format!("curl -s http://{}/metrics | grep -E '^postern_(requests|denials)_total'", self.ops),
+                format!(
+                    "curl -s http://{}/metrics | grep -E '^postern_(requests|denials)_total.* [1-9]'",
+                    self.ops
+                ),
             ),
         ]
     }

@@ -46,7 +46,8 @@ impl Names {
     pub(super) fn put_into(&self, check: Check, inputs: &str) -> String {
         let names = match check {
             Check::Member => &self.organizations,
-            Check::Granted => &self.resources,
+            // A name says itself what kind of resource it is.
+            Check::Granted => return replace_numbers(&inputs.replace("resource #", "#"), &self.resources),
             Check::MethodAllowed | Check::TwoFactor => &self.identity_providers,
             Check::NotRevoked
             | Check::NotExpired
