@@ -1,1 +1,213 @@
-fn main() {}
+//! The token cache at size: how long a start takes, how many bytes a token needs, and what a look-up and a decision
+//! cost. Run with `cargo bench --bench token_cache -- [TOKENS]`; the default is one million.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark, for people")]
+
+use std::fs;
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use postern::config::StoreConfig;
+use postern::directory::model::Timestamp;
+use postern::directory::operations::{self, NewApplicationUser};
+use postern::directory::view::ProjectCell;
+use postern::directory::{DirectoryView, Synchronizer};
+use postern::policy::{Facts, Permission, RequestFacts, decide};
+use postern::token::{FreshToken, TokenDigest, TokenKind};
+use rusqlite::{Connection, params};
+use secrecy::ExposeSecret;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+const ORGANIZATION: &str = "org1a2b3c4d5e6f";
+const PROJECT: &str = "example-project";
+const USERS: u32 = 10_000;
+const TARGET_BYTES: usize = 160;
+
+fn main() {
+    let count = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig { path: folder.path().join("directory.sqlite"), create_if_missing: true };
+    let tokens = fill(&config, count);
+    let size = fs::metadata(&config.path).unwrap().len();
+    println!("{count} tokens of {USERS} users, all of them used; the store has {} MiB", size >> 20);
+
+    let mut view = None;
+    for round in 1..=3 {
+        drop(view.take());
+        let before = anonymous_bytes();
+        let started = Instant::now();
+        let store = postern::directory::open(&config).unwrap();
+        let started_view = Synchronizer::start(store, Default::default()).unwrap();
+        let elapsed = started.elapsed();
+        let bytes = anonymous_bytes().saturating_sub(before) / count;
+        println!("start {round}: {elapsed:.2?}; resident bytes a token: {bytes} (target {TARGET_BYTES})");
+        view = Some(started_view);
+    }
+    let (synchronizer, view) = view.unwrap();
+    assert_eq!(view.tokens.len(), count);
+    let mut order: Vec<usize> = (0..count).collect();
+    shuffle(&mut order);
+    let hot = &order[..count.min(1_000)];
+    measure_look_ups(&view, &tokens, "hot", hot, 1_000);
+    measure_look_ups(&view, &tokens, "cold", &order, 1);
+    measure_decisions(&view, &tokens, "hot", hot, 1_000);
+    measure_decisions(&view, &tokens, "cold", &order, 1);
+
+    let flushed = view.usage.flush(&**synchronizer.store()).unwrap();
+    println!("usage of {} tokens flushed in {:.2?}", flushed.tokens, flushed.duration);
+}
+
+/// Digest known, look up the entry and its facts.
+fn measure_look_ups(view: &DirectoryView, tokens: &[Box<[u8]>], name: &str, order: &[usize], rounds: usize) {
+    let digests: Vec<_> = order.iter().map(|&token| TokenDigest::of(&tokens[token])).collect();
+    let started = Instant::now();
+    for _ in 0..rounds {
+        for digest in &digests {
+            let entry = view.tokens.find(black_box(digest)).unwrap();
+            black_box(entry.facts());
+        }
+    }
+    report(&format!("look-up and facts, {name}"), started, rounds * order.len());
+}
+
+/// From the token's text to the decision, usage noted: digest, look-up, policy, permission, usage.
+fn measure_decisions(view: &DirectoryView, tokens: &[Box<[u8]>], name: &str, order: &[usize], rounds: usize) {
+    let project = view.project(PROJECT);
+    let client: IpAddr = "192.0.2.7".parse().unwrap();
+    let started = Instant::now();
+    for round in 0..rounds {
+        // As at a thousand requests a second of one and the same token: each is noted once a second.
+        let now = NOW.0 + 1_000 + u32::try_from(round / 100).unwrap();
+        for &token in order {
+            assert!(is_permitted(view, &project, &tokens[token], now, client));
+        }
+    }
+    report(&format!("whole decision, {name}"), started, rounds * order.len());
+}
+
+fn is_permitted(
+    view: &DirectoryView,
+    project: &Arc<ProjectCell>,
+    token: &[u8],
+    now: u32,
+    client: IpAddr,
+) -> bool {
+    let entry = view.tokens.find(&TokenDigest::of(token)).unwrap();
+    let user = entry.user().current.load();
+    let project = project.current.load();
+    let project = project.as_ref().unwrap();
+    let organization = project.organization.current.load();
+    let facts = Facts {
+        request: RequestFacts {
+            now,
+            client_address: client,
+            required: Permission::ServiceDataWrite,
+            resource_chain: &project.resource_chain,
+        },
+        token: entry.facts(),
+        user: user.facts(),
+        organization: Some(organization.facts(project.organization.index)),
+    };
+    let permitted = decide(&facts).is_ok();
+    view.usage.touch(&entry, now, client, Some(b"bench/1.0"));
+    permitted
+}
+
+fn report(what: &str, started: Instant, count: usize) {
+    println!("{what}: {:.0} ns", started.elapsed().as_nanos() as f64 / count as f64);
+}
+
+/// Makes the store through the operations, then its tokens and their usage as bulk rows.
+fn fill(config: &StoreConfig, count: usize) -> Vec<Box<[u8]>> {
+    let store = postern::directory::open(config).unwrap();
+    operations::ensure_organization(&*store, ORGANIZATION, "Example", NOW).unwrap();
+    operations::ensure_project(&*store, PROJECT, ORGANIZATION, NOW).unwrap();
+    let new = NewApplicationUser {
+        organization_id: ORGANIZATION.to_owned(),
+        name: "reports".to_owned(),
+        description: String::new(),
+        is_super_admin: false,
+    };
+    let first = operations::create_application_user(&*store, &new, NOW).unwrap().value.user;
+    drop(store);
+    fill_rows(&config.path, count, &first.id)
+}
+
+fn fill_rows(path: &Path, count: usize, first_user: &str) -> Vec<Box<[u8]>> {
+    let mut connection = Connection::open(path).unwrap();
+    connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000").unwrap();
+    let transaction = connection.transaction().unwrap();
+    transaction
+        .execute(
+            "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+             INSERT INTO users SELECT NULL, 'u' || printf('%012x', i), kind, i || email, name, description, state,
+                 two_factor_enabled, token_validity_begin, managing_organization_id, create_time
+             FROM n, users WHERE id = ?2",
+            params![USERS, first_user],
+        )
+        .unwrap();
+    transaction
+        .execute_batch(
+            "INSERT OR IGNORE INTO memberships SELECT id, managing_organization_id, 0, create_time FROM users;
+             INSERT INTO grants SELECT 'user', id, 'project', 'example-project', '[\"developer\"]', 0, 0 FROM users",
+        )
+        .unwrap();
+    let mut tokens = Vec::with_capacity(count);
+    {
+        let mut insert = transaction
+            .prepare(
+                "INSERT INTO tokens (digest, user_number, kind, create_time, max_age_seconds, extend_when_used,
+                     ip_allowlist, scopes, imported, prefix, created_manually, description)
+                 VALUES (?1, ?2, 'application', ?3, ?4, ?5, ?6, ?7, 0, ?8, 1, 'token of a nightly job')",
+            )
+            .unwrap();
+        let mut used = transaction
+            .prepare(
+                "INSERT INTO token_usage VALUES (?1, ?2, ?3, 'Mozilla/5.0 (X11; Linux x86_64) agent ' || ?4)",
+            )
+            .unwrap();
+        for n in 0..u32::try_from(count).unwrap() {
+            let fresh = FreshToken::generate(TokenKind::Application).unwrap();
+            let max_age = (n % 2 == 0).then_some(86_400 * 365);
+            let allowlist = (n % 4 == 0).then(|| format!("[\"192.0.2.0/{}\"]", 20 + n % 8));
+            let scopes = (n % 8 == 0).then_some("[\"service:data:write\"]");
+            insert
+                .execute(params![
+                    fresh.digest.as_bytes(),
+                    n % USERS + 1,
+                    NOW.0 - 1_000,
+                    max_age,
+                    n % 4 == 0,
+                    allowlist,
+                    scopes,
+                    fresh.prefix
+                ])
+                .unwrap();
+            let address = format!("198.51.{}.{}", n / 256 % 256, n % 256);
+            used.execute(params![n + 1, NOW.0 - 100, address, n % 50]).unwrap();
+            tokens.push(fresh.full.expose_secret().as_bytes().into());
+        }
+    }
+    transaction.commit().unwrap();
+    tokens
+}
+
+/// Memory of this process that no file is behind.
+fn anonymous_bytes() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+fn shuffle(values: &mut [usize]) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for i in (1..values.len()).rev() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        values.swap(i, (state >> 33) as usize % (i + 1));
+    }
+}

@@ -39,6 +39,8 @@ const ACCESS_LOG_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct App {
     config: Config,
+    /// Files that the last configuration read, good or bad, depends on.
+    watched: Vec<PathBuf>,
     addresses: BoundAddresses,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
@@ -127,6 +129,7 @@ impl App {
         let workers = Workers::start(&config, bound, &shared, &drain, &metrics)?;
         readiness.listeners_bound();
         Ok(Self {
+            watched: config.referenced_files.clone(),
             config,
             addresses,
             shared,
@@ -161,18 +164,18 @@ impl App {
                 event = signals.next() => match event {
                     SignalEvent::Drain | SignalEvent::StopNow => break,
                     SignalEvent::Reload => {
-                        self.reload().await;
+                        self.reload();
                         self.reopen_logs();
                         self.follow(&mut watcher);
                     }
                     SignalEvent::ReopenLogs => self.reopen_logs(),
                 },
                 () = changed(&mut watcher) => {
-                    self.reload().await;
+                    self.reload();
                     self.follow(&mut watcher);
                 }
                 request = asked(&mut control_socket) => {
-                    let report = self.reload().await;
+                    let report = self.reload();
                     request.answer(&report).await;
                     self.follow(&mut watcher);
                 }
@@ -226,7 +229,7 @@ impl App {
 
     fn follow(&self, watcher: &mut Option<ConfigWatcher>) {
         if let Some(watching) = watcher
-            && let Err(error) = watching.follow(&self.config.referenced_files)
+            && let Err(error) = watching.follow(&self.watched)
         {
             tracing::warn!(error = %error, "changes of some referenced files will not be noticed");
         }

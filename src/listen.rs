@@ -7,6 +7,7 @@ pub mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,18 +70,27 @@ fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket has no IP address"))
 }
 
-/// Accepts on one socket until the task is dropped. At the connection limit, accepting pauses: the kernel's backlog
-/// holds what comes meanwhile.
+/// Accepts on one socket until the worker drains, and then what the kernel holds ready: who has connected is served.
+/// At the connection limit, accepting pauses: the kernel's backlog holds what comes meanwhile.
 pub async fn accept(
     worker: Rc<Worker>,
     listener: usize,
     socket: tokio::net::TcpListener,
     metrics: Arc<ListenerMetrics>,
 ) {
+    let mut draining = pin!(worker.drain.started());
     loop {
         let limit = worker.snapshot().shared.connections_per_worker;
-        worker.registry.below(limit).await;
-        match socket.accept().await {
+        let accepted = async {
+            worker.registry.below(limit).await;
+            socket.accept().await
+        };
+        let accepted = tokio::select! {
+            biased;
+            accepted = accepted => accepted,
+            () = &mut draining => return,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 let worker = Rc::clone(&worker);
                 let metrics = Arc::clone(&metrics);

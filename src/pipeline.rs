@@ -12,11 +12,11 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
-use crate::config::UpstreamCredential;
+use crate::config::{LimitsConfig, UpstreamCredential};
 use crate::error::Answer;
 use crate::error::response::{self, Details};
 use crate::headers::trace::RequestIds;
@@ -88,6 +88,7 @@ fn admit(
         outcome.head_was_refused();
         return Err(Answer::Violation(violation).into());
     }
+    check_size(head, &snapshot.shared.limits)?;
     let host = host(head)?;
     check_method(head)?;
     check_expectation(head)?;
@@ -95,7 +96,7 @@ fn admit(
         .map_err(Answer::AmbiguousTarget)?;
     let path = target.split_once('?').map_or(&*target, |(path, _query)| path);
 
-    let name = lower_case(route::without_port(host.to_str().map_err(|_| Answer::BadHost)?));
+    let name = lower_case(route::host_name(host.to_str().map_err(|_| Answer::BadHost)?));
     let found = snapshot.shared.table.find(&name, path);
     outcome.routed(&name, found);
     let Some(position) = found else {
@@ -164,7 +165,7 @@ fn respond(reply: Reply, mut outcome: Outcome) -> Response<ResponseBody> {
     headers::strip_response(&mut head.headers);
     outcome.answered(head.status);
     // What the server says about the client's connection is hyper's to say: HTTP/2 or HTTP/1.1 as negotiated.
-    head.version = http::Version::HTTP_11;
+    head.version = Version::HTTP_11;
     Response::from_parts(head, ResponseBody::forwarded(incoming, reply.lease, outcome))
 }
 
@@ -203,7 +204,14 @@ fn host(head: &Parts) -> Result<HeaderValue, Answer> {
         return Err(Answer::BadHost);
     }
     let Some(authority) = head.uri.authority() else {
-        return Ok(line.cloned().unwrap_or(HeaderValue::from_static("")));
+        // HTTP/1.0 may name none; what HTTP/1 names, the guard has looked at; HTTP/2 has no guard.
+        let Some(line) = line else { return Ok(HeaderValue::from_static("")) };
+        let is_authority = head.version != Version::HTTP_2 || Authority::try_from(line.as_bytes()).is_ok();
+        return if is_authority && !line.as_bytes().contains(&b'@') {
+            Ok(line.clone())
+        } else {
+            Err(Answer::BadHost)
+        };
     };
     if authority.as_str().contains('@') {
         return Err(Answer::BadHost);
@@ -213,6 +221,20 @@ fn host(head: &Parts) -> Result<HeaderValue, Answer> {
         Some(_) => Err(Answer::BadHost),
         None => HeaderValue::from_str(authority.as_str()).map_err(|_| Answer::BadHost),
     }
+}
+
+/// The limits that the guard has enforced already on HTTP/1.
+fn check_size(head: &Parts, limits: &LimitsConfig) -> Result<(), Answer> {
+    if head.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.uri_bytes) {
+        return Err(Answer::Violation(Violation::TargetTooLong));
+    }
+    if head.headers.len() > limits.header_count {
+        return Err(Answer::Violation(Violation::TooManyHeaders));
+    }
+    Ok(())
 }
 
 fn check_method(head: &Parts) -> Result<(), Answer> {

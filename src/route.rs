@@ -92,10 +92,12 @@ fn segment_end(path: &str, segments: usize) -> usize {
     memchr::memchr_iter(b'/', path.as_bytes()).nth(segments).unwrap_or(path.len())
 }
 
-/// The host of a `Host` header or authority, without its port; brackets of IPv6 literals stay.
-pub fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
+/// The host of a `Host` header or authority, without its port and without the final dot of a fully qualified name,
+/// which must not lead to another route; brackets of IPv6 literals stay.
+pub fn host_name(authority: &str) -> &str {
+    let host = match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
         _ => authority,
-    }
+    };
+    host.strip_suffix('.').unwrap_or(host)
 }

@@ -208,7 +208,13 @@ where
         *followed = order;
         match order {
             Order::GoOn => {}
-            Order::Drain => graceful_shutdown(served.as_mut()),
+            Order::Drain => {
+                // A request that has arrived already is served first: an idle connection would be closed at once.
+                if let Poll::Ready(ended) = served.as_mut().poll(context) {
+                    return Poll::Ready(ended);
+                }
+                graceful_shutdown(served.as_mut());
+            }
             Order::Close => return Poll::Ready(Ok(())),
         }
     }

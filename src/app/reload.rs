@@ -1,8 +1,6 @@
 //! Taking up a changed configuration: all that can change without a restart does, the rest is said by name, and a bad
 //! file changes nothing.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use super::keeper::Declaration;
@@ -24,8 +22,8 @@ pub struct ReloadReport {
 
 impl App {
     /// Reads the configuration file again and puts it into force.
-    pub async fn reload(&mut self) -> ReloadReport {
-        let report = match self.take_up().await {
+    pub fn reload(&mut self) -> ReloadReport {
+        let report = match self.take_up() {
             Ok(needs_restart) => ReloadReport { applied: true, error: None, needs_restart },
             Err(error) => ReloadReport { applied: false, error: Some(error), needs_restart: Vec::new() },
         };
@@ -45,9 +43,14 @@ impl App {
         report
     }
 
-    async fn take_up(&mut self) -> Result<Vec<String>, String> {
+    fn take_up(&mut self) -> Result<Vec<String>, String> {
         let file = self.config.file.clone();
-        let mut config = Config::load(&file).map_err(|error| error.to_string())?;
+        let mut config = Config::load(&file).map_err(|error| {
+            // A certificate that is mended later must be noticed, even if the good configuration named another.
+            self.watched.clone_from(&error.referenced_files);
+            error.to_string()
+        })?;
+        self.watched.clone_from(&config.referenced_files);
         let needs_restart = change::needs_restart(&self.config, &config);
         keep_what_needs_restart(&self.config, &mut config);
 
@@ -70,18 +73,11 @@ impl App {
         // From here on nothing can fail: the new configuration comes into force as a whole.
         self.shared.replace(snapshot);
         publish_certificates(&config, &self.metrics);
-        let before = std::mem::replace(&mut self.access_log, access_log);
-        if access_log_changed && let Some(before) = before {
-            close_when_unused(before);
-        }
+        // Requests that began before still write to the old access log: its thread ends with the last of them.
+        self.access_log = access_log;
         self.config = config;
         Ok(needs_restart)
     }
-}
-
-/// Requests that began before the reload still write to the old access log: it ends with the last of them.
-fn close_when_unused(access_log: Arc<crate::telemetry::access_log::AccessLog>) {
-    drop(access_log);
 }
 
 /// What was bound and started stays: addresses, workers, store. Listeners are matched by name, so that their
@@ -90,6 +86,7 @@ fn keep_what_needs_restart(old: &Config, new: &mut Config) {
     new.workers = old.workers;
     new.store = old.store.clone();
     new.ops = old.ops.clone();
+    new.logging.format = old.logging.format;
     let declared = std::mem::take(&mut new.listeners);
     new.listeners = old
         .listeners

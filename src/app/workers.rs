@@ -86,9 +86,10 @@ fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDra
             .collect::<io::Result<Vec<_>>>()?;
         until(&worker, drain.started()).await;
         for task in accepting {
-            task.abort();
             // The socket must be closed before the drain counts what is left: nothing is accepted after this.
-            let _aborted = task.await;
+            if let Err(error) = task.await {
+                tracing::error!(error = %error, worker = index, "accepting ended early");
+            }
         }
         worker.registry.drain();
         until(&worker, async {

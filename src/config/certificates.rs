@@ -34,14 +34,14 @@ pub struct LoadedCertificate {
 #[derive(Debug, Error)]
 pub enum CertificateError {
     /// A file cannot be read.
-    #[error("cannot read the {part} file `{path}`: {}", input::why(.source))]
+    #[error("cannot read the {part} file `{path}`: {}", input::why(.cause))]
     Unreadable {
         /// Which of the two files.
         part: CertificatePart,
         /// Its path.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said; already part of the message.
+        cause: io::Error,
     },
     /// A file is not PEM, or has nothing of the kind in it.
     #[error("no {part} in `{path}`")]
@@ -172,30 +172,29 @@ impl CertificateError {
     }
 
     /// What to do about it.
-    pub fn remedy(&self) -> String {
+    pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Unreadable { source, .. } => input::what_to_do(source).to_owned(),
+            Self::Unreadable { cause, .. } => input::what_to_do(cause),
             Self::Missing { part: CertificatePart::Certificate, .. }
             | Self::BrokenPem { part: CertificatePart::Certificate, .. }
             | Self::BrokenCertificate { .. } => {
-                "give a PEM file with `-----BEGIN CERTIFICATE-----` blocks, the server's own first".to_owned()
+                "give a PEM file with `-----BEGIN CERTIFICATE-----` blocks, the server's own first"
             }
             Self::Missing { part: CertificatePart::Key, .. }
             | Self::BrokenPem { part: CertificatePart::Key, .. } => {
-                "give a PEM file with one `-----BEGIN PRIVATE KEY-----` block".to_owned()
+                "give a PEM file with one `-----BEGIN PRIVATE KEY-----` block"
             }
             Self::EncryptedKey { .. } => {
-                "decrypt it with `openssl pkey -in KEY -out NEW_KEY` and protect the file by its permissions".to_owned()
+                "decrypt it with `openssl pkey -in KEY -out NEW_KEY`; protect the file by its permissions"
             }
             Self::UnusableKey { .. } => {
-                "use an RSA key of 2048 to 8192 bits, an ECDSA key on P-256, P-384 or P-521, or an Ed25519 key".to_owned()
+                "use a key that is RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519"
             }
             Self::Mismatch { .. } => {
-                "give the key that the certificate was made for, and put the server's own certificate first in its file"
-                    .to_owned()
+                "give the key that the certificate was made for; the server's own certificate is first in its file"
             }
-            Self::Expired { .. } => "renew the certificate".to_owned(),
-            Self::NotYetValid { .. } => "wait, use another certificate, or set the system's clock right".to_owned(),
+            Self::Expired { .. } => "renew the certificate",
+            Self::NotYetValid { .. } => "wait, use another certificate, or set the system's clock right",
         }
     }
 }
@@ -285,7 +284,7 @@ fn pair(
 }
 
 fn read(part: CertificatePart, path: &Path) -> Result<Vec<u8>, CertificateError> {
-    input::read(path).map_err(|source| CertificateError::Unreadable { part, path: path.to_owned(), source })
+    input::read(path).map_err(|cause| CertificateError::Unreadable { part, path: path.to_owned(), cause })
 }
 
 fn missing(part: CertificatePart, path: &Path) -> CertificateError {

@@ -16,6 +16,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     if old.ops.address != new.ops.address {
         keys.push("ops.address".to_owned());
     }
+    if old.logging.format != new.logging.format {
+        keys.push("logging.format".to_owned());
+    }
     keys
 }
 

@@ -3,6 +3,7 @@
 //!
 //! What the tables are is in [`super::file`]; what their values mean, in [`super::resolve`].
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::report::{Located, Location, Report};
@@ -145,8 +146,11 @@ pub(crate) fn decode_entries<T: Table>(table: &DeTable<'_>, at: &Location, repor
             continue;
         }
         // Nobody knows what an unknown key's value is: `pasword = "…"` is one.
-        report.mask(&at.child(name, Some(value.span())));
-        let (reason, remedy) = unknown::explain(name, &T::SCHEMA);
+        mask_all(value, report);
+        let unknown::Explanation { reason, remedy, meant } = unknown::explain(name, &T::SCHEMA);
+        if let Some(meant) = meant {
+            report.mark_misspelt(&at.child(meant, None));
+        }
         report.place_problem(&at.child(&shortened(name), Some(key.span())), reason, remedy);
     }
     T::take(&mut Entries { table, at, report })
@@ -169,13 +173,14 @@ impl Entries<'_, '_, '_> {
                 let value = T::decode(default.get_ref(), &at, self.report)?;
                 Some(Located { value, at })
             }
+            Presence::Required if self.report.is_noted(&at) => None,
             Presence::Required => {
                 let (reason, remedy) = match T::NESTED {
                     Some(schema) => (
                         format!("missing table `{}`", schema.header),
                         format!("add `{}`, with {}", schema.header, unknown::key_list(schema)),
                     ),
-                    None => (format!("missing key `{key}`"), format!("add `{key} = …`: {}", T::EXPECTED)),
+                    None => (format!("missing key `{key}`"), format!("add `{key} = …`, {}", T::EXPECTED)),
                 };
                 self.report.place_problem(&at, reason, remedy);
                 None
@@ -218,7 +223,7 @@ impl Value for String {
         let DeValue::String(text) = value else {
             let remedy = match value {
                 DeValue::Table(_) | DeValue::Array(_) => format!("write `{} = \"…\"`", at.name()),
-                _ => "put it in quotes".to_owned(),
+                _ => format!("write text in double quotes: `{} = \"…\"`", at.name()),
             };
             wrong_type(value, Self::EXPECTED, remedy, at, report);
             return None;
@@ -244,7 +249,16 @@ impl Value for bool {
     }
 }
 
-/// Notes that a value is of the wrong type.
+/// Masks every value in this one; the header or key of a table is not its value.
+fn mask_all(value: &Spanned<DeValue<'_>>, report: &mut Report<'_>) {
+    match value.get_ref() {
+        DeValue::Table(table) => table.iter().for_each(|(_, value)| mask_all(value, report)),
+        DeValue::Array(elements) => elements.iter().for_each(|element| mask_all(element, report)),
+        _ => report.mask(&Location { span: Some(value.span()), key: String::new() }),
+    }
+}
+
+/// Notes that a value is of the wrong type. What is in a table or list that does not belong there is not shown.
 pub(crate) fn wrong_type(
     value: &DeValue<'_>,
     expected: &str,
@@ -252,6 +266,11 @@ pub(crate) fn wrong_type(
     at: &Location,
     report: &mut Report<'_>,
 ) {
+    match value {
+        DeValue::Table(table) => table.iter().for_each(|(_, value)| mask_all(value, report)),
+        DeValue::Array(elements) => elements.iter().for_each(|element| mask_all(element, report)),
+        _ => {}
+    }
     let found = match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",

@@ -29,6 +29,7 @@ pub(crate) struct Report<'a> {
     source: Source<'a>,
     pending: Vec<Pending>,
     masks: Vec<Range<usize>>,
+    misspelt: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Location {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { source: Source::new(text), pending: Vec::new(), masks: Vec::new() }
+        Self { source: Source::new(text), pending: Vec::new(), masks: Vec::new(), misspelt: Vec::new() }
     }
 
     /// The value at `at` is wrong.
@@ -109,15 +110,17 @@ impl<'a> Report<'a> {
         at.span.as_ref().map(|span| self.source.line(span.start))
     }
 
-    /// Whether a problem has been noted for the key at `at` or something in it.
-    pub(crate) fn has_problem_below(&self, at: &Location) -> bool {
-        self.pending.iter().any(|problem| {
-            problem
-                .at
-                .key
-                .strip_prefix(&at.key)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        })
+    /// Somebody meant this key and wrote another, which has been noted.
+    pub(crate) fn mark_misspelt(&mut self, at: &Location) {
+        self.misspelt.push(at.key.clone());
+    }
+
+    /// Whether a problem has been noted for this key or something in it, so that it is not simply missing.
+    pub(crate) fn is_noted(&self, at: &Location) -> bool {
+        let is_below = |key: &str| {
+            key.strip_prefix(&at.key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.misspelt.contains(&at.key) || self.pending.iter().any(|problem| is_below(&problem.at.key))
     }
 
     pub(crate) const fn source(&self) -> &Source<'a> {
@@ -130,7 +133,7 @@ impl<'a> Report<'a> {
 
     /// The problems in the file's order, their source lines with everything masked taken out.
     pub(crate) fn finish(self) -> Vec<Problem> {
-        let Self { source, mut pending, masks } = self;
+        let Self { source, mut pending, masks, misspelt: _ } = self;
         // Stable: what concerns the file as a whole comes first.
         pending.sort_by_key(|problem| problem.at.span.as_ref().map(|span| span.start));
         pending

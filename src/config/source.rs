@@ -59,7 +59,8 @@ impl<'a> Source<'a> {
     pub(crate) fn excerpt(&self, span: &Range<usize>, masks: &[Range<usize>]) -> Excerpt {
         let line = self.line(span.start);
         let range = self.line_range(line);
-        let marked = span.start.min(range.end)..span.end.clamp(span.start.min(range.end), range.end);
+        let start = span.start.min(range.end);
+        let marked = start..span.end.min(range.end).max(start + 1);
         let text = self.line_text(line);
         let column = text.char_indices().take_while(|(at, _)| range.start + at < span.start).count() + 1;
         let shown = Shown::new(text, range.start, &marked, masks);
@@ -100,8 +101,8 @@ impl Shown {
                 marker = Some(marker.map_or(last - 1..last, |marker| marker.start..last));
             }
         }
-        let end = text.char_indices().take_while(|(at, _)| offset + at < marked.start).count();
-        let end = end.min(characters.len());
+        // What begins behind the line's last character is marked there.
+        let end = characters.len();
         Self { characters, marker: marker.unwrap_or(end..end + 1) }
     }
 

@@ -47,7 +47,9 @@ fn is_header(line: &str) -> bool {
 
 fn is_harmless_assignment(line: &str) -> bool {
     let Some((key, value)) = line.split_once('=') else { return false };
-    !value.contains(['=', '@']) && is_plain_key(key.trim(), &FileConfig::SCHEMA)
+    // More than one text on the line: the rest can be what a lost line break left of another key.
+    let quotes = value.matches(['"', '\'']).count();
+    quotes <= 2 && !value.contains(['=', '@']) && is_plain_key(key.trim(), &FileConfig::SCHEMA)
 }
 
 /// Whether some table has such a key, and no table has it for a secret or a table.

@@ -5,7 +5,7 @@ use super::file::FileConfig;
 use super::source::shortened;
 
 /// How alike two names must be, from 0 to 1, for one to be taken for a slip of the other.
-const ALIKE: f64 = 0.75;
+const ALIKE: f64 = 0.65;
 
 /// Ends of keys that people write for a unit, ours included.
 const UNIT_ENDINGS: [&str; 22] = [
@@ -33,23 +33,31 @@ const UNIT_ENDINGS: [&str; 22] = [
     "_interval",
 ];
 
+/// What is said about a key that a table does not know.
+pub(crate) struct Explanation {
+    pub(crate) reason: String,
+    pub(crate) remedy: String,
+    /// The key of the same table that was likely meant: to say that it is missing would say the same thing twice.
+    pub(crate) meant: Option<&'static str>,
+}
+
 /// Reason and remedy for a key that a table does not know.
-pub(crate) fn explain(name: &str, schema: &Schema) -> (String, String) {
+pub(crate) fn explain(name: &str, schema: &Schema) -> Explanation {
     let place = place(schema);
-    let reason = format!("unknown key `{}` in {place}", shortened(name));
     let list = key_list(schema);
-    let remedy = if let Some(meant) = other_unit(name, schema) {
-        let unit =
-            if meant.ends_with("_seconds") { "durations are whole seconds" } else { "sizes are whole bytes" };
-        format!("{unit}: write `{meant}`")
+    let reason = format!("unknown key `{}` in {place}", shortened(name));
+    let (remedy, meant) = if let Some(meant) = other_unit(name, schema) {
+        let seconds = meant.ends_with("_seconds");
+        let unit = if seconds { "durations are whole seconds" } else { "sizes are whole bytes" };
+        (format!("{unit}: write `{meant}`"), Some(meant))
     } else if let Some(nearest) = nearest(name, schema.keys.iter().map(|key| key.name)) {
-        format!("did you mean `{nearest}`? {place} has {list}")
+        (format!("did you mean `{nearest}`? {place} has {list}"), Some(nearest))
     } else if let Some(elsewhere) = elsewhere(name) {
-        format!("`{name}` belongs to {elsewhere}; {place} has {list}")
+        (format!("`{name}` belongs to {elsewhere}; {place} has {list}"), None)
     } else {
-        format!("remove it; {place} has {list}")
+        (format!("remove it; {place} has {list}"), None)
     };
-    (reason, remedy)
+    Explanation { reason, remedy, meant }
 }
 
 /// The name most like `name`, if any is like it at all.

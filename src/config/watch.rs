@@ -214,3 +214,6 @@ const fn is_reading(kind: EventKind) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,29 @@ pub enum StoreError {
         /// What the system said.
         detail: String,
     },
+    /// Another file has taken the store's place while it was in use.
+    #[error(
+        "store {path:?} was replaced by another file while in use: what is in memory goes on being used; restart \
+         Postern to load the new file"
+    )]
+    Replaced {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The log of changes ends before what has been applied.
+    #[error(
+        "store {path:?} was put back to an earlier state (its last change is {found}, {applied} has been applied): \
+         what is in memory goes on being used, and what was revoked stays revoked; restart Postern to load the \
+         earlier state"
+    )]
+    Rewound {
+        /// The store's location.
+        path: PathBuf,
+        /// The store's last change.
+        found: u64,
+        /// The last change applied.
+        applied: u64,
+    },
     /// The store answered what it never should.
     #[error("store {path:?} answered unexpectedly ({detail}): this is a defect of Postern, please report it")]
     Unexpected {
@@ -122,6 +145,8 @@ impl StoreError {
             | Self::Full { path }
             | Self::PermissionDenied { path }
             | Self::Unavailable { path, .. }
+            | Self::Replaced { path }
+            | Self::Rewound { path, .. }
             | Self::Unexpected { path, .. } => path,
         }
     }

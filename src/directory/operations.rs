@@ -84,7 +84,11 @@ fn check_id(field: &'static str, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Descriptions are shown on terminals.
 fn check_description(description: &str) -> Result<()> {
+    if description.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(invalid("description", "must not have control characters other than line feeds"));
+    }
     match description.chars().count() {
         0..=MAX_DESCRIPTION => Ok(()),
         length => Err(invalid(

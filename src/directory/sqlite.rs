@@ -34,6 +34,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct SqliteStore {
     failures: Failures,
+    /// Device and number of the file that is open.
+    file: (u64, u64),
     changes: Mutex<Connection>,
     usage: Mutex<Connection>,
     reading: Mutex<Connection>,
@@ -57,12 +59,14 @@ impl SqliteStore {
     pub fn open_with_patience(config: &StoreConfig, busy_timeout: Duration) -> Result<Self, StoreError> {
         let failures = Failures { path: config.path.clone(), busy_timeout };
         open::ensure_store(config, &failures)?;
+        let file = open::file_identity(&failures)?;
         let changes = open::connect(&failures, open::Durability::EveryCommit)?;
         open::migrate(&changes, &failures)?;
         let usage = open::connect(&failures, open::Durability::EveryCheckpoint)?;
         let reading = open::connect(&failures, open::Durability::EveryCommit)?;
         Ok(Self {
             failures,
+            file,
             changes: Mutex::new(changes),
             usage: Mutex::new(usage),
             reading: Mutex::new(reading),
@@ -112,6 +116,9 @@ impl Store for SqliteStore {
     }
 
     fn version(&self) -> Result<u64, StoreError> {
+        if open::file_identity(&self.failures)? != self.file {
+            return Err(StoreError::Replaced { path: self.path().clone() });
+        }
         let connection = self.reading.lock();
         let version: i64 = connection
             .prepare_cached("PRAGMA data_version")

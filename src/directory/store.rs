@@ -126,6 +126,8 @@ pub trait Records {
     fn identity_providers(&self, organization_id: &str) -> Result<Vec<IdentityProvider>, StoreError>;
     /// The domain with this id.
     fn domain(&self, id: &str) -> Result<Option<Domain>, StoreError>;
+    /// The verified domain with this name; at most one organization has it.
+    fn verified_domain(&self, name: &str) -> Result<Option<Domain>, StoreError>;
     /// The domains of an organization.
     fn domains(&self, organization_id: &str) -> Result<Vec<Domain>, StoreError>;
 

@@ -6,9 +6,9 @@
 
 mod convert;
 mod load;
+mod numbers;
 mod state;
-#[cfg(test)]
-mod tests;
+mod touched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,7 +144,12 @@ impl Applier {
         loop {
             let mut applied = 0;
             store.read_with(&mut |records| {
-                let changes = records.changes_after(self.state.sequence(), BATCH)?;
+                let (applied_before, last) = (self.state.sequence(), records.sequence()?);
+                if last < applied_before {
+                    let (path, found, applied) = (store.location().into(), last.0, applied_before.0);
+                    return Err(StoreError::Rewound { path, found, applied });
+                }
+                let changes = records.changes_after(applied_before, BATCH)?;
                 applied = changes.len();
                 self.state.apply(records, &changes)
             })?;

@@ -1,6 +1,6 @@
 //! Which route answers for which host and path.
 
-use super::{RouteTable, without_port};
+use super::{RouteTable, host_name};
 
 fn table() -> RouteTable {
     let routes: &[(&[&str], &str)] = &[
@@ -64,7 +64,8 @@ fn ports_are_cut_off_and_brackets_kept() {
         ("a.example", "a.example"),
         ("[::1]:8080", "[::1]"),
         ("[::1]", "[::1]"),
+        ("a.example.:80", "a.example"),
     ] {
-        assert_eq!(without_port(authority), host);
+        assert_eq!(host_name(authority), host);
     }
 }

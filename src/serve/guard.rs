@@ -44,6 +44,10 @@ pub struct GuardLimits {
 }
 
 /// A client's stream, as hyper may see it.
+///
+/// hyper must take what the guard lets through, or it would refuse in its own words: with more than 100 headers
+/// allowed it needs `max_headers`, with more than 400 KB of them `max_buf_size`. `max_header_size` stays unset.
+/// What a client sends behind a request for an upgrade, before the answer, is judged as HTTP.
 #[derive(Debug)]
 pub struct Guard<S> {
     stream: S,

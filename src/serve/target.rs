@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::guard::class::{self, PATH, UNRESERVED};
+use super::guard::class::{self, SEGMENT, UNRESERVED};
 
 #[cfg(test)]
 mod tests;
@@ -106,7 +106,7 @@ pub fn normalize(path_and_query: &str) -> Result<Cow<'_, str>, Ambiguity> {
             b'?' => break,
             b';' => return Err(Ambiguity::PathParameter),
             b'\\' => return Err(Ambiguity::Backslash),
-            _ if class::is(byte, PATH) => at += 1,
+            _ if class::is(byte, SEGMENT) => at += class::run(&bytes[at..], SEGMENT),
             _ => return Err(Ambiguity::Character),
         }
     }

@@ -8,7 +8,7 @@
 
 mod entry;
 #[cfg(test)]
-mod tests;
+pub(in crate::token) mod tests;
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};

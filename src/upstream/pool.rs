@@ -14,6 +14,7 @@ pub struct IdlePool {
     /// Position of the endpoint in its upstream.
     pub endpoint: usize,
     worker: usize,
+    #[expect(clippy::vec_box, reason = "an exchange is moved in and out at each request and is large")]
     idle: RefCell<Vec<Box<Exchange>>>,
     most: usize,
     timeout: Duration,

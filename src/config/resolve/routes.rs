@@ -69,9 +69,10 @@ impl<'t> UpstreamNames<'t> {
             return None;
         }
         let known = names.iter().flatten().copied();
-        let list = known.clone().map(text::quoted).collect::<Vec<_>>().join(", ");
+        let list: std::collections::BTreeSet<_> = known.clone().map(text::quoted).collect();
+        let list = list.into_iter().collect::<Vec<_>>().join(", ");
         let remedy = match nearest(&name.value, known) {
-            Some(nearest) => format!("did you mean {}? There are {list}", text::quoted(nearest)),
+            Some(nearest) => format!("did you mean {}? The upstreams are {list}", text::quoted(nearest)),
             None => format!("name one of {list}, or add an `[[upstreams]]` of that name"),
         };
         let reason = format!("there is no upstream named {}", text::quoted(&name.value));
@@ -153,7 +154,7 @@ fn owner(
         return resolution.text(name, text::name);
     }
     let at = route.at.child(key, route.at.span.clone());
-    if authentication == Some(RouteAuthentication::Required) && !resolution.report.has_problem_below(&at) {
+    if authentication == Some(RouteAuthentication::Required) && !resolution.report.is_noted(&at) {
         let reason = format!("missing key `{key}`: a route that asks for a token needs it");
         resolution.report.place_problem(
             &at,
@@ -212,31 +213,27 @@ fn note_alike(
     seen: &mut HashMap<(Option<String>, String), Location>,
     resolution: &mut Resolution<'_, '_>,
 ) {
-    let any = route.hosts.is_empty().then_some(None);
-    let hosts = route.hosts.iter().map(|host| Some(host.clone())).chain(any);
+    let places = written.value.hosts.iter().flat_map(|hosts| &hosts.value).map(|host| &host.at);
+    let hosts = route.hosts.iter().cloned().map(Some).zip(places);
+    let any = route.hosts.is_empty().then_some((None, &written.at));
     let mut noted = false;
-    for host in hosts {
+    for (host, at) in hosts.chain(any) {
         let shown = host.clone().unwrap_or_else(|| "any host".to_owned());
-        let Some(first) = seen.insert((host, route.path_prefix.clone()), written.at.clone()) else {
-            continue;
-        };
-        if noted {
-            continue;
+        let key = (host, route.path_prefix.clone());
+        let Some(first) = seen.insert(key, written.at.clone()) else { continue };
+        if first.key == written.at.key {
+            let reason = format!("the host `{shown}` is listed twice");
+            resolution.report.value_problem(at, reason, "list each host once");
+        } else if !noted {
+            // Once, however many hosts the two have in common.
+            noted = true;
+            let (place, own) = (resolution.place(&first), resolution.place(&written.at));
+            let prefix = &route.path_prefix;
+            let reason = format!(
+                "two routes are alike: this one{own} and the one{place} are both for `{shown}` and `{prefix}`"
+            );
+            let remedy = "remove one of them, or give it another host or `path_prefix`";
+            resolution.report.place_problem(&written.at, reason, remedy);
         }
-        noted = true;
-        let place = resolution.place(&first);
-        let own = resolution.place(&written.at);
-        let (reason, remedy) = if first.key == written.at.key {
-            (format!("the host `{shown}` is listed twice"), "list each host once")
-        } else {
-            (
-                format!(
-                    "two routes are alike: this one{own} and the one{place} are both for `{shown}` and `{}`",
-                    route.path_prefix
-                ),
-                "remove one of them, or give it another host or `path_prefix`",
-            )
-        };
-        resolution.report.place_problem(&written.at, reason, remedy);
     }
 }

@@ -93,15 +93,8 @@ pub(super) fn endpoint(text: &str) -> Result<(String, u16), Refusal> {
     }
     if let Some((_, rest)) = text.split_once("://") {
         let host = rest.split('/').next().unwrap_or_default();
-        let remedy = "leave the scheme and path out: `host:port`; TLS is switched on by `[upstreams.tls]`";
-        return refuse(
-            reason,
-            if host.contains(':') {
-                format!("write `{}`; TLS is switched on by `[upstreams.tls]`", shortened(host))
-            } else {
-                remedy.to_owned()
-            },
-        );
+        let instead = if host.contains(':') { shortened(host) } else { format!("{}:80", shortened(host)) };
+        return refuse(reason, format!("write `{instead}`; TLS is switched on by `[upstreams.tls]`"));
     }
     if text.contains('/') {
         return refuse(reason, "leave the path out: a request's own path goes on unchanged");

@@ -57,6 +57,10 @@ fn endpoints(
     resolution: &mut Resolution<'_, '_>,
 ) -> Option<Vec<EndpointConfig>> {
     if list.value.is_empty() {
+        // Elements of a wrong type have been noted and left out.
+        if resolution.report.is_noted(&list.at) {
+            return None;
+        }
         let remedy = "list at least one: `endpoints = [\"localhost:9200\"]`";
         resolution.report.value_problem(&list.at, "the upstream has no endpoint", remedy);
         return None;
@@ -82,9 +86,7 @@ fn tls(table: &UpstreamTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<
     if let Err(error) = certificates::load_authorities(&ca_file) {
         let remedy = match error {
             certificates::CertificateError::Unreadable { .. } => error.remedy(),
-            _ => {
-                "give a PEM file with the certificates of the authorities that sign the upstream's".to_owned()
-            }
+            _ => "give a PEM file with the certificates of the authorities that sign the upstream's",
         };
         resolution.report.value_problem(&ca.at, error.to_string(), remedy);
     }
@@ -158,7 +160,7 @@ fn needed<'t, T>(
     resolution: &mut Resolution<'_, '_>,
 ) -> Option<&'t Located<T>> {
     // A value with a problem of its own is not missing.
-    let noted = resolution.report.has_problem_below(&at.child(key, None));
+    let noted = resolution.report.is_noted(&at.child(key, None));
     if value.is_none() && !noted {
         let reason = format!("this credential needs `{key}`");
         resolution.report.place_problem(&at.child(key, at.span.clone()), reason, format!("add `{key} = …`"));

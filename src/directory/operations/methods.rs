@@ -231,7 +231,7 @@ pub fn add_domain(
 ///
 /// # Errors
 ///
-/// If it does not exist, or the store fails.
+/// If it does not exist, another organization has verified it, or the store fails.
 pub fn verify_domain(
     store: &dyn Store,
     organization_id: &str,
@@ -263,7 +263,12 @@ fn set_domain_state(
     now: Timestamp,
 ) -> Result<Changed<Domain>> {
     store.change(now, |changes| {
-        let domain = Domain { state, ..own_domain(changes.records(), organization_id, id)? };
+        let records = changes.records();
+        let domain = Domain { state, ..own_domain(records, organization_id, id)? };
+        let verified = records.verified_domain(&domain.name)?;
+        if state == DomainState::Verified && verified.is_some_and(|other| other.id != domain.id) {
+            return Err(already_exists("verified domain", &domain.name));
+        }
         changes.put_domain(&domain)?;
         Ok(domain)
     })

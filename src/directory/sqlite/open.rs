@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -55,14 +56,28 @@ pub(super) fn connect(failures: &Failures, durability: Durability) -> Result<Con
         Durability::EveryCommit => "FULL",
         Durability::EveryCheckpoint => "NORMAL",
     };
+    // No memory mapping: a file that is cut short under a mapping would end the process.
+    let journal: String = connection
+        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+        .map_err(|error| failures.of(error))?;
+    if journal != "wal" {
+        let detail = "its file system has no shared memory, which the write-ahead log needs; use a local one";
+        return Err(StoreError::Unavailable { path: failures.path.clone(), detail: detail.to_owned() });
+    }
     connection
         .execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;
-             PRAGMA mmap_size = 1073741824; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+            "PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;
+             PRAGMA cell_size_check = ON;"
         ))
         .map_err(|error| failures.of(error))?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
+}
+
+/// What tells a file from another one at the same path.
+pub(super) fn file_identity(failures: &Failures) -> Result<(u64, u64), StoreError> {
+    let metadata = fs::metadata(&failures.path).map_err(|error| failures.of_system(&error))?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Brings the schema up to date, one transaction for all steps.

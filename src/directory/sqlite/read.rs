@@ -159,6 +159,11 @@ impl Records for Reader<'_> {
         self.one(&format!("SELECT {} FROM domains WHERE id = ?1", rows::DOMAIN), [id], rows::domain)
     }
 
+    fn verified_domain(&self, name: &str) -> Result<Option<Domain>, StoreError> {
+        let sql = format!("SELECT {} FROM domains WHERE name = ?1 AND state = 'verified'", rows::DOMAIN);
+        self.one(&sql, [name], rows::domain)
+    }
+
     fn domains(&self, organization_id: &str) -> Result<Vec<Domain>, StoreError> {
         let sql =
             format!("SELECT {} FROM domains WHERE organization_id = ?1 ORDER BY name, id", rows::DOMAIN);

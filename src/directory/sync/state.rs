@@ -1,6 +1,6 @@
 //! What the applier knows: the cells by id, the numbers given out, and how a record becomes what workers see.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -9,13 +9,15 @@ use http::HeaderValue;
 use smallvec::SmallVec;
 use tracing::error;
 
+use super::numbers::Numbers;
+use super::touched::Touched;
 use super::{PinnedPolicies, convert};
 use crate::directory::error::StoreError;
 use crate::directory::model::{
     Grant, IdentityProvider, MembershipRecord, MethodKind, Organization, OrganizationalUnit, Principal,
     Project, Resource, Sequence, User,
 };
-use crate::directory::store::{Change, DirectorySnapshot, Entity, Records, RowBinding, TokenRow};
+use crate::directory::store::{Change, DirectorySnapshot, Records, RowBinding, TokenRow};
 use crate::directory::view::{
     DirectoryView, OrganizationCell, OrganizationEntry, ProjectEntry, UserCell, UserEntry,
 };
@@ -32,6 +34,9 @@ const MAX_DEPTH: usize = 64;
 /// Different restrictions remembered so that equal ones are shared.
 const SHARED_RESTRICTIONS: usize = 10_000;
 
+/// Allow-list and scopes of a token, as stored.
+type StoredRestrictions = (Option<Arc<str>>, Option<Arc<str>>);
+
 /// The directory as the applier knows it.
 #[derive(Debug)]
 pub(super) struct State {
@@ -45,7 +50,7 @@ pub(super) struct State {
     provider_numbers: Numbers<String>,
     users: HashMap<String, Arc<UserCell>>,
     users_by_number: HashMap<u32, Arc<UserCell>>,
-    restrictions: HashMap<(Option<Arc<str>>, Option<Arc<str>>), Arc<Restrictions>>,
+    restrictions: HashMap<StoredRestrictions, Arc<Restrictions>>,
 }
 
 impl State {
@@ -361,46 +366,6 @@ impl State {
     }
 }
 
-/// What a batch of changes touches, each once.
-#[derive(Debug, Default)]
-struct Touched {
-    organizations: HashSet<String>,
-    projects: HashSet<String>,
-    users: HashSet<String>,
-    tokens: Vec<u32>,
-}
-
-impl Touched {
-    fn add(&mut self, records: &dyn Records, entity: &Entity) -> Result<(), StoreError> {
-        match entity {
-            Entity::Organization(id) => {
-                self.organizations.insert(id.clone());
-            }
-            Entity::IdentityProvider(id) => {
-                self.organizations
-                    .extend(records.identity_provider(id)?.map(|provider| provider.organization_id));
-            }
-            Entity::Unit(id) => {
-                // A unit that is gone had no projects left.
-                if let Some(unit) = records.unit(id)? {
-                    let projects = records.projects(&unit.organization_id)?;
-                    self.projects.extend(projects.into_iter().map(|project| project.name));
-                }
-            }
-            Entity::Project(name) => {
-                self.projects.insert(name.clone());
-            }
-            Entity::User(id) => {
-                self.users.insert(id.clone());
-            }
-            Entity::Group(id) => self.users.extend(records.group_members(id)?),
-            Entity::Domain(_) => {}
-            Entity::Token(number) => self.tokens.push(*number),
-        }
-        Ok(())
-    }
-}
-
 /// The units that a project is in, from the inside out.
 fn chain(
     project: &Project,
@@ -416,37 +381,6 @@ fn chain(
         above.push(unit);
     }
     Ok(above)
-}
-
-/// Numbers given out for keys, counted up, never given out twice.
-#[derive(Debug)]
-struct Numbers<K>(HashMap<K, u32>);
-
-impl<K> Default for Numbers<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Clone + Eq + Hash> Numbers<K> {
-    fn of(&mut self, key: &K) -> u32 {
-        if let Some(&number) = self.0.get(key) {
-            return number;
-        }
-        let number =
-            u32::try_from(self.0.len()).expect("fewer than four billion of anything fit into memory");
-        self.0.insert(key.clone(), number);
-        number
-    }
-}
-
-impl Numbers<String> {
-    fn of_text(&mut self, key: &str) -> u32 {
-        match self.0.get(key) {
-            Some(&number) => number,
-            None => self.of(&key.to_owned()),
-        }
-    }
 }
 
 fn group_by<T, K: Eq + Hash>(values: Vec<T>, key: impl Fn(&T) -> K) -> HashMap<K, Vec<T>> {

@@ -8,6 +8,8 @@ pub(in crate::serve) const TOKEN: u8 = 1;
 pub(in crate::serve) const PATH: u8 = 2;
 /// A URL's query: as the path, and what real clients do not encode there (``? ^ ` { | }``).
 pub(in crate::serve) const QUERY: u8 = 4;
+/// A URL's path within a segment: as [`PATH`], without what can make it ambiguous (`/`, `%`, `;`).
+pub(in crate::serve) const SEGMENT: u8 = 16;
 /// A host name: letters, digits, `-`, `.`, `_` and `~`.
 pub(in crate::serve) const HOST: u8 = 8;
 /// Unreserved characters of RFC 3986, for which an encoded and a plain form mean the same.
@@ -54,22 +56,34 @@ const fn classes() -> [u8; 256] {
         if character == b'#' {
             class |= TOKEN;
         }
+        if class & PATH != 0 && !matches!(character, b'/' | b'%' | b';') {
+            class |= SEGMENT;
+        }
         classes[byte] = class;
         byte += 1;
     }
     classes
 }
 
-/// Whether a header's value has only visible characters, spaces, tabs and bytes from 0x80.
+/// How many bytes at the start a header's value may have: visible characters, spaces, tabs, and from 0x80 on.
 #[inline]
-pub(in crate::serve) fn is_field_value(value: &[u8]) -> bool {
-    let Some(last) = value.last_chunk::<8>() else {
-        return value.iter().all(|&byte| is_field_byte(byte));
-    };
-    let (words, _) = value.as_chunks::<8>();
-    // The last word overlaps the one before; looking at a byte twice costs less than a loop over single bytes.
-    let suspicious = words.iter().fold(controls(*last), |suspicious, word| suspicious | controls(*word));
-    suspicious == 0 || value.iter().all(|&byte| is_field_byte(byte))
+pub(in crate::serve) fn field_value_run(bytes: &[u8]) -> usize {
+    let mut length = 0;
+    while let Some(word) = bytes[length..].first_chunk::<8>() {
+        let controls = controls(*word);
+        if controls == 0 {
+            length += 8;
+            continue;
+        }
+        // Only the first marked byte is sure to be one: a borrow may have marked those behind it.
+        length += controls.trailing_zeros() as usize / 8;
+        if bytes[length] != b'\t' {
+            return length;
+        }
+        length += 1;
+    }
+    let rest = &bytes[length..];
+    length + rest.iter().position(|&byte| !is_field_byte(byte)).unwrap_or(rest.len())
 }
 
 /// A byte that a header's value may have.
@@ -78,7 +92,7 @@ pub(in crate::serve) fn is_field_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// Not zero if one of eight bytes is below 0x20 (a tab too) or 0x7f.
+/// Marks the first of eight bytes that is below 0x20 (a tab too) or 0x7f, and maybe bytes behind it.
 #[inline]
 fn controls(word: [u8; 8]) -> u64 {
     const LOW: u64 = u64::MAX / 0xff;
@@ -101,11 +115,13 @@ mod tests {
                 for byte in 0..=255u8 {
                     let mut value = vec![b'v'; length];
                     value[at] = byte;
-                    assert_eq!(is_field_value(&value), is_field_byte(byte), "{byte:#x} at {at} of {length}");
+                    let expected = if is_field_byte(byte) { length } else { at };
+                    assert_eq!(field_value_run(&value), expected, "{byte:#x} at {at} of {length}");
                 }
             }
         }
-        assert!(is_field_value(b""));
+        assert_eq!(field_value_run(b""), 0);
+        assert_eq!(field_value_run(b"\t\t \t\t\ta\t\t\t\t\tb\t\x01"), 14);
     }
 
     #[test]

@@ -70,6 +70,15 @@ enum Host {
     Seen,
 }
 
+/// What a whole line among the fields turned out to be.
+enum Line {
+    Field,
+    /// The end of the head, which has so many bytes.
+    Empty(usize),
+    /// Not whole, or not valid.
+    Other,
+}
+
 impl HeadScan {
     pub(super) fn new() -> Self {
         Self {
@@ -93,8 +102,20 @@ impl HeadScan {
     /// Goes on with `bytes`, which start with the head's first byte and have more than at the call before.
     /// `None`: the head is not complete yet, and all of `bytes` belong to it.
     pub(super) fn advance(&mut self, bytes: &[u8], limits: &GuardLimits) -> Result<Option<Head>, Violation> {
-        while let Some(length) = memchr(b'\n', &bytes[self.searched..]) {
+        loop {
+            if self.stage == Stage::Fields && self.searched == self.line_start {
+                match self.whole_field(bytes, limits)? {
+                    Line::Field => continue,
+                    Line::Empty(length) => return self.finish(length).map(Some),
+                    Line::Other => {}
+                }
+            }
+            let Some(length) = memchr(b'\n', &bytes[self.searched..]) else {
+                self.searched = bytes.len();
+                return self.check_limits(bytes, limits).map(|()| None);
+            };
             let end = self.searched + length;
+            self.check_limits(&bytes[..end], limits)?;
             let Some((b'\r', line)) = bytes[self.line_start..end].split_last() else {
                 return Err(Violation::LineEnding);
             };
@@ -107,25 +128,54 @@ impl HeadScan {
                 }
                 Stage::Fields if line.is_empty() => return self.finish(end + 1).map(Some),
                 Stage::Fields => {
-                    self.fields += 1;
-                    if self.fields > limits.header_count {
-                        return Err(Violation::TooManyHeaders);
-                    }
-                    if end - self.fields_start > limits.header_bytes {
-                        return Err(Violation::HeadersTooLarge);
-                    }
-                    self.field(line, bytes)?;
+                    self.count_field(limits)?;
+                    let (name, value) = split_field(line)?;
+                    self.field(name, value, bytes)?;
                 }
             }
             self.line_start = end + 1;
             self.searched = end + 1;
         }
-        self.searched = bytes.len();
-        self.incomplete(bytes, limits).map(|()| None)
     }
 
-    /// Refuses early what cannot become a valid head any more, so that it is not kept in memory.
-    fn incomplete(&self, bytes: &[u8], limits: &GuardLimits) -> Result<(), Violation> {
+    /// The usual case in one pass: a field line that is whole and has nothing wrong with its form. What is left to
+    /// the general way is not complete, or wrong; either way takes the same lines for valid.
+    fn whole_field(&mut self, bytes: &[u8], limits: &GuardLimits) -> Result<Line, Violation> {
+        let rest = &bytes[self.line_start..];
+        let (name, behind) = rest.split_at(class::run(rest, TOKEN));
+        match behind {
+            [b':', behind @ ..] if !name.is_empty() => {
+                let (value, behind) = behind.split_at(class::field_value_run(behind));
+                if !behind.starts_with(b"\r\n") {
+                    return Ok(Line::Other);
+                }
+                let end = self.line_start + name.len() + 1 + value.len() + 1;
+                self.check_limits(&bytes[..end], limits)?;
+                self.count_field(limits)?;
+                self.field(name, value, bytes)?;
+                self.line_start = end + 1;
+                self.searched = end + 1;
+                Ok(Line::Field)
+            }
+            [b'\r', b'\n', ..] if name.is_empty() => {
+                self.check_limits(&bytes[..self.line_start + 1], limits)?;
+                Ok(Line::Empty(self.line_start + 2))
+            }
+            _ => Ok(Line::Other),
+        }
+    }
+
+    fn count_field(&mut self, limits: &GuardLimits) -> Result<(), Violation> {
+        self.fields += 1;
+        match self.fields > limits.header_count {
+            true => Err(Violation::TooManyHeaders),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses what cannot become a valid head any more, whether or not its line has ended: early, so that it is
+    /// not kept in memory, and for the same reason however the head is split.
+    fn check_limits(&self, bytes: &[u8], limits: &GuardLimits) -> Result<(), Violation> {
         if self.stage == Stage::Fields {
             return match bytes.len() - self.fields_start > limits.header_bytes {
                 true => Err(Violation::HeadersTooLarge),
@@ -196,23 +246,8 @@ impl HeadScan {
         is_valid.then_some(()).ok_or(Violation::Target)
     }
 
-    fn field(&mut self, line: &[u8], bytes: &[u8]) -> Result<(), Violation> {
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Err(Violation::FoldedHeader);
-        }
-        let (name, rest) = line.split_at(class::run(line, TOKEN));
-        let Some((b':', value)) = rest.split_first() else {
-            return Err(Violation::HeaderName);
-        };
-        if name.is_empty() {
-            return Err(Violation::HeaderName);
-        }
-        if !class::is_field_value(value) {
-            return Err(match memchr(b'\r', value) {
-                Some(_) => Violation::LineEnding,
-                None => Violation::HeaderValue,
-            });
-        }
+    /// What a valid field means for the framing.
+    fn field(&mut self, name: &[u8], value: &[u8], bytes: &[u8]) -> Result<(), Violation> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(trim(value), bytes),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
@@ -272,6 +307,27 @@ impl HeadScan {
         }
         Ok(Head { length, body: self.body.unwrap_or(BodyLength::Known(0)) })
     }
+}
+
+/// Name and value of a line; refuses one that is wrong in its form.
+fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
+    if matches!(line.first(), Some(b' ' | b'\t')) {
+        return Err(Violation::FoldedHeader);
+    }
+    let (name, rest) = line.split_at(class::run(line, TOKEN));
+    let Some((b':', value)) = rest.split_first() else {
+        return Err(Violation::HeaderName);
+    };
+    if name.is_empty() {
+        return Err(Violation::HeaderName);
+    }
+    if class::field_value_run(value) < value.len() {
+        return Err(match memchr(b'\r', value) {
+            Some(_) => Violation::LineEnding,
+            None => Violation::HeaderValue,
+        });
+    }
+    Ok((name, value))
 }
 
 /// The length of `http://` or `https://` at the start, and the scheme's port.

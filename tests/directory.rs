@@ -1,0 +1,620 @@
+//! The view against the store: what a change does to decisions, that every process sees it, and, under random
+//! operations, that following the log of changes leads to the same view as loading it afresh.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use postern::config::StoreConfig;
+use postern::directory::model::{MethodKind, Principal, Resource, Timestamp, Token, new_id};
+use postern::directory::operations::{
+    self as op, ImportedToken, NewApplicationUser, NewOrganizationUser, NewToken, Placement, PolicyUpdate,
+    Revocation, TokenUpdate,
+};
+use postern::directory::sqlite::SqliteStore;
+use postern::directory::store::UsageUpdate;
+use postern::directory::{DirectoryView, OperationError, Store, Synchronizer};
+use postern::policy::facts::UserState;
+use postern::policy::{AuthenticationPolicy, Denial, Facts, Permission, RequestFacts, decide};
+use postern::token::{TokenDigest, TokenKind};
+use tempfile::TempDir;
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+const ORGANIZATION: &str = "org1a2b3c4d5e6f";
+const OTHER_ORGANIZATION: &str = "org6f5e4d3c2b1a";
+const PROJECTS: [&str; 3] = ["alpha", "beta", "gamma"];
+const CLIENT: &str = "192.0.2.7";
+
+/// A store with its follower, and a second connection to it as another process has.
+struct Fixture {
+    folder: TempDir,
+    store: Arc<dyn Store>,
+    elsewhere: SqliteStore,
+    synchronizer: Synchronizer,
+    view: Arc<DirectoryView>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = StoreConfig { path: folder.path().join("directory.sqlite"), create_if_missing: true };
+        let store = postern::directory::open(&config).unwrap();
+        op::ensure_organization(&*store, ORGANIZATION, "Example", NOW).unwrap();
+        op::ensure_organization(&*store, OTHER_ORGANIZATION, "Other", NOW).unwrap();
+        for project in PROJECTS {
+            op::ensure_project(&*store, project, ORGANIZATION, NOW).unwrap();
+        }
+        let (synchronizer, view) = Synchronizer::start(Arc::clone(&store), Default::default()).unwrap();
+        let elsewhere = SqliteStore::open(&config).unwrap();
+        Self { folder, store, elsewhere, synchronizer, view }
+    }
+
+    /// An application user that may write to the data of one project, with a token.
+    fn user_with_token(&self, project: &str) -> (String, Token) {
+        let user = op::create_application_user(&self.elsewhere, &application_user(), NOW).unwrap().value.user;
+        op::grant(
+            &self.elsewhere,
+            &Principal::User(user.id.clone()),
+            &in_project(project),
+            &names(&["developer"]),
+            NOW,
+        )
+        .unwrap();
+        let token = op::create_token(&self.elsewhere, &application_token(&user.id), NOW).unwrap().value.token;
+        self.synchronizer.apply_pending().unwrap();
+        (user.id, token)
+    }
+
+    #[track_caller]
+    fn expect(&self, token: &Token, project: &str, expected: Result<(), Denial>) {
+        self.synchronizer.apply_pending().unwrap();
+        assert_eq!(outcome(&self.view, &token.digest, project, NOW.0 + 10), expected);
+    }
+}
+
+/// What the decision is for a token on a project, at a time.
+fn outcome(view: &DirectoryView, digest: &TokenDigest, project: &str, now: u32) -> Result<(), Denial> {
+    let entry = view.tokens.find(digest).ok_or(Denial::UnknownToken)?;
+    let user = entry.user().current.load();
+    let project = view.project(project).current.load_full();
+    let organization = project
+        .as_ref()
+        .map(|project| (project.organization.index, project.organization.current.load_full()));
+    let facts = Facts {
+        request: RequestFacts {
+            now,
+            client_address: CLIENT.parse().unwrap(),
+            required: Permission::ServiceDataWrite,
+            resource_chain: project.as_ref().map_or(&[], |project| &project.resource_chain),
+        },
+        token: entry.facts(),
+        user: user.facts(),
+        organization: organization.as_ref().map(|(index, entry)| entry.facts(*index)),
+    };
+    decide(&facts).map(drop)
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn in_project(name: &str) -> Resource {
+    Resource::Project(name.to_owned())
+}
+
+fn application_user() -> NewApplicationUser {
+    NewApplicationUser {
+        organization_id: ORGANIZATION.to_owned(),
+        name: "reports".to_owned(),
+        description: String::new(),
+        is_super_admin: false,
+    }
+}
+
+fn application_token(user_id: &str) -> NewToken {
+    NewToken {
+        user_id: user_id.to_owned(),
+        kind: TokenKind::Application,
+        description: String::new(),
+        created_manually: true,
+        max_age_seconds: None,
+        extend_when_used: false,
+        ip_allowlist: Vec::new(),
+        scopes: Vec::new(),
+        authentication_method_id: None,
+    }
+}
+
+fn personal_token(user_id: &str, method_id: &str) -> NewToken {
+    NewToken {
+        kind: TokenKind::Personal,
+        authentication_method_id: Some(method_id.to_owned()),
+        ..application_token(user_id)
+    }
+}
+
+fn person(email: &str) -> NewOrganizationUser {
+    NewOrganizationUser {
+        email: email.to_owned(),
+        real_name: "Jane Doe".to_owned(),
+        managing_organization_id: None,
+    }
+}
+
+#[test]
+fn a_change_by_another_process_is_seen_at_the_next_look() {
+    let fixture = Fixture::new();
+    let (user, token) = fixture.user_with_token("alpha");
+    fixture.expect(&token, "alpha", Ok(()));
+    fixture.expect(&token, "beta", Err(Denial::PermissionDenied));
+    fixture.expect(&token, "nowhere", Err(Denial::NotAMember));
+
+    op::set_user_state(&fixture.elsewhere, &user, UserState::Deactivated, NOW).unwrap();
+    fixture.expect(&token, "alpha", Err(Denial::UserDeactivated));
+    op::set_user_state(&fixture.elsewhere, &user, UserState::Active, NOW).unwrap();
+    fixture.expect(&token, "alpha", Ok(()));
+
+    let ranges: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+    let update = PolicyUpdate { allowed_ip_ranges: Some(ranges), ..PolicyUpdate::default() };
+    op::set_policy(&fixture.elsewhere, ORGANIZATION, &update, NOW).unwrap();
+    fixture.expect(&token, "alpha", Err(Denial::IpNotAllowedByOrganization));
+    fixture.synchronizer.pin_policy(ORGANIZATION, Some(AuthenticationPolicy::default()));
+    fixture.expect(&token, "alpha", Ok(()));
+    fixture.synchronizer.pin_policy(ORGANIZATION, None);
+    fixture.expect(&token, "alpha", Err(Denial::IpNotAllowedByOrganization));
+    let update = PolicyUpdate { allowed_ip_ranges: Some(Vec::new()), ..PolicyUpdate::default() };
+    op::set_policy(&fixture.elsewhere, ORGANIZATION, &update, NOW).unwrap();
+
+    let update = TokenUpdate { ip_allowlist: Some(names(&["198.51.100.0/24"])), ..TokenUpdate::default() };
+    op::update_token(&fixture.elsewhere, &token.token_prefix, &update, NOW).unwrap();
+    fixture.expect(&token, "alpha", Err(Denial::IpNotAllowedByToken));
+
+    op::delete_user(&fixture.elsewhere, &user, NOW).unwrap();
+    fixture.expect(&token, "alpha", Err(Denial::UserDeleted));
+    assert_eq!(fixture.view.status.errors_total(), 0);
+}
+
+#[test]
+fn an_own_change_is_in_the_view_before_it_is_acknowledged() {
+    let fixture = Fixture::new();
+    let (_, token) = fixture.user_with_token("alpha");
+    let revoked = op::revoke_token(&*fixture.store, &token.token_prefix, NOW).unwrap();
+    assert!(matches!(revoked.value, Revocation::Revoked(_)));
+    fixture.synchronizer.apply_through(revoked.sequence).unwrap();
+    assert_eq!(outcome(&fixture.view, &token.digest, "alpha", NOW.0), Err(Denial::TokenRevoked));
+    assert!(fixture.synchronizer.sequence() >= revoked.sequence);
+    let again = op::revoke_token(&*fixture.store, &token.token_prefix, NOW).unwrap();
+    assert!(matches!(again.value, Revocation::AlreadyRevoked(_)));
+}
+
+#[test]
+fn a_revoked_token_never_comes_back() {
+    let fixture = Fixture::new();
+    let (_, token) = fixture.user_with_token("alpha");
+    let held = fixture.view.tokens.find(&token.digest).unwrap();
+    op::revoke_token(&*fixture.store, &token.token_prefix, NOW).unwrap();
+    fixture.expect(&token, "alpha", Err(Denial::TokenRevoked));
+    assert!(held.facts().revoked, "who holds the entry sees it too");
+    // A store that was put back to an earlier state says otherwise.
+    let path = fixture.folder.path().join("directory.sqlite");
+    let raw = rusqlite::Connection::open(path).unwrap();
+    raw.execute_batch(
+        "UPDATE tokens SET revoked_time = NULL, ip_allowlist = '[\"0.0.0.0/0\"]';
+         INSERT INTO changes SELECT NULL, 'token', number, 0 FROM tokens",
+    )
+    .unwrap();
+    fixture.expect(&token, "alpha", Err(Denial::TokenRevoked));
+}
+
+#[test]
+fn a_store_that_is_replaced_put_back_or_gone_is_said_and_memory_goes_on() {
+    let fixture = Fixture::new();
+    let (_, token) = fixture.user_with_token("alpha");
+    let says = |text: &str| {
+        let error = fixture.synchronizer.apply_pending().unwrap_err().to_string();
+        assert!(error.contains(text), "{text}: {error}");
+        assert_eq!(outcome(&fixture.view, &token.digest, "alpha", NOW.0), Ok(()));
+    };
+    let path = fixture.folder.path().join("directory.sqlite");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch("DELETE FROM tokens; UPDATE sqlite_sequence SET seq = 1 WHERE name = 'changes'")
+        .unwrap();
+    says("put back to an earlier state");
+    let away = fixture.folder.path().join("away.sqlite");
+    std::fs::rename(&path, &away).unwrap();
+    says("does not exist");
+    std::fs::copy(&away, &path).unwrap();
+    says("was replaced by another file");
+    assert_eq!(fixture.view.status.errors_total(), 3);
+}
+
+#[test]
+fn units_groups_and_roles_reach_down_to_the_project() {
+    let fixture = Fixture::new();
+    let store = &fixture.elsewhere;
+    let (user, token) = fixture.user_with_token("alpha");
+    let outer =
+        op::create_unit(store, ORGANIZATION, "outer", &Placement::Organization, NOW).unwrap().value.id;
+    let inner =
+        op::create_unit(store, ORGANIZATION, "inner", &Placement::Organization, NOW).unwrap().value.id;
+    let group = op::create_group(store, ORGANIZATION, "writers", "", NOW).unwrap().value.id;
+    op::add_group_members(store, &group, &names(&[&user]), NOW).unwrap();
+    let principal = Principal::UserGroup(group.clone());
+    op::grant(store, &principal, &Resource::OrganizationUnit(outer.clone()), &names(&["admin"]), NOW)
+        .unwrap();
+    op::move_project(store, "beta", &Placement::Unit(inner.clone()), NOW).unwrap();
+    fixture.expect(&token, "beta", Err(Denial::PermissionDenied));
+    op::move_unit(store, &inner, &Placement::Unit(outer.clone()), NOW).unwrap();
+    fixture.expect(&token, "beta", Ok(()));
+    assert!(op::move_unit(store, &outer, &Placement::Unit(inner), NOW).is_err(), "into itself");
+    op::remove_group_members(store, &group, &names(&[&user]), NOW).unwrap();
+    fixture.expect(&token, "beta", Err(Denial::PermissionDenied));
+    op::add_group_members(store, &group, &names(&[&user]), NOW).unwrap();
+    fixture.expect(&token, "beta", Ok(()));
+    op::delete_group(store, &group, NOW).unwrap();
+    fixture.expect(&token, "beta", Err(Denial::PermissionDenied));
+    op::delete_project(store, "alpha", NOW).unwrap();
+    fixture.expect(&token, "alpha", Err(Denial::NotAMember));
+    op::ensure_project(store, "alpha", ORGANIZATION, NOW).unwrap();
+    fixture.expect(&token, "alpha", Err(Denial::PermissionDenied));
+}
+
+#[test]
+fn what_happens_to_a_login_method_happens_to_its_tokens() {
+    let fixture = Fixture::new();
+    let store = &fixture.elsewhere;
+    let user = op::create_organization_user(store, &person("jane@example.com"), NOW).unwrap().value.id;
+    op::add_member(store, &user, ORGANIZATION, NOW).unwrap();
+    op::set_super_admin(store, &user, ORGANIZATION, true, NOW).unwrap();
+    let method = |kind| op::add_authentication_method(store, &user, kind, None, NOW).unwrap().value.id;
+    let (password, google) = (method(MethodKind::Password), method(MethodKind::Google));
+    let token =
+        |method: &str| op::create_token(store, &personal_token(&user, method), NOW).unwrap().value.token;
+    let (by_password, by_google) = (token(&password), token(&google));
+    fixture.expect(&by_password, "alpha", Ok(()));
+    fixture.expect(&by_google, "alpha", Ok(()));
+    op::set_two_factor(store, &user, true, NOW).unwrap();
+    fixture.expect(&by_password, "alpha", Err(Denial::TokenRevoked));
+    fixture.expect(&by_google, "alpha", Ok(()));
+    assert_eq!(op::delete_authentication_method(store, &google, NOW).unwrap().value, 1);
+    fixture.expect(&by_google, "alpha", Err(Denial::TokenRevoked));
+    let last = token(&password);
+    op::expire_tokens(store, &user, NOW).unwrap();
+    fixture.expect(&last, "alpha", Err(Denial::TokenRevoked));
+    let fresh = token(&password);
+    fixture.expect(&fresh, "alpha", Ok(()));
+    op::remove_member(store, &user, ORGANIZATION, NOW).unwrap();
+    fixture.expect(&fresh, "alpha", Err(Denial::NotAMember));
+}
+
+#[test]
+fn records_that_cannot_be_read_are_closed_and_counted() {
+    let fixture = Fixture::new();
+    let (_, token) = fixture.user_with_token("alpha");
+    let (_, other) = fixture.user_with_token("alpha");
+    let raw = rusqlite::Connection::open(fixture.folder.path().join("directory.sqlite")).unwrap();
+    let spoil = |sql: &str| {
+        raw.execute_batch(sql).unwrap();
+        raw.execute_batch(
+            "INSERT INTO changes SELECT NULL, 'token', min(number), 0 FROM tokens;
+             INSERT INTO changes SELECT NULL, 'organization', id, 0 FROM organizations;
+             INSERT INTO changes SELECT NULL, 'user', id, 0 FROM users",
+        )
+        .unwrap();
+    };
+    spoil(
+        "UPDATE tokens SET ip_allowlist = '[\"everything\"]' WHERE number = (SELECT min(number) FROM tokens)",
+    );
+    fixture.expect(&token, "alpha", Err(Denial::IpNotAllowedByToken));
+    fixture.expect(&other, "alpha", Ok(()));
+    spoil("UPDATE tokens SET ip_allowlist = NULL, scopes = '[\"service:data:write\", \"service:data:fly\"]'");
+    fixture.expect(&token, "alpha", Ok(()));
+    spoil("UPDATE tokens SET scopes = '\"any\"'");
+    fixture.expect(&token, "alpha", Err(Denial::InsufficientScope));
+    spoil("UPDATE tokens SET scopes = NULL; UPDATE grants SET permissions = '[\"ruler\"]'");
+    fixture.expect(&other, "alpha", Err(Denial::PermissionDenied));
+    spoil("UPDATE users SET state = 'sleeping'");
+    fixture.expect(&other, "alpha", Err(Denial::UserDeactivated));
+    spoil("UPDATE users SET state = 'active'; UPDATE organizations SET authentication_policy = '{}'");
+    fixture.expect(&other, "alpha", Err(Denial::IpNotAllowedByOrganization));
+    assert!(fixture.view.status.errors_total() >= 4);
+}
+
+#[test]
+fn an_imported_token_has_its_prefix_in_memory() {
+    let fixture = Fixture::new();
+    let (user, own) = fixture.user_with_token("alpha");
+    let imported =
+        ImportedToken { prefix: "AVNx/+=4".to_owned(), digest: TokenDigest::of(b"a token from elsewhere") };
+    let import = || op::import_token(&*fixture.store, &application_token(&user), &imported, NOW);
+    let token = import().unwrap().value;
+    fixture.expect(&token, "alpha", Ok(()));
+    let entry = fixture.synchronizer.token_by_prefix("AVNx/+=4").unwrap().unwrap();
+    assert_eq!(entry.imported_prefix(), Some("AVNx/+=4"));
+    assert_eq!(fixture.view.tokens.find(&own.digest).unwrap().imported_prefix(), None);
+    assert!(matches!(import(), Err(OperationError::AlreadyExists { entity: "token", .. })));
+    assert_eq!(fixture.view.tokens.unrevoked(TokenKind::Application), 2);
+}
+
+#[test]
+fn operations_refuse_what_is_not_allowed() {
+    let fixture = Fixture::new();
+    let (user, _) = fixture.user_with_token("alpha");
+    let base = application_token(&user);
+    let cases: [(NewToken, &str); 9] = [
+        (NewToken { description: "x".repeat(1_001), ..base.clone() }, "description: has 1001 characters"),
+        (NewToken { max_age_seconds: Some(599), ..base.clone() }, "max_age_seconds: is 599"),
+        (NewToken { max_age_seconds: Some(315_360_001), ..base.clone() }, "max_age_seconds"),
+        (NewToken { ip_allowlist: names(&["10.0.0.0/33"]), ..base.clone() }, "ip_allowlist"),
+        (NewToken { scopes: names(&["service:data:fly"]), ..base.clone() }, "scopes"),
+        (NewToken { kind: TokenKind::Personal, ..base.clone() }, "kind"),
+        (NewToken { user_id: "u0".to_owned(), ..base.clone() }, "user \"u0\" does not exist"),
+        (
+            NewToken { authentication_method_id: Some("uam1".to_owned()), ..base.clone() },
+            "authentication_method_id",
+        ),
+        (NewToken { kind: TokenKind::Session, ..base }, "kind"),
+    ];
+    let before = fixture.store.read(|records| records.sequence()).unwrap();
+    for (new, says) in cases {
+        let error = op::create_token(&*fixture.store, &new, NOW).unwrap_err().to_string();
+        assert!(error.contains(says), "{says}: {error}");
+    }
+    assert_eq!(fixture.store.read(|records| records.sequence()).unwrap(), before);
+}
+
+#[test]
+fn two_writers_of_usage_merge_by_the_later_use() {
+    let fixture = Fixture::new();
+    let (_, token) = fixture.user_with_token("alpha");
+    let stored = || fixture.store.read(|records| records.token(&token.token_prefix)).unwrap().unwrap();
+    let update = |seconds: u32, address: &str| UsageUpdate {
+        token_number: stored().token.number,
+        last_used_at: NOW.0 + seconds,
+        address: Some(address.parse::<IpAddr>().unwrap()),
+        user_agent: None,
+    };
+    fixture.store.record_usage(&[update(5, "192.0.2.5")]).unwrap();
+    fixture.elsewhere.record_usage(&[update(9, "2001:db8::9")]).unwrap();
+    fixture.store.record_usage(&[update(7, "192.0.2.7")]).unwrap();
+    let usage = stored().usage.unwrap();
+    assert_eq!(usage.last_used_time, Timestamp(NOW.0 + 9));
+    assert_eq!(usage.last_ip, Some("2001:db8::9".parse().unwrap()));
+}
+
+#[test]
+fn usage_goes_from_the_worker_to_the_store_and_survives_its_absence() {
+    let fixture = Fixture::new();
+    let (_, token) = fixture.user_with_token("alpha");
+    let entry = fixture.view.tokens.find(&token.digest).unwrap();
+    let client: IpAddr = CLIENT.parse().unwrap();
+    for second in [1, 1, 2, 2, 3] {
+        fixture.view.usage.touch(&entry, NOW.0 + second, client, Some(b"curl/8.0\n\xff"));
+    }
+    assert_eq!(fixture.view.usage.pending(), 1);
+    let raw = rusqlite::Connection::open(fixture.folder.path().join("directory.sqlite")).unwrap();
+    raw.execute_batch("ALTER TABLE token_usage RENAME TO away").unwrap();
+    assert!(fixture.view.usage.flush(&*fixture.store).is_err());
+    assert_eq!(fixture.view.usage.pending(), 1);
+    raw.execute_batch("ALTER TABLE away RENAME TO token_usage").unwrap();
+    assert_eq!(fixture.view.usage.flush(&*fixture.store).unwrap().tokens, 1);
+    assert_eq!((fixture.view.usage.pending(), fixture.view.usage.flushed_total()), (0, 1));
+    let usage =
+        fixture.store.read(|records| records.token(&token.token_prefix)).unwrap().unwrap().usage.unwrap();
+    assert_eq!(usage.last_used_time, Timestamp(NOW.0 + 3));
+    assert_eq!(usage.last_ip, Some(client));
+    assert_eq!(usage.last_user_agent.as_deref(), Some("curl/8.0??"));
+    let (_, afresh) = Synchronizer::start(Arc::clone(&fixture.store), Default::default()).unwrap();
+    assert_eq!(afresh.tokens.find(&token.digest).unwrap().last_used_at(), Some(NOW.0 + 3));
+}
+
+/// Random operations, most of which make sense; after each batch the view that followed them is compared with one
+/// loaded afresh.
+#[test]
+fn following_the_log_of_changes_and_loading_afresh_lead_to_the_same_view() {
+    for seed in 1..=6 {
+        let fixture = Fixture::new();
+        let mut world = World::new(seed);
+        for batch in 0..25 {
+            for _ in 0..8 {
+                world.step(&fixture.elsewhere);
+            }
+            fixture.synchronizer.apply_pending().unwrap();
+            let (_, afresh) = Synchronizer::start(Arc::clone(&fixture.store), Default::default()).unwrap();
+            assert_eq!(world.seen(&fixture.view), world.seen(&afresh), "seed {seed}, batch {batch}");
+        }
+        assert!(world.tokens.len() > 10, "the steps make sense too rarely");
+        assert_eq!(fixture.view.status.errors_total(), 0);
+    }
+}
+
+/// Ids of what the random operations have made.
+struct World {
+    random: u64,
+    application_users: Vec<String>,
+    people: Vec<String>,
+    methods: Vec<(String, String)>,
+    groups: Vec<String>,
+    units: Vec<String>,
+    tokens: Vec<Token>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            random: seed,
+            application_users: Vec::new(),
+            people: Vec::new(),
+            methods: Vec::new(),
+            groups: Vec::new(),
+            units: Vec::new(),
+            tokens: Vec::new(),
+        }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) as usize % bound.max(1)
+    }
+
+    fn pick(&mut self, from: &[String]) -> String {
+        let index = self.below(from.len());
+        from.get(index).cloned().unwrap_or_else(|| "nobody".to_owned())
+    }
+
+    fn user(&mut self) -> String {
+        let all: Vec<_> = self.application_users.iter().chain(&self.people).cloned().collect();
+        self.pick(&all)
+    }
+
+    fn group(&mut self) -> String {
+        self.pick(&self.groups.clone())
+    }
+
+    fn unit(&mut self) -> String {
+        self.pick(&self.units.clone())
+    }
+
+    fn token(&mut self) -> String {
+        let prefixes: Vec<_> = self.tokens.iter().map(|token| token.token_prefix.clone()).collect();
+        self.pick(&prefixes)
+    }
+
+    fn project(&mut self) -> &'static str {
+        PROJECTS[self.below(PROJECTS.len())]
+    }
+
+    fn resource(&mut self) -> Resource {
+        match self.below(3) {
+            0 => Resource::Organization(ORGANIZATION.to_owned()),
+            1 => Resource::OrganizationUnit(self.unit()),
+            _ => in_project(self.project()),
+        }
+    }
+
+    fn principal(&mut self) -> Principal {
+        if self.below(3) == 0 { Principal::UserGroup(self.group()) } else { Principal::User(self.user()) }
+    }
+
+    fn placement(&mut self) -> Placement {
+        if self.below(3) == 0 { Placement::Organization } else { Placement::Unit(self.unit()) }
+    }
+
+    /// One operation. Those that are refused are as good as any: they must change nothing.
+    fn step(&mut self, store: &dyn Store) {
+        let flag = self.below(2) == 0;
+        match self.below(24) {
+            0 | 1 => {
+                let user = op::create_application_user(store, &application_user(), NOW).unwrap().value.user;
+                self.application_users.push(user.id);
+            }
+            2 => {
+                let email = format!("{}@example.com", new_id("jane"));
+                let user = op::create_organization_user(store, &person(&email), NOW).unwrap().value.id;
+                op::add_member(store, &user, ORGANIZATION, NOW).unwrap();
+                let method = op::add_authentication_method(store, &user, MethodKind::Password, None, NOW);
+                self.methods.push((user.clone(), method.unwrap().value.id));
+                self.people.push(user);
+            }
+            3..=6 => self.create_token(store),
+            7 => drop(op::revoke_token(store, &self.token(), NOW)),
+            8 => {
+                let ip_allowlist = Some(if flag { names(&["192.0.2.0/24"]) } else { names(&["10.0.0.0/8"]) });
+                let update = TokenUpdate { ip_allowlist, ..TokenUpdate::default() };
+                drop(op::update_token(store, &self.token(), &update, NOW));
+            }
+            9..=11 => {
+                let granted =
+                    if flag { names(&["developer"]) } else { names(&["read_only", "service:logs:read"]) };
+                drop(op::grant(store, &self.principal(), &self.resource(), &granted, NOW));
+            }
+            12 => drop(op::revoke(store, &self.principal(), &self.resource(), &names(&["developer"]), NOW)),
+            13 => {
+                let group =
+                    op::create_group(store, ORGANIZATION, &new_id("group"), "", NOW).unwrap().value.id;
+                self.groups.push(group);
+            }
+            14 | 15 => drop(op::add_group_members(store, &self.group(), &[self.user()], NOW)),
+            16 => drop(op::remove_group_members(store, &self.group(), &[self.user()], NOW)),
+            17 => drop(op::move_project(store, self.project(), &self.placement(), NOW)),
+            18 => {
+                if let Ok(unit) = op::create_unit(store, ORGANIZATION, "unit", &self.placement(), NOW) {
+                    self.units.push(unit.value.id);
+                }
+                drop(op::move_unit(store, &self.unit(), &self.placement(), NOW));
+            }
+            19 => {
+                let update = PolicyUpdate {
+                    personal_tokens_enabled: Some(flag),
+                    password_auth_enabled: Some(!flag),
+                    ..PolicyUpdate::default()
+                };
+                drop(op::set_policy(store, ORGANIZATION, &update, NOW));
+            }
+            20 => {
+                let state = if flag { UserState::Active } else { UserState::Deactivated };
+                drop(op::set_user_state(store, &self.user(), state, NOW));
+                drop(op::set_super_admin(store, &self.user(), ORGANIZATION, flag, NOW));
+            }
+            21 => drop(op::set_two_factor(store, &self.user(), flag, NOW)),
+            22 => {
+                let index = self.below(self.methods.len());
+                if let Some((_, method)) = self.methods.get(index).filter(|_| flag) {
+                    drop(op::delete_authentication_method(store, method, NOW));
+                }
+                drop(op::expire_tokens(store, &self.user(), NOW));
+            }
+            _ => match self.below(5) {
+                0 => drop(op::delete_user(store, &self.user(), NOW)),
+                1 => drop(op::remove_member(store, &self.user(), ORGANIZATION, NOW)),
+                2 => drop(op::delete_group(store, &self.group(), NOW)),
+                3 => drop(op::delete_unit(store, &self.unit(), NOW)),
+                _ => {
+                    let project = self.project();
+                    drop(op::delete_project(store, project, NOW));
+                    op::ensure_project(store, project, ORGANIZATION, NOW).unwrap();
+                }
+            },
+        }
+    }
+
+    fn create_token(&mut self, store: &dyn Store) {
+        let new = if self.below(3) == 0 {
+            let index = self.below(self.methods.len());
+            let Some((user, method)) = self.methods.get(index) else { return };
+            personal_token(user, method)
+        } else {
+            let users = self.application_users.clone();
+            application_token(&self.pick(&users))
+        };
+        let scopes = if self.below(4) == 0 { names(&["service:logs:read"]) } else { Vec::new() };
+        if let Ok(created) = op::create_token(store, &NewToken { scopes, ..new }, NOW) {
+            self.tokens.push(created.value.token);
+        }
+    }
+
+    /// What a view says about every token on every project, in a form without the view's own numbers.
+    fn seen(&self, view: &DirectoryView) -> BTreeMap<String, String> {
+        let describe = |token: &Token| {
+            let entry = view.tokens.find(&token.digest).unwrap();
+            let user = entry.user().current.load_full();
+            let outcomes = PROJECTS.map(|project| outcome(view, &token.digest, project, NOW.0 + 10));
+            let permissions = user.grants.iter().map(|grant| format!("{}", grant.permissions));
+            let mut permissions: Vec<_> = permissions.filter(|permissions| !permissions.is_empty()).collect();
+            permissions.sort();
+            let memberships = user.memberships.iter().map(|membership| membership.is_super_admin);
+            format!(
+                "{outcomes:?} {:?} {:?} {} {} {permissions:?} {:?}",
+                entry.facts(),
+                user.state,
+                user.two_factor_enabled,
+                user.token_validity_begin,
+                memberships.collect::<Vec<_>>(),
+            )
+        };
+        self.tokens.iter().map(|token| (token.token_prefix.clone(), describe(token))).collect()
+    }
+}
