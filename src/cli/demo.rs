@@ -80,7 +80,7 @@ async fn serve(
 
     let config = Config::load(&file)?;
     let made = directory::fill(&config)?;
-    let app = App::start(config, Some(log)).await.map_err(Failure::failed)?;
+    let app = App::start(config, Some(log)).await?;
     let addresses = app.addresses();
     let screen = Screen {
         asked: [arguments.port, arguments.ops_port],
@@ -182,7 +182,8 @@ mod tests {
         let address = "127.0.0.1:0".parse().unwrap();
         let upstream = "127.0.0.1:1".parse().unwrap();
         let text = config_text(address, address, upstream);
-        if let Err(error) = Config::parse(&text, Path::new("/demo/postern.toml")) {
+        let folder = tempfile::tempdir().unwrap();
+        if let Err(error) = Config::parse(&text, &folder.path().join(CONFIG_FILE)) {
             panic!("{error}");
         }
     }

@@ -111,7 +111,7 @@ impl<'a> Request<'a> {
             Failure::Failed(format!("this request would be answered 400: {}", ambiguity.message()))
         })?;
         let path = target.split_once('?').map_or(&*target, |(path, _query)| path);
-        let host = route::without_port(host).to_ascii_lowercase();
+        let host = route::host_name(host).to_ascii_lowercase();
         if matches!(arguments.method, Method::CONNECT | Method::TRACE) {
             let method = &arguments.method;
             return Err(Failure::Failed(format!(

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Exit;
+use crate::app::StartError;
 use crate::config::ConfigError;
 use crate::directory::{OperationError, StoreError};
 
@@ -94,6 +95,16 @@ impl From<OperationError> for Failure {
             OperationError::NotFound { entity: "token", id } => Self::Failed(format!(
                 "token {id:?} does not exist; `postern token list --all` shows the prefixes of all tokens"
             )),
+            error => Self::failed(error),
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => error.into(),
+            StartError::Directory(error) => error.into(),
             error => Self::failed(error),
         }
     }

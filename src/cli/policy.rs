@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_what_may_have_been() {
         check(&["two_factor_require=true"], Err("did you mean \"two_factor_required\"?"));
-        check(&["colour=blue"], Err("it has password_auth_enabled"));
+        check(&["colour=blue"], Err("it has allowed_ip_ranges"));
         check(&["saml_enabled"], Err("KEY=VALUE"));
         check(&["saml_enabled=yes"], Err("saml_enabled=true"));
         check(&["saml_enabled=true", "saml_enabled=false"], Err("twice"));

@@ -30,7 +30,7 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::install()?;
-        let app = App::start(config, Some(log)).await.map_err(Failure::failed)?;
+        let app = App::start(config, Some(log)).await?;
         announce(&app);
         app.run(signals).await;
         Ok(Exit::Done)

@@ -115,8 +115,8 @@ struct CreateArguments {
 
 /// A token just made. Serialized only to be printed.
 #[derive(Serialize)]
-struct Created {
-    full_token: String,
+struct Created<'a> {
+    full_token: &'a str,
     #[serde(flatten)]
     token: Shown,
 }
@@ -161,15 +161,22 @@ fn create(directory: &Directory, arguments: CreateArguments, output: Output) -> 
     let now = Timestamp::now();
     let made = operations::create_token(&*directory.store, &new, now)?.value;
     let created = Created {
-        full_token: made.fresh.full.expose_secret().to_owned(),
+        full_token: made.fresh.full.expose_secret(),
         token: Shown::new(TokenWithUsage::new(made.token, None), &member.user.name, now),
     };
-    output.result(&created, |created| {
+    let shown = output.result(&created, |created| {
         format!(
             "{}\n\n{}\n\nThis is the only time that the full token is shown; it cannot be had again.",
             created.full_token,
             created.token.text()
         )
+    });
+    shown.map_err(|failure| {
+        let prefix = &created.token.token_prefix;
+        Failure::Failed(format!(
+            "token {prefix} was made, but could not be shown: revoke it with `postern token revoke {prefix}` ({})",
+            failure.text()
+        ))
     })
 }
 
