@@ -94,6 +94,15 @@ fn a_missing_store_is_never_made_but_by_init() {
 }
 
 #[test]
+fn an_organization_that_is_not_in_the_store_is_said_so() {
+    let folder = Folder::initialized();
+    folder.write_config(&support::config(&[], "").replace("\"org-a\"", "\"org-b\""));
+    let ran = folder.postern(&["application-user", "list"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("\"org-b\" is not in store"), "{}", ran.stderr);
+}
+
+#[test]
 fn init_says_what_it_made_and_leaves_a_store_that_exists_alone() {
     let folder = Folder::empty();
     folder.write_config(&support::config(&[], ""));

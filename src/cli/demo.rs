@@ -11,7 +11,6 @@ use std::path::Path;
 
 use clap::Args;
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
 use super::failure::Failure;
@@ -69,9 +68,8 @@ async fn serve(
     log: log::LogHandle,
     output: Output,
 ) -> Result<(), Failure> {
-    // First of all, so that Ctrl-C clears up from here on.
-    let signals = Signals::install()?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    // First of all, so that Ctrl-C clears up from here on, as does closing the terminal.
+    let signals = Signals::install_at_terminal()?;
     let upstream = upstream::start().await?;
     let proxy = free_or_any(arguments.port);
     let ops = free_or_any(arguments.ops_port);
@@ -94,11 +92,7 @@ async fn serve(
         made,
     };
     output.result(&screen.contents(), screen::Contents::text)?;
-    tokio::select! {
-        _ = app.run(signals) => {}
-        // Nobody is there any more: a demo must not outlive its terminal, nor must its folder.
-        _ = hangup.recv() => {}
-    }
+    app.run(signals).await;
     Ok(())
 }
 

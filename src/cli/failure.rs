@@ -104,7 +104,6 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Store(error) => error.into(),
-            StartError::Directory(error) => error.into(),
             error => Self::failed(error),
         }
     }

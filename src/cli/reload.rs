@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Exit;
 use super::arguments::ConfigArguments;
 use super::failure::Failure;
-use super::output::Output;
+use super::output::{Format, Output};
 use crate::app::control_socket;
 use crate::config::Config;
 
@@ -25,7 +25,10 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
     let report =
         control_socket::request_reload(&config.store.path).map_err(|error| unreachable(&config, &error))?;
     let applied = report.get("applied").and_then(Value::as_bool) == Some(true);
-    output.result(&report, |report| text(report, &config))?;
+    match (applied, output.format()) {
+        (false, Format::Text) => output.remark(&text(&report, &config)),
+        (true, Format::Text) | (_, Format::Json) => output.result(&report, |report| text(report, &config))?,
+    }
     Ok(if applied { Exit::Done } else { Exit::Config })
 }
 

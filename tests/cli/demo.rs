@@ -58,6 +58,7 @@ fn has_curl() -> bool {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "what is skipped is said")]
 fn every_line_does_what_is_said_of_it_and_nothing_is_left_behind() {
     if !has_curl() {
         eprintln!("skipped: there is no curl to run the demo's lines with");
@@ -126,6 +127,27 @@ fn a_port_that_is_taken_is_left_alone_and_said_so() {
     assert!(note.starts_with(&format!("port {port} is taken")), "{note}");
     assert!(!demo.shown["proxy"].as_str().unwrap().ends_with(&format!(":{port}")));
     assert_eq!(demo.stop(), Some(0));
+}
+
+#[test]
+fn the_screen_has_every_line_to_paste() {
+    let folder = Folder::empty();
+    let mut child = folder
+        .command(&["demo", "--port", "0", "--ops-port", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let screen: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Ctrl-C")).collect();
+    let to_paste = |start: &str| screen.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!((to_paste("curl "), to_paste("# ")), (7, 8), "{screen:#?}");
+    let usage = format!("{} token list --config ", env!("CARGO_BIN_EXE_postern"));
+    assert_eq!(to_paste(&usage), 1, "{screen:#?}");
+    signal(&child, "TERM");
+    assert_eq!(lines.count(), 0);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(folder.names(), Vec::<String>::new());
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! `postern run` and `postern reload`, from the first log line to the end of the drain.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, ChildStderr, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::{Folder, config, signal};
+
+/// Longest that a change may take to be seen on a machine that is busy; on an idle one it is a fraction of a second.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running sidecar and its log.
 struct Sidecar {
@@ -54,10 +59,54 @@ fn it_says_where_it_listens_and_ends_with_0_after_a_drain() {
         assert_eq!(names, [&json!("main"), &json!("ops")]);
         for event in &listening {
             let address: std::net::SocketAddr = event["address"].as_str().unwrap().parse().unwrap();
-            std::net::TcpStream::connect(address).unwrap();
+            TcpStream::connect(address).unwrap();
         }
         assert_eq!(sidecar.stop(name), Some(0));
     }
+}
+
+/// The status of a request with this token.
+fn status(address: &str, token: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: metrics.example.com\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Asks until the answer is this one.
+#[track_caller]
+fn wait_for_status(address: &str, token: &str, expected: u16) {
+    let began = Instant::now();
+    while status(address, token) != expected {
+        assert!(began.elapsed() < PATIENCE, "no {expected}, but {}", status(address, token));
+    }
+}
+
+#[test]
+fn what_commands_change_a_running_sidecar_sees() {
+    let folder = Folder::initialized();
+    folder.done(&["application-user", "create", "ingest"]);
+    let (sidecar, listening) = Sidecar::start(&folder);
+    let address = listening[0]["address"].as_str().unwrap();
+
+    let created = folder.json(&["token", "create", "--user", "ingest"]);
+    let token = created["full_token"].as_str().unwrap();
+    wait_for_status(address, token, 403);
+    folder.done(&["permission", "grant", "--user", "ingest", "--project", "metrics", "developer"]);
+    // Let in, but nothing listens behind.
+    wait_for_status(address, token, 502);
+    folder.done(&["policy", "set", "allowed_ip_ranges=192.0.2.0/24"]);
+    wait_for_status(address, token, 403);
+    folder.done(&["token", "revoke", token]);
+    wait_for_status(address, token, 401);
+
+    assert_eq!(sidecar.stop("TERM"), Some(0));
+    let shown = folder.json(&["token", "show", &token[..17]]);
+    assert_eq!(shown["last_ip"], "127.0.0.1", "the last flush is part of the drain: {shown}");
 }
 
 #[test]
