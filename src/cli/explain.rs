@@ -31,13 +31,13 @@ use shown::{Decision, Explanation, Row};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  postern explain --token-prefix psta_AbCdEfGhIjKl --route metrics.example.com/api/v1/write \\
-      --method POST --client-address 192.0.2.7
-  postern explain --token-prefix psta_AbCdEfGhIjKl --route localhost/ --client-address ::1 \\
-      --at 2027-01-01T00:00:00Z --json | jq '.checks[] | select(.result == \"failed\")'
+  postern explain --token-prefix psta_AbCdEfGhIjKl --method POST \\
+      --route metrics.example.com/api/v1/write --client-address 192.0.2.7
+  postern explain --token-prefix psta_AbCdEfGhIjKl --route localhost/ \\
+      --client-address ::1 --at 2027-01-01T00:00:00Z --json | jq .reason
 
-Exits with 0 if the request would be let in and with 1 if it would be refused. Every check is shown, also those after
-the first that fails, which is the one that decides. The store is asked, not the running sidecar: the last use of a
+Exits with 0 if the request would be let in and with 1 if it would be refused. Every check is shown, also those after \
+the first that fails, which is the one that decides. The store is asked, not the running sidecar: the last use of a \
 token may be some seconds old.";
 
 #[derive(Debug, Args)]

@@ -27,7 +27,7 @@ Examples:
   postern permission grant --user ingest --project metrics service:data:write project:services:read
   postern permission grant --group readers --unit a1b2c3d4e5f6 read_only
 
-Grants add up, and reach everything below the resource. A route asks for `project:services:read` to read and for
+Grants add up, and reach everything below the resource. A route asks for `project:services:read` to read and for \
 `service:data:write` to write, if it does not say otherwise; the role `developer` has both.";
 
 const REVOKE_EXAMPLES: &str = "\

@@ -16,7 +16,7 @@ Examples:
   postern reload --config /etc/postern/postern.toml
   postern reload --json | jq '.needs_restart'
 
-The sidecar is found through the store that the configuration names. Exits with 64 if the configuration has problems
+The sidecar is found through the store that the configuration names. Exits with 64 if the configuration has problems \
 (the last good one stays in force), with 1 if no sidecar runs on that store.";
 
 pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exit, Failure> {

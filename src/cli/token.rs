@@ -39,7 +39,7 @@ const LIST_EXAMPLES: &str = "\
 Examples:
   postern token list
   postern token list --user ingest --all
-  postern token list --json | jq -r '.tokens[] | select(.last_used_time == null) | .token_prefix'";
+  postern token list --json | jq -r '.tokens[] | .token_prefix, .last_used_time'";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:

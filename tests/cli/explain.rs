@@ -1,5 +1,10 @@
 //! `postern explain`: the decision, the check that makes it, and the exit code.
 
+use postern::config::StoreConfig;
+use postern::directory;
+use postern::directory::model::{IdentityProviderKind, MethodKind, Timestamp};
+use postern::directory::operations::{self, NewIdentityProvider, NewOrganizationUser, NewToken};
+use postern::token::TokenKind;
 use serde_json::Value;
 
 use crate::support::{Folder, config};
@@ -174,4 +179,71 @@ fn organizations_and_resources_are_called_by_their_names() {
     for part in ["user's organizations: org-a", "on project metrics", "decision: permit"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
+}
+
+/// What the command line cannot make yet: a person of two organizations, with a personal token bound to the identity
+/// provider of the other one. Returns the token's prefix.
+fn guest_from_elsewhere(folder: &Folder) -> String {
+    let store = StoreConfig { path: folder.path().join("store.sqlite"), create_if_missing: false };
+    let store = directory::open(&store).unwrap();
+    let (store, now) = (&*store, Timestamp::now());
+    operations::ensure_organization(store, "org-b", "Org B", now).unwrap();
+    operations::ensure_project(store, "theirs", "org-b", now).unwrap();
+    let provider = NewIdentityProvider {
+        organization_id: "org-b".to_owned(),
+        kind: IdentityProviderKind::Saml,
+        name: "Their login".to_owned(),
+    };
+    let provider = operations::create_identity_provider(store, &provider, now).unwrap().value;
+    let person = NewOrganizationUser {
+        email: "jane@example.com".to_owned(),
+        real_name: "Jane".to_owned(),
+        managing_organization_id: None,
+    };
+    let person = operations::create_organization_user(store, &person, now).unwrap().value;
+    for organization in ["org-a", "org-b"] {
+        operations::add_member(store, &person.id, organization, now).unwrap();
+    }
+    let kind = MethodKind::IdentityProvider;
+    let method = operations::add_authentication_method(store, &person.id, kind, Some(&provider.id), now)
+        .unwrap()
+        .value;
+    let token = NewToken {
+        user_id: person.id,
+        kind: TokenKind::Personal,
+        description: String::new(),
+        created_manually: true,
+        max_age_seconds: None,
+        extend_when_used: false,
+        ip_allowlist: Vec::new(),
+        scopes: Vec::new(),
+        authentication_method_id: Some(method.id),
+    };
+    operations::create_token(store, &token, now).unwrap().value.token.token_prefix
+}
+
+#[test]
+fn a_personal_token_is_asked_for_its_method() {
+    let asked = Explained::new();
+    let prefix = guest_from_elsewhere(&asked.folder);
+    asked.folder.done(&["permission", "grant", "--user", "jane@example.com", "--organization", "admin"]);
+    let get = "GET metrics.example.com/ 192.0.2.1";
+    asked.check(&prefix, get, 0, "permit", None);
+
+    let listed = asked.folder.json(&["token", "list"]);
+    assert!(listed["tokens"].as_array().unwrap().iter().any(|token| token["kind"] == "personal"), "{listed}");
+    asked.folder.done(&[
+        "policy",
+        "set",
+        "personal_tokens_require_allowed_auth_method=true",
+        "saml_allow_external=false",
+    ]);
+    let reason = "external_identity_provider_not_allowed";
+    let explanation = asked.check(&prefix, get, 1, "deny", Some((11, reason)));
+    let inputs = |number: usize| explanation["checks"][number - 1]["inputs"].as_str().unwrap();
+    assert!(inputs(7).contains("user's organizations: org-a, org-b"), "{}", inputs(7));
+    assert!(inputs(11).contains("bound to: identity provider Their login (am"), "{}", inputs(11));
+    assert!(inputs(14).contains("on organization org-a"), "{}", inputs(14));
+    asked.folder.done(&["policy", "set", "personal_tokens_enabled=false"]);
+    asked.check(&prefix, get, 1, "deny", Some((10, "personal_tokens_disabled")));
 }

@@ -31,6 +31,10 @@ impl Folder {
         folder
     }
 
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+
     pub(crate) fn write_config(&self, text: &str) {
         fs::write(self.0.path().join("postern.toml"), text).unwrap();
     }
