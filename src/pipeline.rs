@@ -273,7 +273,8 @@ fn check_expectation(head: &Parts) -> Result<(), Answer> {
     }
 }
 
-fn required_permission(route: &Route, method: &Method) -> Permission {
+/// What a route asks for this method.
+pub(crate) fn required_permission(route: &Route, method: &Method) -> Permission {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => route.read_permission,
         _ => route.write_permission,
