@@ -20,8 +20,10 @@
 //! | [`telemetry`] | metrics, access log, the program's own log |
 //! | [`ops`] | `/metrics`, `/healthz`, `/readyz` |
 //! | [`lifecycle`] | readiness, drain, signals |
+//! | [`cli`] | the command line: one file a group of commands |
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod directory;
 pub mod error;

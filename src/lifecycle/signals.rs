@@ -24,7 +24,15 @@ pub struct Signals {
     interrupt: Signal,
     hangup: Signal,
     user: Signal,
+    hangup_means: Hangup,
     stop_asked: bool,
+}
+
+/// What SIGHUP asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hangup {
+    Reload,
+    Stop,
 }
 
 impl Signals {
@@ -33,11 +41,24 @@ impl Signals {
     /// # Errors
     /// If the system refuses a handler.
     pub fn install() -> io::Result<Self> {
+        Self::install_with(Hangup::Reload)
+    }
+
+    /// The same for a process that must not outlive its terminal: SIGHUP, which the terminal's end sends, stops it.
+    ///
+    /// # Errors
+    /// If the system refuses a handler.
+    pub fn install_at_terminal() -> io::Result<Self> {
+        Self::install_with(Hangup::Stop)
+    }
+
+    fn install_with(hangup_means: Hangup) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             user: signal(SignalKind::user_defined1())?,
+            hangup_means,
             stop_asked: false,
         })
     }
@@ -48,7 +69,10 @@ impl Signals {
             biased;
             _ = self.terminate.recv() => self.stop(),
             _ = self.interrupt.recv() => self.stop(),
-            _ = self.hangup.recv() => SignalEvent::Reload,
+            _ = self.hangup.recv() => match self.hangup_means {
+                Hangup::Reload => SignalEvent::Reload,
+                Hangup::Stop => self.stop(),
+            },
             _ = self.user.recv() => SignalEvent::ReopenLogs,
         }
     }

@@ -1,0 +1,136 @@
+//! `postern check`: is a configuration right, and what does it come to?
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::Exit;
+use super::arguments::ConfigArguments;
+use super::failure::{Failure, problems};
+use super::output::{Format, Output, fields};
+use crate::config::{Config, RouteAuthentication};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  postern check --config postern.toml
+  postern check --config postern.toml --json | jq '.problems[].reason'
+
+Exits with 0 if the configuration is right and with 64 if it is not; all problems are shown together.";
+
+/// What a configuration comes to.
+#[derive(Debug, Serialize)]
+struct Summary {
+    ok: bool,
+    file: PathBuf,
+    organization_id: String,
+    store: PathBuf,
+    listeners: Vec<ListenerSummary>,
+    ops_address: String,
+    routes: Vec<RouteSummary>,
+    upstreams: Vec<UpstreamSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerSummary {
+    name: String,
+    address: String,
+    tls: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RouteSummary {
+    name: String,
+    hosts: Vec<String>,
+    path_prefix: String,
+    project: String,
+    upstream: String,
+    authentication: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct UpstreamSummary {
+    name: String,
+    endpoints: Vec<String>,
+    tls: bool,
+}
+
+pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exit, Failure> {
+    match (Config::load(&arguments.config), output.format()) {
+        (Ok(config), _) => {
+            output.result(&Summary::of(&config), Summary::text)?;
+            Ok(Exit::Done)
+        }
+        // Here the report is what was asked for.
+        (Err(error), Format::Json) => {
+            output.result(&problems(&error), |_| String::new())?;
+            Ok(Exit::Config)
+        }
+        (Err(error), Format::Text) => Err(error.into()),
+    }
+}
+
+impl Summary {
+    fn of(config: &Config) -> Self {
+        let listeners = config.listeners.iter().map(|listener| ListenerSummary {
+            name: listener.name.clone(),
+            address: listener.address.to_string(),
+            tls: listener.tls.is_some(),
+        });
+        let upstream_name = |position: usize| {
+            config.upstreams.get(position).map_or_else(String::new, |upstream| upstream.name.clone())
+        };
+        let routes = config.routes.iter().map(|route| RouteSummary {
+            name: route.name.clone(),
+            hosts: route.hosts.clone(),
+            path_prefix: route.path_prefix.clone(),
+            project: route.project.clone(),
+            upstream: upstream_name(route.upstream),
+            authentication: match route.authentication {
+                RouteAuthentication::Required => "required",
+                RouteAuthentication::Off => "off",
+            },
+        });
+        let upstreams = config.upstreams.iter().map(|upstream| UpstreamSummary {
+            name: upstream.name.clone(),
+            endpoints: upstream.endpoints.iter().map(|endpoint| endpoint.label.clone()).collect(),
+            tls: upstream.tls.is_some(),
+        });
+        Self {
+            ok: true,
+            file: config.file.clone(),
+            organization_id: config.organization.id.clone(),
+            store: config.store.path.clone(),
+            listeners: listeners.collect(),
+            ops_address: config.ops.address.to_string(),
+            routes: routes.collect(),
+            upstreams: upstreams.collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let tls = |on: bool| if on { ", TLS" } else { "" };
+        let listeners = self.listeners.iter().map(|listener| {
+            ("listener", format!("{}: {}{}", listener.name, listener.address, tls(listener.tls)))
+        });
+        let routes = self.routes.iter().map(|route| {
+            let hosts = if route.hosts.is_empty() { "any host".to_owned() } else { route.hosts.join(", ") };
+            let access = match route.authentication {
+                "off" => "open to everybody".to_owned(),
+                _ => format!("project {}", route.project),
+            };
+            (
+                "route",
+                format!("{}: {hosts}, {} -> {} ({access})", route.name, route.path_prefix, route.upstream),
+            )
+        });
+        let upstreams = self.upstreams.iter().map(|upstream| {
+            ("upstream", format!("{}: {}{}", upstream.name, upstream.endpoints.join(", "), tls(upstream.tls)))
+        });
+        let rows =
+            listeners.chain([("ops", self.ops_address.clone())]).chain(routes).chain(upstreams).chain([
+                ("organization", self.organization_id.clone()),
+                ("store", self.store.display().to_string()),
+            ]);
+        format!("OK: {}\n{}", self.file.display(), fields(rows))
+    }
+}

@@ -1,0 +1,195 @@
+//! An explanation as it is printed.
+
+use std::net::IpAddr;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::names::Names;
+use crate::cli::output::{fields, table};
+use crate::directory::model::Timestamp;
+use crate::policy::{CheckResult, Denial, ExplainedCheck};
+use crate::token::TokenKind;
+
+/// How a request would end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// The policy permits it.
+    Permitted,
+    /// The route is declared open.
+    Open,
+    /// The policy denies it.
+    Denied(Denial),
+    /// The token is valid, but there is no route.
+    NoRoute,
+}
+
+/// What was asked about.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Request {
+    pub(super) route: Option<String>,
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) method: String,
+    pub(super) required_permission: Option<&'static str>,
+    pub(super) client_address: IpAddr,
+    pub(super) time: Timestamp,
+}
+
+/// One row of the policy's table.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    number: u8,
+    check: &'static str,
+    inputs: String,
+    result: RowResult,
+    reason: Option<&'static str>,
+}
+
+/// How a row came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RowResult {
+    Passed,
+    NotApplicable,
+    Failed,
+    /// Known from the question: a prefix is given in place of a request with a whole token.
+    Assumed,
+}
+
+/// The whole explanation.
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    decision: &'static str,
+    reason: Option<&'static str>,
+    /// Of Postern's own answer; `None`: the upstream's.
+    status: Option<u16>,
+    token_prefix: String,
+    #[serde(flatten)]
+    request: Request,
+    checks: Vec<Row>,
+}
+
+/// Checks 1 to 3, which find the token: `kind` is the token's, `None` if there is none of this prefix.
+pub(super) fn first_rows(kind: Option<TokenKind>) -> Vec<Row> {
+    let assumed = |number, check, inputs: &str| Row {
+        number,
+        check,
+        inputs: inputs.to_owned(),
+        result: RowResult::Assumed,
+        reason: None,
+    };
+    let (found, result, reason) = match kind {
+        Some(kind) => (format!("{kind} token of this prefix: known"), RowResult::Passed, None),
+        None => {
+            ("token of this prefix: unknown".to_owned(), RowResult::Failed, Some(Denial::UnknownToken.code()))
+        }
+    };
+    vec![
+        assumed(1, "one credential", "one `Authorization: Bearer` header"),
+        assumed(2, "token well-formed", "the whole token, complete and right"),
+        Row { number: 3, check: "token known", inputs: found, result, reason },
+    ]
+}
+
+impl Row {
+    /// A check of the policy, with names for the numbers in it.
+    pub(super) fn of(explained: &ExplainedCheck, names: &Names) -> Self {
+        let (result, reason) = match explained.result {
+            CheckResult::Passed => (RowResult::Passed, None),
+            CheckResult::NotApplicable => (RowResult::NotApplicable, None),
+            CheckResult::Failed(denial) => (RowResult::Failed, Some(denial.code())),
+        };
+        Self {
+            number: explained.number,
+            check: explained.title,
+            inputs: names.put_into(explained.check, &explained.inputs),
+            result,
+            reason,
+        }
+    }
+
+    fn result(&self) -> String {
+        match (self.result, self.reason) {
+            (RowResult::Passed, _) => "passed".to_owned(),
+            (RowResult::NotApplicable, _) => "does not apply".to_owned(),
+            (RowResult::Assumed, _) => "assumed".to_owned(),
+            (RowResult::Failed, reason) => format!("FAILED: {}", reason.unwrap_or_default()),
+        }
+    }
+}
+
+impl Decision {
+    pub(super) const fn lets_in(self) -> bool {
+        match self {
+            Self::Permitted | Self::Open => true,
+            Self::Denied(_) | Self::NoRoute => false,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Permitted => "permit",
+            Self::Open => "open",
+            Self::Denied(_) => "deny",
+            Self::NoRoute => "no_route",
+        }
+    }
+
+    const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Denied(denial) => Some(denial.code()),
+            Self::Permitted | Self::Open | Self::NoRoute => None,
+        }
+    }
+
+    const fn status(self) -> Option<StatusCode> {
+        match self {
+            Self::Denied(denial) => Some(denial.status()),
+            Self::NoRoute => Some(StatusCode::NOT_FOUND),
+            Self::Permitted | Self::Open => None,
+        }
+    }
+}
+
+impl Explanation {
+    pub(super) fn new(token_prefix: &str, request: &Request, decision: Decision, checks: Vec<Row>) -> Self {
+        Self {
+            decision: decision.word(),
+            reason: decision.reason(),
+            status: decision.status().map(|status| status.as_u16()),
+            token_prefix: token_prefix.to_owned(),
+            request: request.clone(),
+            checks,
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let request = &self.request;
+        let head = fields([
+            ("request", format!("{} {}{}", request.method, request.host, request.path)),
+            ("route", request.route.clone().unwrap_or_else(|| "none".to_owned())),
+            ("required", request.required_permission.unwrap_or("-").to_owned()),
+            ("token", self.token_prefix.clone()),
+            ("client", request.client_address.to_string()),
+            ("time", request.time.to_string()),
+        ]);
+        let rows = self
+            .checks
+            .iter()
+            .map(|row| [row.number.to_string(), row.check.to_owned(), row.result(), row.inputs.clone()]);
+        let checks = table(["#", "CHECK", "RESULT", "INPUTS"], rows);
+        let status = self.status.map_or_else(String::new, |status| format!(" ({status})"));
+        let decision = match (self.decision, self.reason) {
+            ("permit", _) => "decision: permit".to_owned(),
+            ("open", _) => {
+                return format!(
+                    "{head}\n\ndecision: let in, the route is declared open: no token is asked for"
+                );
+            }
+            (_, Some(reason)) => format!("decision: deny, {reason}{status}"),
+            (_, None) => format!("decision: no route{status}"),
+        };
+        format!("{head}\n\n{checks}\n\n{decision}")
+    }
+}

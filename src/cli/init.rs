@@ -1,0 +1,80 @@
+//! `postern init`: the store of a configuration, with the organization and the projects that it names.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::Exit;
+use super::arguments::ConfigArguments;
+use super::failure::Failure;
+use super::output::Output;
+use crate::config::{Config, StoreConfig};
+use crate::directory::model::Timestamp;
+use crate::directory::{self, Store, operations};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  postern init --config postern.toml
+  postern init --json
+
+A store that exists is left alone. `postern run` enters projects that are added to the configuration later.";
+
+/// What was made.
+#[derive(Debug, Serialize)]
+struct Made {
+    store: PathBuf,
+    organization_id: String,
+    organization_name: String,
+    projects: Vec<String>,
+}
+
+pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exit, Failure> {
+    let config = Config::load(&arguments.config)?;
+    let path = &config.store.path;
+    // Asked of the name itself: also a link that leads nowhere is somebody's.
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::Failed(format!(
+            "store {path:?} exists already and was left as it is: it is ready to use; to start anew, move it away, \
+             with its -wal and -shm files"
+        )));
+    }
+    let store = directory::open(&StoreConfig { create_if_missing: true, ..config.store.clone() })?;
+    let projects = enter(&*store, &config)?;
+    let made = Made {
+        store: path.clone(),
+        organization_id: config.organization.id.clone(),
+        organization_name: config.organization.name.clone(),
+        projects,
+    };
+    output.result(&made, text)?;
+    Ok(Exit::Done)
+}
+
+/// Enters a configuration's organization and the projects of its routes; what is there stays.
+pub(super) fn enter(store: &dyn Store, config: &Config) -> Result<Vec<String>, Failure> {
+    let now = Timestamp::now();
+    let organization = &config.organization;
+    operations::ensure_organization(store, &organization.id, &organization.name, now)?;
+    let projects: BTreeSet<&String> =
+        config.routes.iter().map(|route| &route.project).filter(|project| !project.is_empty()).collect();
+    for project in &projects {
+        operations::ensure_project(store, project, &organization.id, now)?;
+    }
+    Ok(projects.into_iter().cloned().collect())
+}
+
+fn text(made: &Made) -> String {
+    let mut text = format!(
+        "made store {}\nmade organization {} ({})",
+        made.store.display(),
+        made.organization_id,
+        made.organization_name
+    );
+    for project in &made.projects {
+        text.push_str("\nmade project ");
+        text.push_str(project);
+    }
+    text.push_str("\n\nnext: `postern application-user create NAME`, then `postern permission grant` and `postern token create`");
+    text
+}

@@ -1,0 +1,47 @@
+//! `postern run`: the sidecar itself, from its configuration to the end of its drain.
+
+use super::Exit;
+use super::arguments::ConfigArguments;
+use super::failure::Failure;
+use super::output::{Format, Output};
+use crate::app::App;
+use crate::config::{Config, LogFormat};
+use crate::lifecycle::Signals;
+use crate::telemetry::log;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  postern run --config /etc/postern/postern.toml
+  POSTERN_CONFIG=/etc/postern/postern.toml postern run
+  postern run --json                    the program's own log as JSON, whatever the file says
+
+Signals:
+  SIGTERM, SIGINT   not ready, no new connections, finish what runs, exit 0; once more: stop at once
+  SIGHUP            take up the changed configuration and certificates
+  SIGUSR1           reopen the access log";
+
+pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exit, Failure> {
+    let config = Config::load(&arguments.config)?;
+    let format = match output.format() {
+        Format::Text => config.logging.format,
+        Format::Json => LogFormat::Json,
+    };
+    let log = log::start(&config.logging.level, format).map_err(Failure::failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let signals = Signals::install()?;
+        let app = App::start(config, Some(log)).await?;
+        announce(&app);
+        app.run(signals).await;
+        Ok(Exit::Done)
+    })
+}
+
+/// One line per bound address, ports resolved.
+fn announce(app: &App) {
+    let addresses = app.addresses();
+    for (listener, address) in app.config().listeners.iter().zip(&addresses.listeners) {
+        tracing::info!(listener = %listener.name, address = %address, "listening");
+    }
+    tracing::info!(listener = "ops", address = %addresses.ops, "listening");
+}

@@ -1,0 +1,240 @@
+//! `postern token`: making, listing, showing and revoking the tokens of application users. The full token is shown
+//! once, when it is made, and nowhere else.
+
+mod shown;
+
+use clap::{Args, Subcommand};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+
+use super::Exit;
+use super::arguments::{ConfigArguments, TokenPrefix, seconds};
+use super::directory::Directory;
+use super::failure::Failure;
+use super::output::{Output, printable};
+use crate::directory::model::{Timestamp, TokenWithUsage};
+use crate::directory::operations::{self, NewToken, Revocation};
+use crate::token::TokenKind;
+use shown::{Shown, ShownList};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  postern token create --user ingest --description 'eu-west' --max-age 30d
+  postern token list --user ingest
+  postern token show psta_AbCdEfGhIjKl
+  postern token revoke psta_AbCdEfGhIjKl
+
+A token prefix, the first 17 characters of a token, is its public handle.";
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  postern token create --user ingest
+  postern token create --user ingest --max-age 30d --extend-when-used
+  postern token create --user ingest --allow-address 10.0.0.0/8 --allow-address 2001:db8::/32
+  postern token create --user ingest --scope service:data:write --json | jq -r .full_token
+
+The full token is shown once and is kept nowhere: only its digest is stored.";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  postern token list
+  postern token list --user ingest --all
+  postern token list --json | jq -r '.tokens[] | .token_prefix, .last_used_time'";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  postern token show psta_AbCdEfGhIjKl
+  postern token show psta_AbCdEfGhIjKl --json | jq .last_used_time";
+
+const REVOKE_EXAMPLES: &str = "\
+Examples:
+  postern token revoke psta_AbCdEfGhIjKl
+
+It cannot be undone. To revoke a token twice does no harm.";
+
+#[derive(Debug, Args)]
+pub(super) struct TokenArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token, and show it this once.
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create(CreateArguments),
+    /// List tokens with their last use.
+    #[command(after_help = LIST_EXAMPLES)]
+    List {
+        /// Only this application user's, by id or name.
+        #[arg(long)]
+        user: Option<String>,
+        /// Revoked ones too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show a token with its last use.
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show {
+        /// The first 17 characters of the token.
+        #[arg(value_name = "PREFIX", value_parser = TokenPrefix::read)]
+        prefix: TokenPrefix,
+    },
+    /// Revoke a token.
+    #[command(after_help = REVOKE_EXAMPLES)]
+    Revoke {
+        /// The first 17 characters of the token.
+        #[arg(value_name = "PREFIX", value_parser = TokenPrefix::read)]
+        prefix: TokenPrefix,
+    },
+}
+
+#[derive(Debug, Args)]
+struct CreateArguments {
+    /// The application user, by id or name.
+    #[arg(long)]
+    user: String,
+    /// What the token is for.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    description: String,
+    /// Lifetime: 10 minutes to 10 years, such as 3600, 12h or 30d; never ends if not given.
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    max_age: Option<u32>,
+    /// Count the lifetime from the last use.
+    #[arg(long, requires = "max_age")]
+    extend_when_used: bool,
+    /// Address or network it may be used from; repeat it for more; any if not given.
+    #[arg(long = "allow-address", value_name = "CIDR")]
+    allow_addresses: Vec<String>,
+    /// Permission or role it is restricted to; repeat it for more; not restricted if not given.
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+}
+
+/// A token just made. Serialized only to be printed.
+#[derive(Serialize)]
+struct Created<'a> {
+    full_token: &'a str,
+    #[serde(flatten)]
+    token: Shown,
+}
+
+/// Which tokens a list has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    Unrevoked,
+    All,
+}
+
+pub(super) fn execute(arguments: TokenArguments, output: Output) -> Result<Exit, Failure> {
+    let directory = Directory::open(&arguments.config)?;
+    match arguments.command {
+        TokenCommand::Create(arguments) => create(&directory, arguments, output),
+        TokenCommand::List { user, all } => {
+            let listed = if all { Listed::All } else { Listed::Unrevoked };
+            list(&directory, user.as_deref(), listed, output)
+        }
+        TokenCommand::Show { prefix } => {
+            let token = find(&directory, &prefix)?;
+            output.result(&token, Shown::text)
+        }
+        TokenCommand::Revoke { prefix } => revoke(&directory, &prefix, output),
+    }?;
+    Ok(Exit::Done)
+}
+
+fn create(directory: &Directory, arguments: CreateArguments, output: Output) -> Result<(), Failure> {
+    let member = directory.application_user(&arguments.user)?;
+    let new = NewToken {
+        user_id: member.user.id.clone(),
+        kind: TokenKind::Application,
+        description: arguments.description,
+        created_manually: true,
+        max_age_seconds: arguments.max_age,
+        extend_when_used: arguments.extend_when_used,
+        ip_allowlist: arguments.allow_addresses,
+        scopes: arguments.scopes,
+        authentication_method_id: None,
+    };
+    let now = Timestamp::now();
+    let made = operations::create_token(&*directory.store, &new, now)?.value;
+    let created = Created {
+        full_token: made.fresh.full.expose_secret(),
+        token: Shown::new(TokenWithUsage::new(made.token, None), &member.user.name, now),
+    };
+    let shown = output.result(&created, |created| {
+        format!(
+            "{}\n\n{}\n\nThis is the only time that the full token is shown; it cannot be had again.",
+            created.full_token,
+            created.token.text()
+        )
+    });
+    shown.map_err(|failure| {
+        let prefix = &created.token.token_prefix;
+        Failure::Failed(format!(
+            "token {prefix} was made, but could not be shown: revoke it with `postern token revoke {prefix}` ({})",
+            failure.text()
+        ))
+    })
+}
+
+fn list(directory: &Directory, user: Option<&str>, listed: Listed, output: Output) -> Result<(), Failure> {
+    let members = match user {
+        Some(user) => vec![directory.application_user(user)?],
+        None => directory.users()?,
+    };
+    let now = Timestamp::now();
+    let tokens = directory.store.read(|records| {
+        let mut tokens = Vec::new();
+        for member in &members {
+            let of_member = records.tokens(&member.user.id)?.into_iter();
+            tokens.extend(
+                of_member
+                    .filter(|token| listed == Listed::All || token.token.revoked_time.is_none())
+                    .map(|token| Shown::new(token, &member.user.name, now)),
+            );
+        }
+        Ok(tokens)
+    })?;
+    output.result(&ShownList { tokens }, ShownList::text)
+}
+
+fn revoke(directory: &Directory, prefix: &TokenPrefix, output: Output) -> Result<(), Failure> {
+    // Another organization's tokens are none of this command's business.
+    find(directory, prefix)?;
+    let revocation = operations::revoke_token(&*directory.store, prefix.as_str(), Timestamp::now())?.value;
+    let was_revoked = matches!(revocation, Revocation::AlreadyRevoked(_));
+    let token = find(directory, prefix)?;
+    output.result(&token, |token| {
+        let when = token.revoked_time.map_or_else(String::new, |time| format!(" at {time}"));
+        let prefix = printable(&token.token_prefix);
+        if was_revoked {
+            format!("token {prefix} had been revoked before{when}")
+        } else {
+            format!("revoked token {prefix} of {}{when}", printable(&token.user_name))
+        }
+    })
+}
+
+/// The token with this prefix, if it is one of a user of the organization.
+fn find(directory: &Directory, prefix: &TokenPrefix) -> Result<Shown, Failure> {
+    let found = directory.store.read(|records| {
+        let Some(token) = records.token(prefix.as_str())? else { return Ok(None) };
+        let memberships = records.memberships(&token.token.user_id)?;
+        let user = records.user(&token.token.user_id)?;
+        // Who has been deleted is a member of nothing any more, but was managed by the organization.
+        let is_ours = memberships
+            .iter()
+            .map(|membership| membership.organization_id.as_str())
+            .chain(user.as_ref().and_then(|user| user.managing_organization_id.as_deref()))
+            .any(|organization_id| organization_id == directory.organization_id());
+        Ok(is_ours.then_some((token, user.map_or_else(String::new, |user| user.name))))
+    })?;
+    let (token, user_name) = found.ok_or_else(|| {
+        let id = prefix.as_str().chars().take(crate::token::format::PREFIX_LENGTH).collect();
+        Failure::from(crate::directory::OperationError::NotFound { entity: "token", id })
+    })?;
+    Ok(Shown::new(token, &user_name, Timestamp::now()))
+}

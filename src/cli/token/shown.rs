@@ -1,0 +1,154 @@
+//! A token as it is printed; field names as in Aiven's API. Never the full token.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::cli::output::{fields, joined, or_dash, table};
+use crate::directory::model::{Timestamp, TokenWithUsage};
+use crate::token::TokenKind;
+
+/// Longest user agent in a table, in characters; `show` and JSON have it whole.
+const AGENT_IN_TABLE: usize = 40;
+
+/// One token.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    pub(super) token_prefix: String,
+    pub(super) user_id: String,
+    pub(super) user_name: String,
+    kind: TokenKind,
+    description: String,
+    state: State,
+    create_time: Timestamp,
+    created_manually: bool,
+    expiry_time: Option<Timestamp>,
+    max_age_seconds: Option<u32>,
+    extend_when_used: bool,
+    ip_allowlist: Vec<String>,
+    scopes: Vec<String>,
+    pub(super) revoked_time: Option<Timestamp>,
+    last_used_time: Option<Timestamp>,
+    last_ip: Option<IpAddr>,
+    last_user_agent: Option<String>,
+}
+
+/// Whether the token itself could still be used; its user and the policy have a say in that too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Active,
+    Expired,
+    Revoked,
+}
+
+/// Several.
+#[derive(Debug, Serialize)]
+pub(super) struct ShownList {
+    pub(super) tokens: Vec<Shown>,
+}
+
+impl Shown {
+    pub(super) fn new(token: TokenWithUsage, user_name: &str, now: Timestamp) -> Self {
+        let TokenWithUsage { token, usage, expiry_time } = token;
+        let state = match (token.revoked_time, expiry_time) {
+            (Some(_), _) => State::Revoked,
+            (None, Some(expiry)) if expiry <= now => State::Expired,
+            (None, _) => State::Active,
+        };
+        let (last_used_time, last_ip, last_user_agent) = match usage {
+            Some(usage) => (Some(usage.last_used_time), usage.last_ip, usage.last_user_agent),
+            None => (None, None, None),
+        };
+        Self {
+            token_prefix: token.token_prefix,
+            user_id: token.user_id,
+            user_name: user_name.to_owned(),
+            kind: token.kind,
+            description: token.description,
+            state,
+            create_time: token.create_time,
+            created_manually: token.created_manually,
+            expiry_time,
+            max_age_seconds: token.max_age_seconds,
+            extend_when_used: token.extend_when_used,
+            ip_allowlist: token.ip_allowlist,
+            scopes: token.scopes,
+            revoked_time: token.revoked_time,
+            last_used_time,
+            last_ip,
+            last_user_agent,
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let counted = if self.extend_when_used { " from the last use" } else { " from creation" };
+        let lifetime = self.max_age_seconds.map(|seconds| format!("{seconds} s{counted}"));
+        let mut rows = vec![
+            ("token prefix", self.token_prefix.clone()),
+            ("user", format!("{} ({})", self.user_name, self.user_id)),
+            ("kind", self.kind.to_string()),
+            ("description", self.description.clone()),
+            ("state", self.state.word().to_owned()),
+            ("created", self.create_time.to_string()),
+            ("lifetime", lifetime.unwrap_or_else(|| "without end".to_owned())),
+            ("expires", self.expires()),
+            ("allowed addresses", joined(&self.ip_allowlist, "any")),
+            ("scopes", joined(&self.scopes, "not restricted")),
+            ("last used", self.last_used()),
+            ("from", or_dash(self.last_ip)),
+            ("by", or_dash(self.last_user_agent.as_deref())),
+        ];
+        if let Some(time) = self.revoked_time {
+            rows.insert(5, ("revoked", time.to_string()));
+        }
+        fields(rows)
+    }
+
+    fn expires(&self) -> String {
+        self.expiry_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
+    }
+
+    fn last_used(&self) -> String {
+        self.last_used_time.map_or_else(|| "never".to_owned(), |time| time.to_string())
+    }
+}
+
+impl ShownList {
+    pub(super) fn text(&self) -> String {
+        if self.tokens.is_empty() {
+            return "no tokens; make one with `postern token create --user NAME`".to_owned();
+        }
+        let agent = |agent: &String| -> String {
+            if agent.chars().count() <= AGENT_IN_TABLE {
+                return agent.clone();
+            }
+            agent.chars().take(AGENT_IN_TABLE - 1).chain(['…']).collect()
+        };
+        table(
+            ["TOKEN PREFIX", "USER", "STATE", "EXPIRES", "LAST USED", "FROM", "BY", "DESCRIPTION"],
+            self.tokens.iter().map(|token| {
+                [
+                    token.token_prefix.clone(),
+                    token.user_name.clone(),
+                    token.state.word().to_owned(),
+                    token.expires(),
+                    token.last_used(),
+                    or_dash(token.last_ip),
+                    or_dash(token.last_user_agent.as_ref().map(agent)),
+                    token.description.clone(),
+                ]
+            }),
+        )
+    }
+}
+
+impl State {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
