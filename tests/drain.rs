@@ -1,7 +1,7 @@
 //! Stopping: not ready, no new connections, what runs finishes, clients are told, and the process ends within its
 //! grace.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
 mod support;
 

@@ -36,9 +36,7 @@ fn metrics_count_what_happened() {
     sidecar
         .request(sidecar.head_with("a-token-of-somebody-else", "GET /", ""))
         .assert_error(401, "invalid_token");
-    sidecar
-        .request(format!("GET / HTTP/1.1\r\nHost: unknown.test\r\n\r\n"))
-        .assert_error(401, "missing_credentials");
+    sidecar.request("GET / HTTP/1.1\r\nHost: unknown.test\r\n\r\n").assert_error(401, "missing_credentials");
     let expected = [
         ("postern_requests_total{route=\"main\",code=\"200\"}".to_owned(), 4.0),
         ("postern_requests_total{route=\"main\",code=\"401\"}".to_owned(), 1.0),
@@ -86,7 +84,7 @@ fn labels_are_bounded_by_the_configuration() {
     let sidecar = Sidecar::in_front_of(&upstream).start();
     assert_eq!(sidecar.request(sidecar.get()).status, 200);
     let count = || sidecar.metrics().lines().filter(|line| line.starts_with("postern_")).count();
-    sidecar.request(format!("GET / HTTP/1.1\r\nHost: unknown.test\r\n\r\n"));
+    sidecar.request("GET / HTTP/1.1\r\nHost: unknown.test\r\n\r\n");
     until("both requests to be counted", || sidecar.metrics().contains("route=\"none\",code=\"401\""));
     let before = count();
     let mut client = sidecar.connect();
@@ -128,7 +126,7 @@ fn one_line_a_request() {
     assert_eq!(client.request(sidecar.head("POST /items?secret=1", lines) + "hello").status, 200);
     let head = sidecar.head_with("a-token-of-somebody-else", "GET /", "");
     client.request(head).assert_error(401, "invalid_token");
-    client.request(format!("BAD / HTTP/1.1\r\n\r\n"));
+    client.request("BAD / HTTP/1.1\r\n\r\n");
     let log = sidecar.access_log(3);
     assert_eq!(log.len(), 3);
 

@@ -1,7 +1,7 @@
 //! Usage and revocation through the store: what another process writes there is in force at once, and what the
 //! sidecar has seen is there for others to read.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
 mod support;
 

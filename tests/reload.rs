@@ -1,7 +1,7 @@
 //! Reloading: by changing the file, by SIGHUP, through the control socket; what changes, what waits for a restart, and
 //! that a bad file changes nothing and no request is lost.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! HTTP/2 frame by frame: what no well-behaved client sends ends the stream or the connection, and nothing complete
 //! reaches the upstream.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
 mod support;
 
