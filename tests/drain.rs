@@ -55,8 +55,7 @@ fn what_runs_finishes_and_nothing_new_begins() {
     assert_eq!((response.status, response.text().as_str()), (200, "finished"));
     assert_eq!(response.values("connection"), ["close"], "the client is told");
     slow.assert_closed();
-    let status = sidecar.wait();
-    assert!(status.success(), "{status}");
+    sidecar.assert_finished();
 }
 
 #[test]
@@ -84,8 +83,7 @@ fn http2_clients_are_told_and_their_streams_finish() {
     assert!(frames.iter().any(|frame| frame.kind == HEADERS && frame.stream == 1), "{frames:?}");
     let ends = |frame: &Frame| frame.kind == DATA && frame.stream == 1 && frame.flags & END_STREAM != 0;
     assert!(frames.iter().any(ends), "{frames:?}");
-    let status = sidecar.wait();
-    assert!(status.success(), "{status}");
+    sidecar.assert_finished();
 }
 
 #[test]
@@ -99,7 +97,7 @@ fn an_idle_http2_connection_does_not_hold_it_up() {
     let ended =
         client.runtime.block_on(async { tokio::time::timeout(PATIENCE, &mut client.connection).await });
     ended.expect("the connection ends in time").unwrap().unwrap();
-    assert!(sidecar.wait().success());
+    sidecar.assert_finished();
     println!("stopped with an idle HTTP/2 connection after {:?}", asked.elapsed());
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
@@ -114,7 +112,7 @@ fn half_a_request_does_not_hold_it_up_for_long() {
     until("the half request to be read", || sidecar.metric("postern_connections{listener=\"main\"}") > 0.5);
     let asked = Instant::now();
     sidecar.signal("TERM");
-    assert!(sidecar.wait().success());
+    sidecar.assert_finished();
     assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
 }
 
@@ -128,8 +126,7 @@ fn after_its_grace_it_breaks_off_what_still_runs() {
     let asked = Instant::now();
     sidecar.signal("TERM");
     assert!(matches!(slow.try_response(), Err(Broken::Closed)), "it is broken off");
-    // The test's own process reports a forced drain as a failure.
-    assert!(!sidecar.wait().success());
+    sidecar.assert_forced();
     let taken = asked.elapsed();
     println!("grace 1 s: ended after {taken:?}");
     assert!(taken >= Duration::from_secs(1) && taken < Duration::from_secs(5), "{taken:?}");
@@ -146,7 +143,7 @@ fn a_second_signal_cuts_the_grace_short() {
     sidecar.signal("TERM");
     until("it not to be ready", || sidecar.ops("/readyz").status == 503);
     sidecar.signal("TERM");
-    assert!(!sidecar.wait().success());
+    sidecar.assert_forced();
 }
 
 #[test]
