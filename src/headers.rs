@@ -56,34 +56,45 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The headers of an upstream request: the client's without those that end here, then ours.
-pub fn upstream_request(client: &HeaderMap, additions: Additions<'_>) -> HeaderMap {
-    let mut upstream = HeaderMap::with_capacity(client.len() + 14);
-    upstream.insert(header::HOST, additions.host.clone());
-    copy_end_to_end(client, &mut upstream, Direction::ToUpstream);
-    join_cookies(&mut upstream);
+/// Writes the headers of an upstream request, name and value at a time: the client's without those that end here, then
+/// ours.
+pub fn write_upstream_request(
+    client: &HeaderMap,
+    additions: Additions<'_>,
+    mut write: impl FnMut(&[u8], &[u8]),
+) {
+    let mut field =
+        |name: &HeaderName, value: &HeaderValue| write(name.as_str().as_bytes(), value.as_bytes());
+    field(&header::HOST, additions.host);
+    let listed = listed_in_connection(client);
+    for (name, value) in client {
+        if !ends_here(name) && !listed.contains(name) && *name != header::COOKIE {
+            field(name, value);
+        }
+    }
+    if let Some(cookies) = cookies(client).filter(|_| !listed.contains(&header::COOKIE)) {
+        field(&header::COOKIE, &cookies);
+    }
     if wants_trailers(client) {
-        upstream.insert(header::TE, HeaderValue::from_static("trailers"));
-        upstream.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        field(&header::TE, &HeaderValue::from_static("trailers"));
+        field(&header::CONNECTION, &HeaderValue::from_static("te"));
     }
     if let Some(authorization) = additions.authorization {
-        upstream.insert(header::AUTHORIZATION, authorization.clone());
+        field(&header::AUTHORIZATION, authorization);
     }
     if let Some(identity) = additions.identity {
-        upstream.insert(USER_ID, identity.user_id.clone());
-        upstream.insert(USER_KIND, identity.user_kind.clone());
-        upstream.insert(ORGANIZATION_ID, identity.organization_id.clone());
-        upstream.insert(PROJECT, identity.project.clone());
-        upstream.insert(TOKEN_PREFIX, identity.token_prefix.clone());
+        field(&USER_ID, &identity.user_id);
+        field(&USER_KIND, &identity.user_kind);
+        field(&ORGANIZATION_ID, &identity.organization_id);
+        field(&PROJECT, &identity.project);
+        field(&TOKEN_PREFIX, &identity.token_prefix);
     }
-    upstream.insert(REQUEST_ID, additions.request_id.clone());
-    let forwarding = additions.forwarding;
-    upstream.insert(header::FORWARDED, forwarding.forwarded.clone());
-    upstream.insert(X_FORWARDED_FOR, forwarding.x_forwarded_for.clone());
-    upstream.insert(X_FORWARDED_PROTO, forwarding.x_forwarded_proto.clone());
-    upstream.insert(X_FORWARDED_HOST, forwarding.x_forwarded_host.clone());
-    upstream.insert(TRACEPARENT, additions.traceparent.clone());
-    upstream
+    field(&REQUEST_ID, additions.request_id);
+    field(&header::FORWARDED, &additions.forwarding.forwarded);
+    field(&X_FORWARDED_FOR, &additions.forwarding.x_forwarded_for);
+    field(&X_FORWARDED_PROTO, &additions.forwarding.x_forwarded_proto);
+    field(&X_FORWARDED_HOST, &additions.forwarding.x_forwarded_host);
+    field(&TRACEPARENT, additions.traceparent);
 }
 
 /// Takes the headers that concern only the upstream's connection out of its response.
@@ -106,26 +117,23 @@ pub fn strip_response(headers: &mut HeaderMap) {
 /// (RFC 9110, section 6.5.1).
 pub fn request_trailers(trailers: &HeaderMap) -> HeaderMap {
     let mut passing = HeaderMap::with_capacity(trailers.len());
-    copy_end_to_end(trailers, &mut passing, Direction::Trailers);
+    for (name, value) in trailers {
+        if !ends_here(name) && !is_forbidden_in_trailers(name) {
+            passing.append(name.clone(), value.clone());
+        }
+    }
     passing
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    ToUpstream,
-    Trailers,
-}
-
-fn copy_end_to_end(from: &HeaderMap, to: &mut HeaderMap, direction: Direction) {
-    let listed = listed_in_connection(from);
-    for (name, value) in from {
-        let ends_here = ends_here(name)
-            || listed.contains(name)
-            || (direction == Direction::Trailers && is_forbidden_in_trailers(name));
-        if !ends_here {
-            to.append(name.clone(), value.clone());
-        }
+/// What may pass of a response's trailers: nothing that frames or that a client would have to know beforehand.
+pub fn response_trailers(mut trailers: HeaderMap) -> HeaderMap {
+    strip_response(&mut trailers);
+    let forbidden: SmallVec<[HeaderName; 4]> =
+        trailers.keys().filter(|name| is_forbidden_in_trailers(name)).cloned().collect();
+    for name in &forbidden {
+        trailers.remove(name);
     }
+    trailers
 }
 
 /// Whether a client's header is never copied: it concerns one connection, or it is ours to set, in any spelling.
@@ -244,16 +252,14 @@ fn wants_trailers(client: &HeaderMap) -> bool {
     })
 }
 
-/// HTTP/2 splits cookies; HTTP/1.1 must not (RFC 9113, section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+/// The client's cookies as one value: HTTP/2 splits them, HTTP/1.1 must not (RFC 9113, section 8.2.3).
+fn cookies(client: &HeaderMap) -> Option<HeaderValue> {
+    let mut crumbs = client.get_all(header::COOKIE).iter();
+    let first = crumbs.next()?;
     let mut joined = first.as_bytes().to_vec();
-    for crumb in std::iter::once(second).chain(crumbs) {
+    for crumb in crumbs {
         joined.extend_from_slice(b"; ");
         joined.extend_from_slice(crumb.as_bytes());
     }
-    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-        headers.insert(header::COOKIE, joined);
-    }
+    HeaderValue::from_bytes(&joined).ok()
 }

@@ -92,9 +92,10 @@ pub async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let open = worker.registry.accepted();
                 let worker = Rc::clone(&worker);
                 let metrics = Arc::clone(&metrics);
-                tokio::task::spawn_local(serve::accepted(worker, listener, stream, peer, metrics));
+                tokio::task::spawn_local(serve::accepted(worker, listener, stream, peer, open, metrics));
             }
             Err(error) if is_connection_error(&error) => {
                 tracing::debug!(error = %error, "a connection was gone before it was accepted");

@@ -13,14 +13,14 @@ use std::rc::Rc;
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 
 use crate::config::{LimitsConfig, UpstreamCredential};
 use crate::error::Answer;
 use crate::error::response::{self, Details};
 use crate::headers::trace::RequestIds;
-use crate::headers::{self, Additions, forwarded};
+use crate::headers::{Additions, forwarded};
 use crate::policy::Permission;
 use crate::route;
 use crate::serve::connection::Connection;
@@ -29,7 +29,7 @@ use crate::serve::target::{self, Ambiguity};
 use crate::snapshot::Route;
 use crate::telemetry::metrics::UpstreamOutcome;
 use crate::telemetry::record::Decision;
-use crate::upstream::{Outgoing, Reply, UpstreamError};
+use crate::upstream::{OutgoingHead, Reply, UpstreamError};
 use crate::worker::{LocalSnapshot, Worker};
 use admission::{Admission, Refusal};
 use body::{ForwardBody, ResponseBody, Upload, UploadState};
@@ -46,9 +46,14 @@ struct Refused {
 struct Admitted {
     route: usize,
     host: HeaderValue,
-    /// What was matched, and what is forwarded: one string.
-    target: Uri,
+    /// What was matched, and what is forwarded: one string, path and query.
+    target: Target,
     admission: Admission,
+}
+
+/// The one reading of a request's path, with its query.
+struct Target {
+    path_and_query: PathAndQuery,
 }
 
 /// Serves one request: route, credential, decision, usage, headers, upstream, response.
@@ -92,12 +97,10 @@ fn admit(
     let host = host(head)?;
     check_method(head)?;
     check_expectation(head)?;
-    let target = target::normalize(head.uri.path_and_query().map_or("/", PathAndQuery::as_str))
-        .map_err(Answer::AmbiguousTarget)?;
-    let path = target.split_once('?').map_or(&*target, |(path, _query)| path);
+    let target = Target::normalized(&head.uri)?;
 
     let name = lower_case(route::host_name(host.to_str().map_err(|_| Answer::BadHost)?));
-    let found = snapshot.shared.table.find(&name, path);
+    let found = snapshot.shared.table.find(&name, target.path());
     outcome.routed(&name, found);
     let Some(position) = found else {
         admission::holds_valid_token(worker, head, client_address, outcome)?;
@@ -107,13 +110,13 @@ fn admit(
     if let Some(declared) = route.declared_open() {
         let admission = Admission::open(declared);
         outcome.decided(Decision::Open);
-        return Ok(Admitted { route: position, host, target: origin_form(&head.uri, target)?, admission });
+        return Ok(Admitted { route: position, host, target, admission });
     }
     let required = required_permission(route, &head.method);
     let admission = admission::authorize(worker, route, required, head, client_address, outcome)
         .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
     outcome.decided(Decision::Permit);
-    Ok(Admitted { route: position, host, target: origin_form(&head.uri, target)?, admission })
+    Ok(Admitted { route: position, host, target, admission })
 }
 
 /// Sends the request on and waits for the response's head.
@@ -135,9 +138,11 @@ async fn forward(
     };
     let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
     let forwarding = connection.forwarding(trusted_proxies, &admitted.host, &head.headers);
-    let headers = headers::upstream_request(
-        &head.headers,
-        Additions {
+    let outgoing = OutgoingHead {
+        method: &head.method,
+        target: admitted.target.path_and_query.as_str(),
+        headers: &head.headers,
+        additions: Additions {
             host: &admitted.host,
             identity: admitted.admission.identity(),
             request_id: &ids.request_id,
@@ -145,28 +150,22 @@ async fn forward(
             forwarding: &forwarding,
             traceparent: &ids.traceparent,
         },
-    );
+    };
     let (body, upload) = ForwardBody::streaming(incoming);
     let mut endpoint = upstream.next_endpoint();
     outcome.upstream_called(route.upstream, endpoint, upload.clone());
     let request = outcome.request_number();
-    let sent = upstream
-        .send(&mut endpoint, Outgoing { method: head.method, uri: admitted.target, headers, body })
-        .await;
+    let sent = upstream.send(&mut endpoint, &outgoing, body).await;
     let result = sent.map_err(|error| explain_failure(&error, upload.as_deref(), connection, request));
-    let result = result.and_then(refuse_unasked_upgrade);
     outcome.upstream_returned(endpoint, upstream_outcome(&result));
     result
 }
 
 /// The upstream's response, streamed back.
 fn respond(reply: Reply, mut outcome: Outcome) -> Response<ResponseBody> {
-    let (mut head, incoming) = reply.response.into_parts();
-    headers::strip_response(&mut head.headers);
-    outcome.answered(head.status);
-    // What the server says about the client's connection is hyper's to say: HTTP/2 or HTTP/1.1 as negotiated.
-    head.version = Version::HTTP_11;
-    Response::from_parts(head, ResponseBody::forwarded(incoming, reply.lease, outcome))
+    let Reply { head, lease } = reply;
+    outcome.answered(head.status());
+    head.map(|()| ResponseBody::forwarded(lease, outcome))
 }
 
 /// Postern's own answer.
@@ -194,6 +193,26 @@ fn answer(
     outcome.end(refused.answer.ending());
     let (head, bytes) = response.into_parts();
     Response::from_parts(head, ResponseBody::local(bytes, outcome))
+}
+
+impl Target {
+    /// Shares the client's bytes unless something in them had to be decoded.
+    fn normalized(uri: &Uri) -> Result<Self, Answer> {
+        let Some(given) = uri.path_and_query() else {
+            return Ok(Self { path_and_query: PathAndQuery::from_static("/") });
+        };
+        let path_and_query = match target::normalize(given.as_str()).map_err(Answer::AmbiguousTarget)? {
+            Cow::Borrowed(_) => given.clone(),
+            Cow::Owned(decoded) => {
+                PathAndQuery::try_from(decoded).map_err(|_| Answer::AmbiguousTarget(Ambiguity::Character))?
+            }
+        };
+        Ok(Self { path_and_query })
+    }
+
+    fn path(&self) -> &str {
+        self.path_and_query.path()
+    }
 }
 
 /// The one host a request names: `:authority` or absolute form, else `Host`; both must agree.
@@ -270,27 +289,6 @@ fn lower_case(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Path and query only: the upstream is addressed by its connection and `Host`.
-fn origin_form(uri: &Uri, normalized: Cow<'_, str>) -> Result<Uri, Answer> {
-    match normalized {
-        Cow::Borrowed(_) => {
-            Ok(uri.path_and_query().map_or_else(|| Uri::from_static("/"), |kept| Uri::from(kept.clone())))
-        }
-        Cow::Owned(decoded) => {
-            Uri::try_from(decoded).map_err(|_| Answer::AmbiguousTarget(Ambiguity::Character))
-        }
-    }
-}
-
-/// Nothing was asked to switch protocols, so nothing may.
-fn refuse_unasked_upgrade(reply: Reply) -> Result<Reply, Answer> {
-    if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        Err(Answer::UpstreamFailed)
-    } else {
-        Ok(reply)
-    }
-}
-
 /// Tells the client's faults from the upstream's.
 fn explain_failure(
     error: &UpstreamError,
@@ -309,10 +307,15 @@ fn explain_failure(
         }
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,
-        UpstreamError::Failed(source) => {
-            tracing::warn!(error = %source, "upstream failed before its response");
+        UpstreamError::Closed(source) => {
+            tracing::warn!(error = %source, "the upstream's connection ended before its response");
             Answer::UpstreamFailed
         }
+        UpstreamError::Malformed(source) => {
+            tracing::warn!(error = %source, "the upstream's response cannot be passed on");
+            Answer::UpstreamFailed
+        }
+        UpstreamError::ClientBody(_) => Answer::ClientBodyBroken,
     }
 }
 

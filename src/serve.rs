@@ -31,6 +31,7 @@ use crate::telemetry::metrics::{ListenerMetrics, TlsOutcome};
 use crate::worker::Worker;
 use connection::{Connection, Order, Protocol};
 use guard::{Guard, GuardLimits, Prefixed};
+use registry::Accepted;
 
 /// HTTP/2 streams a client may have open at once.
 const CONCURRENT_STREAMS: u32 = 256;
@@ -61,8 +62,10 @@ pub async fn accepted(
     listener: usize,
     stream: TcpStream,
     peer: SocketAddr,
+    open: Accepted,
     metrics: Arc<ListenerMetrics>,
 ) {
+    let _counted_until_the_end = open;
     let _open = metrics.connection_opened(worker.index);
     let _live = worker.drain.live();
     if let Err(error) = stream.set_nodelay(true) {
@@ -76,7 +79,13 @@ pub async fn accepted(
         None => serve_cleartext(worker, origin, stream, &snapshot).await,
         Some(tls) => {
             let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
-            let stream = match tokio::time::timeout(snapshot.timeouts.header_read, handshake).await {
+            let handshake = tokio::select! {
+                biased;
+                ended = tokio::time::timeout(snapshot.timeouts.header_read, handshake) => ended,
+                // It has asked for nothing yet, and would be told to close.
+                () = worker.drain.started() => return,
+            };
+            let stream = match handshake {
                 Ok(Ok(stream)) => {
                     metrics.handshake(worker.index, TlsOutcome::Ok);
                     stream

@@ -6,21 +6,29 @@
 //! Nothing here decides who may pass: [`crate::pipeline`] only sends what holds an admission.
 
 pub mod connect;
+mod decode;
+mod encode;
 pub mod exchange;
 pub mod pool;
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::{HeaderMap, Method, Request, Response, Uri};
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use http_body::Frame;
 
 use crate::config::UpstreamConfig;
+use crate::headers::Additions;
 use crate::pipeline::body::ForwardBody;
 use crate::telemetry::metrics::{EndpointMetrics, UpstreamOutcome};
 use connect::{ConnectError, Connector};
-use exchange::{Exchange, ExchangeError};
+pub use decode::DecodeError;
+use encode::Sending;
+use exchange::{BodyError, Exchange, ExchangeError};
 use pool::IdlePool;
 
 /// A service behind, as configured; shared by all workers.
@@ -58,8 +66,8 @@ pub struct WorkerUpstream {
 /// A response's head with the connection its body still comes over.
 #[derive(Debug)]
 pub struct Reply {
-    /// Head and body.
-    pub response: Response<Incoming>,
+    /// The head, without what ends at this hop.
+    pub head: Response<()>,
     /// The connection, to be read on and then kept or dropped.
     pub lease: Lease,
 }
@@ -71,17 +79,17 @@ pub struct Lease {
     pool: Rc<IdlePool>,
 }
 
-/// What is to be sent. Parts instead of a request, so that a safe request can be sent again.
-#[derive(Debug)]
-pub struct Outgoing {
+/// The head of a request that is to be sent: written anew for each attempt, so nothing is copied in case of a second.
+#[derive(Clone, Copy, Debug)]
+pub struct OutgoingHead<'a> {
     /// The method.
-    pub method: Method,
-    /// Origin-form.
-    pub uri: Uri,
-    /// Complete: nothing is added on the way.
-    pub headers: HeaderMap,
-    /// The client's body.
-    pub body: ForwardBody,
+    pub method: &'a Method,
+    /// Origin-form: path and query.
+    pub target: &'a str,
+    /// The client's headers.
+    pub headers: &'a HeaderMap,
+    /// What is set after stripping.
+    pub additions: Additions<'a>,
 }
 
 /// Why no response's head came.
@@ -93,10 +101,15 @@ pub enum UpstreamError {
     /// Connected, but no head in time.
     #[error("the upstream did not answer within its response_header_seconds")]
     Timeout,
-    /// The connection broke, or the upstream does not speak HTTP.
-    /// A client's broken body shows up like this too: its [`crate::pipeline::body::Upload`] tells the two apart.
-    #[error("the upstream's connection failed before its response")]
-    Failed(#[source] hyper::Error),
+    /// The connection ended before a whole head had come.
+    #[error("the upstream's connection ended before its response")]
+    Closed(#[source] io::Error),
+    /// What came is no response that can be passed on.
+    #[error("the upstream's response is malformed")]
+    Malformed(#[source] DecodeError),
+    /// The client's body broke off while it was being sent on.
+    #[error("the client's body broke off")]
+    ClientBody(#[source] hyper::Error),
 }
 
 impl Upstream {
@@ -137,31 +150,32 @@ impl WorkerUpstream {
     /// Sends a request to an endpoint and waits for the response's head.
     ///
     /// A reused connection may turn out to be closed by the upstream. What was not sent at all is sent again; what
-    /// may have been sent only if sending twice does no harm (RFC 9110, section 9.2.2) and nothing of a body is gone.
+    /// may have been sent only if sending twice does no harm (RFC 9110, section 9.2.2) and there is no body.
     /// A connection that cannot be opened moves on to the next endpoint.
-    pub async fn send(&self, endpoint: &mut usize, mut outgoing: Outgoing) -> Result<Reply, UpstreamError> {
-        loop {
+    pub async fn send(
+        &self,
+        endpoint: &mut usize,
+        head: &OutgoingHead<'_>,
+        body: ForwardBody,
+    ) -> Result<Reply, UpstreamError> {
+        let timeout = self.shared.config.response_header_timeout;
+        let is_repeatable = body.is_empty() && head.method.is_idempotent();
+        let mut sending = Sending::new(head, body);
+        while let Some(mut exchange) = self.pools[*endpoint].take() {
             let pool = &self.pools[*endpoint];
-            let Some(mut exchange) = pool.take() else { break };
-            let spare = is_safe_to_repeat(&outgoing).then(|| outgoing.head());
-            match exchange.send(outgoing.into_request(), self.shared.config.response_header_timeout).await {
-                Ok(response) => return Ok(Reply { response, lease: Lease::new(exchange, pool) }),
-                Err(ExchangeError::NotSent(request)) => outgoing = Outgoing::from_request(*request),
-                Err(ExchangeError::Failed(error)) => match spare {
-                    Some(head) => outgoing = head.with_no_body(),
-                    None => return Err(UpstreamError::Failed(error)),
-                },
-                Err(ExchangeError::Timeout) => return Err(UpstreamError::Timeout),
+            match exchange.send(head.method, sending, timeout).await {
+                Ok(response) => return Ok(Reply { head: response, lease: Lease::new(exchange, pool) }),
+                Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
+                Err(ExchangeError::Closed { unsent: None, .. }) if is_repeatable => {
+                    sending = Sending::new(head, ForwardBody::empty());
+                }
+                Err(error) => return Err(error.into()),
             }
             pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
         }
         let mut exchange = self.connect(endpoint).await?;
-        match exchange.send(outgoing.into_request(), self.shared.config.response_header_timeout).await {
-            Ok(response) => Ok(Reply { response, lease: Lease::new(exchange, &self.pools[*endpoint]) }),
-            Err(ExchangeError::NotSent(_)) => Err(UpstreamError::Unreachable(ConnectError::ClosedAtOnce)),
-            Err(ExchangeError::Failed(error)) => Err(UpstreamError::Failed(error)),
-            Err(ExchangeError::Timeout) => Err(UpstreamError::Timeout),
-        }
+        let response = exchange.send(head.method, sending, timeout).await?;
+        Ok(Reply { head: response, lease: Lease::new(exchange, &self.pools[*endpoint]) })
     }
 
     /// Opens a connection to this endpoint, or else to the others in turn.
@@ -193,52 +207,49 @@ impl Lease {
         Self { exchange: Some(exchange), pool: Rc::clone(pool) }
     }
 
-    /// The connection, as long as the lease has not ended.
-    pub fn exchange(&mut self) -> Option<&mut Exchange> {
-        self.exchange.as_deref_mut()
+    /// The next frame of the response's body. With the last one the connection goes back to its pool.
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        let polled = exchange.poll_frame(context);
+        if exchange.is_complete() && polled.is_ready() {
+            self.finish();
+        }
+        polled
     }
 
-    /// The response was read to its end: the connection can serve another request, if it still can.
-    pub fn finish(&mut self) {
+    /// Whether the response has been read to its end.
+    pub fn is_complete(&self) -> bool {
+        self.exchange.as_ref().is_none_or(|exchange| exchange.is_complete())
+    }
+
+    /// The number of body bytes still to come, where the upstream told.
+    pub fn remaining(&self) -> Option<u64> {
+        self.exchange.as_ref().map_or(Some(0), |exchange| exchange.remaining())
+    }
+
+    fn finish(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             self.pool.put(exchange);
         }
     }
 }
 
-/// Method, target and headers, for a request without body that may be sent twice.
-struct SpareHead {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl SpareHead {
-    fn with_no_body(self) -> Outgoing {
-        Outgoing { method: self.method, uri: self.uri, headers: self.headers, body: ForwardBody::empty() }
+impl Drop for Lease {
+    /// A response without a body is complete with its head.
+    fn drop(&mut self) {
+        if self.is_complete() {
+            self.finish();
+        }
     }
 }
 
-impl Outgoing {
-    fn head(&self) -> SpareHead {
-        SpareHead { method: self.method.clone(), uri: self.uri.clone(), headers: self.headers.clone() }
+impl From<ExchangeError> for UpstreamError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Closed { source, .. } | ExchangeError::Broken(source) => Self::Closed(source),
+            ExchangeError::ClientBody(source) => Self::ClientBody(source),
+            ExchangeError::Malformed(source) => Self::Malformed(source),
+            ExchangeError::Timeout => Self::Timeout,
+        }
     }
-
-    fn into_request(self) -> Request<ForwardBody> {
-        let mut request = Request::new(self.body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
-    }
-
-    fn from_request(request: Request<ForwardBody>) -> Self {
-        let (parts, body) = request.into_parts();
-        Self { method: parts.method, uri: parts.uri, headers: parts.headers, body }
-    }
-}
-
-/// Idempotent, and without a body that a first try would use up.
-fn is_safe_to_repeat(outgoing: &Outgoing) -> bool {
-    outgoing.body.is_empty() && (outgoing.method.is_idempotent())
 }

@@ -112,7 +112,10 @@ impl Store for SqliteStore {
     fn snapshot(&self, receiver: &mut dyn SnapshotReceiver) -> Result<(), StoreError> {
         let mut connection = self.reading.lock();
         let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
-        snapshot::send(&Reader::new(&transaction, &self.failures), receiver)
+        snapshot::send(&Reader::new(&transaction, &self.failures), receiver)?;
+        drop(transaction);
+        // Pages that nobody will ask for again.
+        connection.execute_batch("PRAGMA shrink_memory").map_err(|error| self.failures.of(error))
     }
 
     fn version(&self) -> Result<u64, StoreError> {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::forwarded::{self, Scheme};
 use super::trace::IdGenerator;
-use super::{Additions, Identity, request_trailers, strip_response, upstream_request};
+use super::{Additions, Identity, request_trailers, strip_response, write_upstream_request};
 
 fn map(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -32,7 +32,8 @@ fn forward(client: &HeaderMap, identity: Option<&Identity>) -> HeaderMap {
     let host = HeaderValue::from_static("search.example");
     let ids = IdGenerator::seeded().expect("random").request(client.get("traceparent"));
     let forwarding = forwarded::start("192.0.2.7".parse().expect("address"), Scheme::Https, &host);
-    upstream_request(
+    let mut upstream = HeaderMap::new();
+    write_upstream_request(
         client,
         Additions {
             host: &host,
@@ -42,7 +43,14 @@ fn forward(client: &HeaderMap, identity: Option<&Identity>) -> HeaderMap {
             forwarding: &forwarding,
             traceparent: &ids.traceparent,
         },
-    )
+        |name, value| {
+            upstream.append(
+                HeaderName::from_bytes(name).expect("name"),
+                HeaderValue::from_bytes(value).expect("value"),
+            );
+        },
+    );
+    upstream
 }
 
 #[track_caller]

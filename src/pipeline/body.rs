@@ -14,6 +14,7 @@ use super::outcome::Outcome;
 use crate::headers;
 use crate::telemetry::record::Ending;
 use crate::upstream::Lease;
+use crate::upstream::exchange::BodyError;
 
 /// A client's body on its way to the upstream.
 #[derive(Debug)]
@@ -154,7 +155,6 @@ pub struct LocalBody {
 /// An upstream's body, with the connection it comes over.
 #[derive(Debug)]
 pub struct ForwardedBody {
-    incoming: Incoming,
     lease: Lease,
     outcome: Outcome,
 }
@@ -167,22 +167,19 @@ impl ResponseBody {
     }
 
     /// The upstream's response; the outcome is recorded at its end.
-    pub fn forwarded(incoming: Incoming, mut lease: Lease, outcome: Outcome) -> Self {
-        if incoming.is_end_stream() {
-            lease.finish();
-        }
-        Self::Forwarded(ForwardedBody { incoming, lease, outcome })
+    pub fn forwarded(lease: Lease, outcome: Outcome) -> Self {
+        Self::Forwarded(ForwardedBody { lease, outcome })
     }
 }
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Local(local) if local.bytes.is_empty() => Poll::Ready(None),
             Self::Local(local) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut local.bytes))))),
@@ -193,24 +190,23 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Local(local) => local.bytes.is_empty(),
-            Self::Forwarded(forwarded) => forwarded.incoming.is_end_stream(),
+            Self::Forwarded(forwarded) => forwarded.lease.is_complete(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Local(local) => SizeHint::with_exact(local.bytes.len() as u64),
-            Self::Forwarded(forwarded) => forwarded.incoming.size_hint(),
+            Self::Forwarded(forwarded) => {
+                forwarded.lease.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }
 
 impl ForwardedBody {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(exchange) = self.lease.exchange() {
-            exchange.drive(context);
-        }
-        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = self.lease.poll_frame(context);
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
@@ -220,10 +216,7 @@ impl ForwardedBody {
                 tracing::debug!(error = %error, "the upstream's response broke off");
                 self.outcome.end(Ending::UpstreamAborted);
             }
-            Poll::Ready(None) => {
-                self.lease.finish();
-                self.outcome.end(Ending::Completed);
-            }
+            Poll::Ready(None) => self.outcome.end(Ending::Completed),
         }
         polled
     }
@@ -232,8 +225,7 @@ impl ForwardedBody {
 impl Drop for ForwardedBody {
     /// The server stops asking once it knows that nothing more comes.
     fn drop(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.lease.finish();
+        if self.lease.is_complete() {
             self.outcome.end(Ending::Completed);
         }
     }

@@ -16,12 +16,24 @@ use crate::config::TimeoutsConfig;
 pub struct Registry {
     slots: RefCell<Vec<Option<Rc<Connection>>>>,
     free: RefCell<Vec<usize>>,
-    open: Cell<usize>,
-    closed: Notify,
+    open: Rc<Open>,
     is_draining: Cell<bool>,
 }
 
-/// A connection's place in the registry, given back when dropped.
+/// How many connections are open, and who waits for that to change.
+#[derive(Debug, Default)]
+struct Open {
+    connections: Cell<usize>,
+    closed: Notify,
+}
+
+/// Counts one connection as open, from its accept to its end, whatever it does or does not send in between.
+#[derive(Debug)]
+pub struct Accepted {
+    open: Rc<Open>,
+}
+
+/// A connection's place in the registry.
 #[derive(Debug)]
 pub struct Registration {
     connection: Rc<Connection>,
@@ -29,6 +41,12 @@ pub struct Registration {
 }
 
 impl Registry {
+    /// Counts a connection from now on, until the result is dropped.
+    pub fn accepted(&self) -> Accepted {
+        self.open.connections.set(self.open.connections.get() + 1);
+        Accepted { open: Rc::clone(&self.open) }
+    }
+
     /// Enters a connection. One that comes while draining is told so at once.
     pub fn enter(&self, connection: &Rc<Connection>) -> Registration {
         let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
@@ -36,7 +54,6 @@ impl Registry {
             self.slots.borrow().len() - 1
         });
         self.slots.borrow_mut()[slot] = Some(Rc::clone(connection));
-        self.open.set(self.open.get() + 1);
         if self.is_draining.get() {
             connection.drain();
         }
@@ -47,20 +64,18 @@ impl Registry {
     pub fn leave(&self, registration: Registration) {
         self.slots.borrow_mut()[registration.slot] = None;
         self.free.borrow_mut().push(registration.slot);
-        self.open.set(self.open.get() - 1);
-        self.closed.notify_waiters();
     }
 
     /// Number of open connections.
     pub fn open(&self) -> usize {
-        self.open.get()
+        self.open.connections.get()
     }
 
     /// Returns once fewer than `limit` connections are open.
     pub async fn below(&self, limit: usize) {
         loop {
-            let closed = self.closed.notified();
-            if self.open.get() < limit {
+            let closed = self.open.closed.notified();
+            if self.open.connections.get() < limit {
                 return;
             }
             closed.await;
@@ -80,6 +95,13 @@ impl Registry {
         for connection in self.slots.borrow().iter().flatten() {
             connection.drain();
         }
+    }
+}
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        self.open.connections.set(self.open.connections.get() - 1);
+        self.open.closed.notify_waiters();
     }
 }
 

@@ -69,21 +69,19 @@ impl UsageLog {
     /// If the store fails; what was not written then stays on the list.
     pub fn flush(&self, store: &dyn Store) -> Result<Flushed, StoreError> {
         let started = Instant::now();
-        let mut tokens = 0;
-        // What is noted while this runs is the next flush's: the loop must end.
-        let mut left = self.dirty.len();
-        while left > 0 {
-            let batch = self.take(left.min(BATCH));
-            if batch.is_empty() {
-                break;
-            }
-            left -= batch.len();
+        // What is noted while this runs is the next flush's: the work must end.
+        let mut entries = self.take(self.dirty.len());
+        // In the order of the store's rows, neighbours share a page.
+        entries.sort_unstable_by_key(|entry| entry.number());
+        let tokens = entries.len();
+        while !entries.is_empty() {
+            let batch = entries.split_off(entries.len().saturating_sub(BATCH));
             let updates: Vec<_> = batch.iter().map(|entry| update(entry)).collect();
             if let Err(error) = store.record_usage(&updates) {
                 self.put_back(batch);
+                self.put_back(entries);
                 return Err(error);
             }
-            tokens += updates.len();
             self.flushed.fetch_add(updates.len() as u64, Ordering::Relaxed);
         }
         Ok(Flushed { tokens, duration: started.elapsed() })

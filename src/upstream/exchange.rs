@@ -1,30 +1,40 @@
-//! One HTTP/1.1 connection to an endpoint, driven by whoever uses it: there is no task of its own to wake.
+//! One HTTP/1.1 connection to an endpoint, driven by whoever uses it: there is no task of its own to wake, and no
+//! channel to cross. Sending and receiving go on side by side, so that an early response is seen while a body is still
+//! being sent.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
+use bytes::{Bytes, BytesMut};
+use http::{Method, Response};
+use http_body::Frame;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, Sleep};
 
 use super::Upstream;
 use super::connect::{ConnectError, UpstreamStream};
+use super::decode::{self, Body, DecodeError};
+use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
-use crate::pipeline::body::ForwardBody;
 
-/// Bytes of a response's head at most, and header lines: more is the upstream's fault (502).
-const RESPONSE_HEAD_BYTES: usize = 256 * 1024;
-const RESPONSE_HEADERS: usize = 256;
+/// Bytes read at once: at first, and when a body keeps filling the buffer.
+const READ_BYTES: usize = 8 * 1024;
+const MOST_READ_BYTES: usize = 256 * 1024;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub struct Exchange {
-    sender: SendRequest<ForwardBody>,
-    connection: Option<Connection<TokioIo<UpstreamStream>, ForwardBody>>,
+    stream: UpstreamStream,
+    read: BytesMut,
+    read_bytes: usize,
+    sending: Option<Sending>,
+    body: Body,
+    keeps_alive: bool,
+    /// Rings at the deadline of the request for which it was last set; reset only when it rings too early.
+    alarm: Pin<Box<Sleep>>,
     /// When it was last put back.
     pub idle_since: std::time::Instant,
     /// Counts the connection as active or idle for as long as it lives.
@@ -33,13 +43,33 @@ pub struct Exchange {
 
 /// Why no response's head came over this connection.
 #[derive(Debug)]
-pub enum ExchangeError {
-    /// Nothing of the request was sent; here it is again.
-    NotSent(Box<Request<ForwardBody>>),
-    /// Something went wrong while or after sending.
-    Failed(hyper::Error),
+pub(super) enum ExchangeError {
+    /// The upstream had closed the connection before anything of a response came.
+    Closed {
+        /// The request, if nothing of it was sent.
+        unsent: Option<Box<Sending>>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The client's body broke off.
+    ClientBody(hyper::Error),
+    /// Not a response that can be passed on.
+    Malformed(DecodeError),
+    /// The connection broke amid the response's head.
+    Broken(io::Error),
     /// No head in time.
     Timeout,
+}
+
+/// Why a response's body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection ended or failed.
+    #[error("the upstream's connection ended amid its response")]
+    Connection(#[from] io::Error),
+    /// The framing is broken.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
 }
 
 impl Exchange {
@@ -51,68 +81,154 @@ impl Exchange {
     ) -> Result<Self, ConnectError> {
         let endpoint = &upstream.config.endpoints[endpoint];
         let stream = upstream.connector.connect(&upstream.config, endpoint).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(RESPONSE_HEADERS)
-            .max_buf_size(RESPONSE_HEAD_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(ConnectError::Handshake)?;
-        Ok(Self { sender, connection: Some(connection), idle_since: std::time::Instant::now(), gauge })
+        Ok(Self {
+            stream,
+            read: BytesMut::new(),
+            read_bytes: READ_BYTES,
+            sending: None,
+            body: Body::Length(0),
+            keeps_alive: true,
+            alarm: Box::pin(tokio::time::sleep(upstream.config.response_header_timeout)),
+            idle_since: std::time::Instant::now(),
+            gauge,
+        })
     }
 
-    /// Sends a request and waits for the response's head. The timeout counts from the end of the request's body.
-    pub async fn send(
+    /// Sends a request and waits for the response's head. The timeout counts from the last of the request's body.
+    pub(super) async fn send(
         &mut self,
-        request: Request<ForwardBody>,
+        method: &Method,
+        sending: Sending,
         timeout: Duration,
-    ) -> Result<Response<Incoming>, ExchangeError> {
-        let upload = request.body().upload();
+    ) -> Result<Response<()>, ExchangeError> {
         let started = Instant::now();
-        let mut response = pin!(self.sender.try_send_request(request));
-        let mut deadline = pin!(tokio::time::sleep(timeout));
-        let connection = &mut self.connection;
+        let upload = sending.upload();
+        self.sending = Some(sending);
+        self.keeps_alive = false;
         poll_fn(|context| {
-            drive(connection, context);
-            if let Poll::Ready(result) = response.as_mut().poll(context) {
-                return Poll::Ready(result.map_err(|mut error| match error.take_message() {
-                    Some(request) => ExchangeError::NotSent(Box::new(request)),
-                    None => ExchangeError::Failed(error.into_error()),
-                }));
+            if let Poll::Ready(result) = self.poll_head(method, context) {
+                return Poll::Ready(result);
             }
-            while deadline.as_mut().poll(context).is_ready() {
-                let counts_from = upload.as_ref().map_or(started, |upload| upload.last());
-                let due = counts_from + timeout;
+            while self.alarm.as_mut().poll(context).is_ready() {
+                let due = upload.as_ref().map_or(started, |upload| upload.last()) + timeout;
                 if due <= Instant::now() {
                     return Poll::Ready(Err(ExchangeError::Timeout));
                 }
-                deadline.as_mut().reset(due);
+                self.alarm.as_mut().reset(due);
             }
             Poll::Pending
         })
         .await
     }
 
-    /// Reads and writes what can be read and written now.
-    pub fn drive(&mut self, context: &mut Context<'_>) {
-        drive(&mut self.connection, context);
-    }
-
-    /// Whether another request can be sent.
-    pub fn is_reusable(&self) -> bool {
-        self.connection.is_some() && self.sender.is_ready()
-    }
-}
-
-fn drive(
-    connection: &mut Option<Connection<TokioIo<UpstreamStream>, ForwardBody>>,
-    context: &mut Context<'_>,
-) {
-    if let Some(open) = connection
-        && let Poll::Ready(ended) = Pin::new(open).poll(context)
-    {
-        if let Err(error) = ended {
-            tracing::debug!(error = %error, "upstream connection ended");
+    fn poll_head(
+        &mut self,
+        method: &Method,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, ExchangeError>> {
+        let send_failure = self.poll_sending(context);
+        if let Some(SendError::Body(error)) = send_failure {
+            return Poll::Ready(Err(ExchangeError::ClientBody(error)));
         }
-        *connection = None;
+        loop {
+            if let Some(head) = decode::head(&mut self.read, method).map_err(ExchangeError::Malformed)? {
+                self.body = head.body;
+                self.keeps_alive = head.keeps_alive;
+                return Poll::Ready(Ok(head.response));
+            }
+            let had_read = !self.read.is_empty();
+            // Even if sending failed: what the upstream said before it closed counts.
+            let failure = match ready!(self.poll_read(context)) {
+                Ok(0) => io::Error::from(io::ErrorKind::UnexpectedEof),
+                Ok(_) => continue,
+                Err(error) => error,
+            };
+            if had_read {
+                return Poll::Ready(Err(ExchangeError::Broken(failure)));
+            }
+            let unsent = self.sending.take().filter(Sending::is_unsent).map(Box::new);
+            return Poll::Ready(Err(ExchangeError::Closed { unsent, source: failure }));
+        }
+    }
+
+    /// Sends on; says once why it cannot.
+    fn poll_sending(&mut self, context: &mut Context<'_>) -> Option<SendError> {
+        let sending = self.sending.as_mut()?;
+        match sending.poll(&mut self.stream, context) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) => {
+                self.sending = None;
+                None
+            }
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(error = %error, "a request was not sent to its end");
+                Some(error)
+            }
+        }
+    }
+
+    /// The next frame of the response's body; `None` at its end.
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.sending.is_some() && self.poll_sending(context).is_some() {
+            // The upstream answered without taking the whole body; its response may still come whole.
+            self.sending = None;
+            self.keeps_alive = false;
+        }
+        loop {
+            match self.body.decode(&mut self.read) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if self.body.is_complete() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+            match ready!(self.poll_read(context)) {
+                Ok(0) if self.body == Body::UntilClose => {
+                    self.body = Body::Length(0);
+                    return Poll::Ready(None);
+                }
+                Ok(0) => {
+                    let end = io::Error::from(io::ErrorKind::UnexpectedEof);
+                    return Poll::Ready(Some(Err(end.into())));
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+
+    /// Whether the response has come to its end.
+    pub fn is_complete(&self) -> bool {
+        self.body.is_complete()
+    }
+
+    /// The number of body bytes still to come, where the head told.
+    pub fn remaining(&self) -> Option<u64> {
+        self.body.remaining()
+    }
+
+    /// Whether another request can be sent: everything of the last one is sent and received, nothing is left over, and
+    /// the upstream has neither closed the connection nor said that it will.
+    pub fn is_reusable(&mut self) -> bool {
+        self.keeps_alive
+            && self.sending.is_none()
+            && self.body.is_complete()
+            && self.read.is_empty()
+            && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Lets go of memory that an idle connection does not need.
+    pub fn rest(&mut self) {
+        self.read = BytesMut::new();
+        self.read_bytes = READ_BYTES;
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read.reserve(self.read_bytes);
+        let room = self.read.capacity() - self.read.len();
+        let read = ready!(pin!(self.stream.read_buf(&mut self.read)).poll(context))?;
+        if read == room && self.read_bytes < MOST_READ_BYTES {
+            self.read_bytes *= 2;
+        }
+        Poll::Ready(Ok(read))
     }
 }

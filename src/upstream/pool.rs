@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use super::exchange::Exchange;
@@ -48,7 +47,6 @@ impl IdlePool {
         loop {
             let mut exchange = self.idle.borrow_mut().pop()?;
             // Nobody has watched the connection while it was idle: one look tells if the other side closed it.
-            exchange.drive(&mut Context::from_waker(Waker::noop()));
             if exchange.is_reusable() && exchange.idle_since.elapsed() < self.timeout {
                 exchange.gauge.set_active();
                 return Some(exchange);
@@ -58,9 +56,9 @@ impl IdlePool {
 
     /// Keeps a connection for the next request, if it still works and there is room.
     pub fn put(&self, mut exchange: Box<Exchange>) {
-        exchange.drive(&mut Context::from_waker(Waker::noop()));
         let mut idle = self.idle.borrow_mut();
-        if exchange.is_reusable() && idle.len() < self.most {
+        if idle.len() < self.most && exchange.is_reusable() {
+            exchange.rest();
             exchange.idle_since = Instant::now();
             exchange.gauge.set_idle();
             idle.push(exchange);
@@ -70,7 +68,6 @@ impl IdlePool {
     /// Closes what was idle for too long or was closed by the other side.
     pub fn sweep(&self, now: Instant) {
         self.idle.borrow_mut().retain_mut(|exchange| {
-            exchange.drive(&mut Context::from_waker(Waker::noop()));
             exchange.is_reusable() && now.duration_since(exchange.idle_since) < self.timeout
         });
     }

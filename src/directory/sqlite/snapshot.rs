@@ -15,7 +15,7 @@ use crate::token::TokenKind;
 use crate::token::usage::UserAgent;
 
 /// Tokens handed over at once.
-const BATCH: usize = 4_096;
+const BATCH: usize = 1_024;
 
 const TOKEN_COLUMNS: &str = "number, digest, user_number, kind, create_time, max_age_seconds, extend_when_used, \
      revoked_time, method_number, ip_allowlist, scopes, imported, CASE WHEN imported THEN prefix END";

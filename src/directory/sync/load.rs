@@ -8,7 +8,7 @@ use crate::directory::error::StoreError;
 use crate::directory::store::{DirectorySnapshot, SnapshotReceiver, Store, TokenRow};
 
 /// Batches on their way: enough to keep both threads busy.
-const BATCHES_ON_THE_WAY: usize = 8;
+const BATCHES_ON_THE_WAY: usize = 4;
 
 /// Fills an empty state with all that the store has.
 pub(super) fn load(store: &dyn Store, state: State) -> Result<State, StoreError> {

@@ -1,0 +1,204 @@
+//! A request on its way to an upstream, as HTTP/1.1 bytes: its head, and its body in the framing the head announces
+//! (RFC 9112, sections 3, 6 and 7.1).
+
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, Method, header};
+use http_body::Body;
+use tokio::io::AsyncWrite;
+
+use super::OutgoingHead;
+use super::connect::UpstreamStream;
+use crate::headers;
+use crate::pipeline::body::{ForwardBody, Upload};
+
+/// Below this, a body's bytes are copied behind what goes before them, so that both leave in one packet.
+const COPIED_BYTES: usize = 4 * 1024;
+
+/// What most heads fit in.
+const HEAD_BYTES: usize = 1024;
+
+/// How the end of a request's body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// By the client's `Content-Length`.
+    Length,
+    /// By a last chunk.
+    Chunked,
+}
+
+/// What is still to be sent of a request.
+#[derive(Debug)]
+pub(super) struct Sending {
+    /// Bytes that go first: the head, chunk sizes, small pieces of the body.
+    buffer: BytesMut,
+    /// A large piece of the body, behind the buffer.
+    piece: Bytes,
+    body: Option<ForwardBody>,
+    framing: Framing,
+    /// Bytes that the system has taken.
+    sent: u64,
+}
+
+/// Why a request could not be sent to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// The connection failed.
+    #[error("the connection failed while the request was being sent")]
+    Connection(#[source] std::io::Error),
+    /// The client's body broke off.
+    #[error("the client's body broke off")]
+    Body(#[source] hyper::Error),
+}
+
+impl Sending {
+    /// A request whose head is written and of whose body nothing is read yet.
+    pub(super) fn new(head: &OutgoingHead<'_>, body: ForwardBody) -> Self {
+        let mut buffer = BytesMut::with_capacity(HEAD_BYTES);
+        let framing = write_head(head, &body, &mut buffer);
+        let body = (!body.is_empty()).then_some(body);
+        Self { buffer, piece: Bytes::new(), body, framing, sent: 0 }
+    }
+
+    /// Whether everything was sent.
+    pub(super) fn is_complete(&self) -> bool {
+        self.body.is_none() && self.buffer.is_empty() && self.piece.is_empty()
+    }
+
+    /// Whether the system has taken none of it, so that all of it can be sent over another connection.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.sent == 0
+    }
+
+    /// How far the client's body has come; `None` without one.
+    pub(super) fn upload(&self) -> Option<Rc<Upload>> {
+        self.body.as_ref().and_then(ForwardBody::upload)
+    }
+
+    /// Sends what can be sent now; ready once all is.
+    pub(super) fn poll(
+        &mut self,
+        stream: &mut UpstreamStream,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        loop {
+            // A small body that is there already leaves with the head.
+            let read = if self.piece.is_empty() && self.buffer.len() < COPIED_BYTES {
+                self.read_body(context)?
+            } else {
+                Poll::Pending
+            };
+            if self.buffer.is_empty() && self.piece.is_empty() {
+                ready!(read);
+                if self.is_complete() {
+                    // Plain sockets hold nothing back; TLS may.
+                    return Pin::new(stream).poll_flush(context).map_err(SendError::Connection);
+                }
+                continue;
+            }
+            let written = ready!(self.write(stream, context)).map_err(SendError::Connection)?;
+            if written == 0 {
+                return Poll::Ready(Err(SendError::Connection(std::io::ErrorKind::WriteZero.into())));
+            }
+            self.advance(written);
+        }
+    }
+
+    fn write(&self, stream: &mut UpstreamStream, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let stream = Pin::new(stream);
+        if self.piece.is_empty() {
+            return stream.poll_write(context, &self.buffer);
+        }
+        stream.poll_write_vectored(context, &[IoSlice::new(&self.buffer), IoSlice::new(&self.piece)])
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.sent += written as u64;
+        let of_buffer = written.min(self.buffer.len());
+        self.buffer.advance(of_buffer);
+        self.piece.advance(written - of_buffer);
+        if self.piece.is_empty() && written > of_buffer && self.framing == Framing::Chunked {
+            self.buffer.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Takes the next frame of the body over into buffer and piece. Ready when there is something new to look at.
+    fn read_body(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, SendError> {
+        let Some(body) = &mut self.body else { return Ok(Poll::Ready(())) };
+        let frame = match Pin::new(body).poll_frame(context) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(frame) => frame.transpose().map_err(SendError::Body)?,
+        };
+        match frame.map(http_body::Frame::into_data) {
+            Some(Ok(data)) => self.push(data),
+            Some(Err(frame)) => self.end(frame.trailers_ref()),
+            None => self.end(None),
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
+        if self.framing == Framing::Chunked {
+            self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        }
+        if data.len() > COPIED_BYTES {
+            self.piece = data;
+            return;
+        }
+        self.buffer.extend_from_slice(&data);
+        if self.framing == Framing::Chunked {
+            self.buffer.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        self.body = None;
+        if self.framing == Framing::Chunked {
+            self.buffer.extend_from_slice(b"0\r\n");
+            for (name, value) in trailers.into_iter().flatten() {
+                write_field(&mut self.buffer, name.as_str().as_bytes(), value.as_bytes());
+            }
+            self.buffer.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// The request line and all header lines; says how the body is framed.
+fn write_head(head: &OutgoingHead<'_>, body: &ForwardBody, buffer: &mut BytesMut) -> Framing {
+    buffer.extend_from_slice(head.method.as_str().as_bytes());
+    buffer.extend_from_slice(b" ");
+    buffer.extend_from_slice(head.target.as_bytes());
+    buffer.extend_from_slice(b" HTTP/1.1\r\n");
+    headers::write_upstream_request(head.headers, head.additions, |name, value| {
+        write_field(buffer, name, value);
+    });
+    let has_length = head.headers.contains_key(header::CONTENT_LENGTH);
+    let framing = if has_length { Framing::Length } else { Framing::Chunked };
+    if !body.is_empty() && framing == Framing::Chunked {
+        write_field(buffer, b"transfer-encoding", b"chunked");
+    } else if body.is_empty() && !has_length && anticipates_body(head.method) {
+        // RFC 9110, section 8.6: says that there is none, where one would be expected.
+        write_field(buffer, b"content-length", b"0");
+    }
+    buffer.extend_from_slice(b"\r\n");
+    framing
+}
+
+fn anticipates_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+fn write_field(buffer: &mut BytesMut, name: &[u8], value: &[u8]) {
+    buffer.reserve(name.len() + value.len() + 4);
+    buffer.extend_from_slice(name);
+    buffer.extend_from_slice(b": ");
+    buffer.extend_from_slice(value);
+    buffer.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,46 @@
+//! Real programs that the sidecar is tried against: found, started, ended.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+/// Set by `tests/run` once it has installed them: then a missing program fails a test instead of skipping it.
+const REQUIRE: &str = "POSTERN_TEST_REQUIRE_PEERS";
+
+/// A process that ends with its test.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Where a program is; `None`, and a line that says so, where it is not installed and need not be.
+#[track_caller]
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let found = folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "{name} is not installed");
+        println!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// Runs a program to its end and returns its output; fails if the program does.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}

@@ -1,0 +1,431 @@
+//! A sidecar in a process of its own: real signals, its own memory figures, its own output.
+//!
+//! The process is this very test program, started again with nothing to do but [`serves_as_a_process`]: so tests need
+//! nothing but the library.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use parking_lot::Mutex;
+use postern::app::App;
+use postern::config::Config;
+use postern::lifecycle::{DrainOutcome, Signals};
+use postern::telemetry::log;
+
+use super::directory::{Credential, Directory};
+use super::{Client, Response, Upstream, eventually};
+
+/// Names the configuration file to the process.
+const CONFIG: &str = "POSTERN_TEST_SIDECAR_CONFIG";
+
+/// What the process says once it listens; the addresses follow.
+const LISTENING: &str = "sidecar-listens-at";
+
+/// The host of the route that needs a token.
+pub const HOST: &str = "service.test";
+
+/// The host of the route that is declared open.
+pub const OPEN_HOST: &str = "open.test";
+
+/// What the configuration says beyond the usual.
+#[derive(Clone, Debug, Default)]
+pub struct SidecarBuilder {
+    workers: Option<usize>,
+    endpoints: Vec<String>,
+    listener: String,
+    more_listeners: String,
+    organization: String,
+    upstream: String,
+    route: String,
+    more: String,
+    limits: String,
+    timeouts: String,
+    files: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
+}
+
+/// A running sidecar. Killed when dropped.
+pub struct Sidecar {
+    process: Mutex<Child>,
+    folder: tempfile::TempDir,
+    /// One per listener.
+    pub listeners: Vec<SocketAddr>,
+    pub ops: SocketAddr,
+    pub directory: Directory,
+    /// A token that may do everything on the routes' project.
+    pub permitted: Credential,
+    output: Arc<Mutex<String>>,
+}
+
+impl SidecarBuilder {
+    /// Lines of the `[[listeners]]` table, and tables below it.
+    pub fn listener(mut self, lines: &str) -> Self {
+        self.listener = format!("{}\n{lines}\n", self.listener);
+        self
+    }
+
+    /// Further `[[listeners]]` tables.
+    pub fn more_listeners(mut self, tables: &str) -> Self {
+        self.more_listeners = tables.into();
+        self
+    }
+
+    /// Lines of the `[organization]` table, and tables below it.
+    pub fn organization(mut self, lines: &str) -> Self {
+        self.organization = lines.into();
+        self
+    }
+
+    /// Lines of the `[[upstreams]]` table, and tables below it.
+    pub fn upstream(mut self, lines: &str) -> Self {
+        self.upstream = lines.into();
+        self
+    }
+
+    /// Another endpoint of the upstream.
+    pub fn endpoint(mut self, endpoint: impl ToString) -> Self {
+        self.endpoints.push(endpoint.to_string());
+        self
+    }
+
+    /// Lines of the `[[routes]]` table that needs a token.
+    pub fn route(mut self, lines: &str) -> Self {
+        self.route = lines.into();
+        self
+    }
+
+    /// Further tables, routes and upstreams.
+    pub fn more(mut self, tables: &str) -> Self {
+        self.more = format!("{}\n{tables}\n", self.more);
+        self
+    }
+
+    /// Lines of `[limits]`.
+    pub fn limits(mut self, lines: &str) -> Self {
+        self.limits = lines.into();
+        self
+    }
+
+    /// Lines of `[timeouts]`.
+    pub fn timeouts(mut self, lines: &str) -> Self {
+        self.timeouts = lines.into();
+        self
+    }
+
+    /// One worker, so that connections to the upstream are shared by all clients.
+    pub fn one_worker(mut self) -> Self {
+        self.workers = Some(1);
+        self
+    }
+
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.into(), content.into()));
+        self
+    }
+
+    /// The configuration's text.
+    pub fn config(&self) -> String {
+        let Self { listener, more_listeners, organization, upstream, route, more, limits, timeouts, .. } =
+            self;
+        let workers = self.workers.unwrap_or(2);
+        let endpoints = format!("{:?}", self.endpoints);
+        format!(
+            r#"
+workers = {workers}
+
+[store]
+path = "store.db"
+
+[[listeners]]
+name = "main"
+address = "127.0.0.1:0"
+{listener}
+{more_listeners}
+
+[ops]
+address = "127.0.0.1:0"
+
+[organization]
+id = "org1a2b3c4d5e6"
+name = "Example"
+{organization}
+
+[[upstreams]]
+name = "service"
+endpoints = {endpoints}
+{upstream}
+
+[[routes]]
+name = "main"
+hosts = ["service.test"]
+project = "demo"
+service = "service"
+upstream = "service"
+{route}
+
+[[routes]]
+name = "open"
+hosts = ["open.test"]
+upstream = "service"
+authentication = "off"
+{more}
+
+[usage]
+flush_interval_seconds = 1
+
+[limits]
+{limits}
+
+[timeouts]
+{timeouts}
+
+[logging]
+level = "postern=debug"
+
+[logging.access_log]
+output = "access.log"
+"#
+        )
+    }
+
+    /// Starts it and waits until it listens.
+    #[track_caller]
+    pub fn start(self) -> Sidecar {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in &self.files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let config = folder.path().join("postern.toml");
+        fs::write(&config, self.config()).unwrap();
+        let directory = Directory::open(&folder.path().join("store.db"));
+        let permitted = directory.permitted();
+
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "support::sidecar::serves_as_a_process", "--nocapture", "--test-threads=1"])
+            .env(CONFIG, &config)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = Arc::new(Mutex::new(String::new()));
+        collect(process.stdout.take().unwrap(), &output);
+        collect(process.stderr.take().unwrap(), &output);
+        let started = eventually("the sidecar to listen", || {
+            let line = output
+                .lock()
+                .lines()
+                .find_map(|line| line.split_once(LISTENING).map(|(_, addresses)| addresses.to_owned()));
+            if line.is_some() {
+                return line.map(Ok);
+            }
+            process.try_wait().unwrap().map(Err)
+        });
+        let addresses = match started {
+            Ok(addresses) => addresses,
+            Err(status) => panic!("the sidecar ended with {status}:\n{}", output.lock()),
+        };
+        let mut addresses: Vec<SocketAddr> =
+            addresses.split_whitespace().map(|address| address.parse().unwrap()).collect();
+        let ops = addresses.pop().unwrap();
+        let process = Mutex::new(process);
+        Sidecar { process, folder, listeners: addresses, ops, directory, permitted, output }
+    }
+}
+
+/// Collects a stream's lines in the background.
+fn collect(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
+    let output = Arc::clone(output);
+    thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            output.lock().push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+}
+
+impl Sidecar {
+    /// A sidecar in front of one upstream.
+    pub fn in_front_of(upstream: &Upstream) -> SidecarBuilder {
+        Self::with_endpoint(upstream.address())
+    }
+
+    /// A sidecar in front of whatever is at this address.
+    pub fn with_endpoint(address: impl ToString) -> SidecarBuilder {
+        SidecarBuilder { endpoints: vec![address.to_string()], ..SidecarBuilder::default() }
+    }
+
+    /// The first listener's address.
+    pub fn address(&self) -> SocketAddr {
+        self.listeners[0]
+    }
+
+    /// A new connection to the first listener.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// Sends a request on a new connection and reads the response.
+    #[track_caller]
+    pub fn request(&self, bytes: impl AsRef<[u8]>) -> Response {
+        self.connect().request(bytes)
+    }
+
+    /// The head of a permitted request, up to further header lines (each ended by CRLF).
+    pub fn head(&self, method_and_target: &str, lines: &str) -> String {
+        self.head_with(&self.permitted.token, method_and_target, lines)
+    }
+
+    /// The head of a request with some token.
+    pub fn head_with(&self, token: &str, method_and_target: &str, lines: &str) -> String {
+        format!(
+            "{method_and_target} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n{lines}\r\n"
+        )
+    }
+
+    /// A permitted GET.
+    pub fn get(&self) -> String {
+        self.head("GET /", "")
+    }
+
+    /// Waits until the sidecar has seen a token in the store, and with it all that was changed before.
+    #[track_caller]
+    pub fn wait_for(&self, credential: &Credential) {
+        let probe = format!(
+            "GET / HTTP/1.1\r\nHost: unknown.test\r\nAuthorization: Bearer {}\r\n\r\n",
+            credential.token
+        );
+        super::until("the sidecar to know a new token", || {
+            self.request(&probe).error_code() != "invalid_token"
+        });
+    }
+
+    /// Asks the operators' listener.
+    #[track_caller]
+    pub fn ops(&self, path: &str) -> Response {
+        let mut client = Client::connect(self.ops);
+        client.request(format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// The metrics' text.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        self.ops("/metrics").text()
+    }
+
+    /// The value of one series, named with its labels in their order; fails if it is not there.
+    #[track_caller]
+    pub fn metric(&self, series: &str) -> f64 {
+        self.find_metric(series).unwrap_or_else(|| panic!("{series} is not in\n{}", self.metrics()))
+    }
+
+    /// The value of one series, if it is there.
+    pub fn find_metric(&self, series: &str) -> Option<f64> {
+        let metrics = self.metrics();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map(|value| value.parse().expect("a number"))
+    }
+
+    /// The folder that the configuration is in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.folder().join("postern.toml")
+    }
+
+    /// Waits for so many lines of the access log.
+    #[track_caller]
+    pub fn access_log(&self, lines: usize) -> Vec<serde_json::Value> {
+        let path = self.folder().join("access.log");
+        let awaited = format!("{lines} lines in the access log");
+        eventually(&awaited, || {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let complete: Vec<_> = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).collect();
+            (complete.len() >= lines).then(|| {
+                let parse = |line: &&str| serde_json::from_str(line).expect("a line is a JSON object");
+                complete.iter().map(parse).collect()
+            })
+        })
+    }
+
+    /// What it wrote to its standard streams so far.
+    pub fn output(&self) -> String {
+        self.output.lock().clone()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.lock().id()
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Sends a signal such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.id())]).status();
+        assert!(status.unwrap().success(), "the signal is sent");
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub fn wait(&self) -> ExitStatus {
+        eventually("the sidecar to end", || self.process.lock().try_wait().unwrap())
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&self) -> bool {
+        self.process.lock().try_wait().unwrap().is_none()
+    }
+
+    /// Stops it gracefully; fails if it does not end as a finished drain.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.signal("TERM");
+        let status = self.wait();
+        assert!(status.success(), "{status}:\n{}", self.output());
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let mut process = self.process.lock();
+        // It may have ended already.
+        let _ended = process.kill();
+        let _reaped = process.wait();
+        if thread::panicking() {
+            eprintln!("--- the sidecar's output\n{}---", self.output.lock());
+        }
+    }
+}
+
+/// The sidecar's own process. Without a configuration in the environment this is an empty test.
+#[test]
+fn serves_as_a_process() {
+    let Some(path) = std::env::var_os(CONFIG) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let outcome = runtime.block_on(async {
+        let config = Config::load(Path::new(&path)).unwrap_or_else(|error| panic!("{error}"));
+        let log = log::start(&config.logging.level, config.logging.format).unwrap();
+        let signals = Signals::install().unwrap();
+        let app = App::start(config, Some(log)).await.unwrap_or_else(|error| panic!("{error}"));
+        let addresses = app.addresses();
+        let listeners: Vec<_> = addresses.listeners.iter().map(ToString::to_string).collect();
+        println!("\n{LISTENING} {} {}", listeners.join(" "), addresses.ops);
+        app.run(signals).await
+    });
+    assert_eq!(outcome, DrainOutcome::Finished);
+}
