@@ -210,6 +210,20 @@ fn a_full_token_is_shown_once_and_is_nowhere_in_the_store() {
 }
 
 #[test]
+fn many_tokens_are_made_alike() {
+    let folder = Folder::initialized();
+    folder.done(&["application-user", "create", "fleet"]);
+    let made = folder.json(&["token", "create", "--user", "fleet", "--count", "3", "--description", "sensor"]);
+    let tokens = made["tokens"].as_array().unwrap();
+    assert_eq!(tokens.len(), 3);
+    assert!(tokens.iter().all(|token| token["description"] == "sensor"));
+    let printed = folder.done(&["token", "create", "--user", "fleet", "--count", "2"]);
+    assert!(printed.lines().count() == 2 && printed.lines().all(|line| line.len() == 55), "{printed}");
+    let listed = folder.json(&["token", "list", "--user", "fleet"]);
+    assert_eq!(listed["tokens"].as_array().unwrap().len(), 5);
+}
+
+#[test]
 fn tokens_are_made_listed_shown_and_revoked() {
     let folder = Folder::initialized();
     folder.done(&["application-user", "create", "ingest"]);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::Exit;
 use super::failure::Failure;
 use super::output::{Format, Output};
-use crate::app::App;
+use crate::app::{App, StartError};
 use crate::config::{Config, LogFormat};
 use crate::lifecycle::Signals;
 use crate::telemetry::log;
@@ -78,7 +78,15 @@ async fn serve(
 
     let config = Config::load(&file)?;
     let made = directory::fill(&config)?;
-    let app = App::start(config, Some(log)).await?;
+    let app = match App::start(config, Some(log.clone())).await {
+        // Somebody has taken a port since it was looked at, such as a demo that was started at the same time.
+        Err(StartError::Bind { .. }) => {
+            let any = any_port();
+            fs::write(&file, config_text(any, any, upstream))?;
+            App::start(Config::load(&file)?, Some(log)).await?
+        }
+        started => started?,
+    };
     let addresses = app.addresses();
     let screen = Screen {
         asked: [arguments.port, arguments.ops_port],
@@ -112,8 +120,12 @@ fn free_or_any(port: u16) -> SocketAddr {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match TcpListener::bind(wanted) {
         Ok(_free) => wanted,
-        Err(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        Err(_) => any_port(),
     }
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
 /// A configuration such as an operator would write. Paths are relative: they start from the file's folder.

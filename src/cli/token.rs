@@ -31,6 +31,7 @@ Examples:
   postern token create --user ingest
   postern token create --user ingest --max-age 30d --extend-when-used
   postern token create --user ingest --allow-address 10.0.0.0/8 --allow-address 2001:db8::/32
+  postern token create --user ingest --count 10 > tokens.txt
   postern token create --user ingest --scope service:data:write --json | jq -r .full_token
 
 The full token is shown once and is kept nowhere: only its digest is stored.";
@@ -111,6 +112,9 @@ struct CreateArguments {
     /// Permission or role it is restricted to; repeat it for more; not restricted if not given.
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    /// Make so many alike, printed one full token a line: for a fleet, or for a load test.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: Option<u32>,
 }
 
 /// A token just made. Serialized only to be printed.
@@ -119,6 +123,12 @@ struct Created<'a> {
     full_token: &'a str,
     #[serde(flatten)]
     token: Shown,
+}
+
+/// Tokens just made.
+#[derive(Serialize)]
+struct CreatedList<'a> {
+    tokens: Vec<Created<'a>>,
 }
 
 /// Which tokens a list has.
@@ -159,6 +169,9 @@ fn create(directory: &Directory, arguments: CreateArguments, output: Output) -> 
         authentication_method_id: None,
     };
     let now = Timestamp::now();
+    if let Some(count) = arguments.count {
+        return create_many(directory, &new, &member.user.name, count, output);
+    }
     let made = operations::create_token(&*directory.store, &new, now)?.value;
     let created = Created {
         full_token: made.fresh.full.expose_secret(),
@@ -178,6 +191,39 @@ fn create(directory: &Directory, arguments: CreateArguments, output: Output) -> 
             failure.text()
         ))
     })
+}
+
+/// Each token is shown, in the end, even if a later one could not be made: what was made and not shown would be lost.
+fn create_many(
+    directory: &Directory,
+    new: &NewToken,
+    user_name: &str,
+    count: u32,
+    output: Output,
+) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    let mut made = Vec::new();
+    let mut failure = None;
+    for _ in 0..count {
+        match operations::create_token(&*directory.store, new, now) {
+            Ok(created) => made.push(created.value),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    let tokens = made
+        .iter()
+        .map(|created| Created {
+            full_token: created.fresh.full.expose_secret(),
+            token: Shown::new(TokenWithUsage::new(created.token.clone(), None), user_name, now),
+        })
+        .collect();
+    output.result(&CreatedList { tokens }, |created| {
+        created.tokens.iter().map(|token| token.full_token).collect::<Vec<_>>().join("\n")
+    })?;
+    failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn list(directory: &Directory, user: Option<&str>, listed: Listed, output: Output) -> Result<(), Failure> {

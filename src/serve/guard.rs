@@ -23,6 +23,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use hyper::rt::ReadBufCursor;
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use close::Closing;
@@ -30,6 +31,9 @@ use screen::{Refused, Screen};
 pub use sniff::{Prefixed, Protocol, sniff};
 pub use state::{GuardState, Phase};
 pub use violation::Violation;
+
+/// Up to this, slices are put together: the system takes one piece for less than a list of them.
+const GATHERED_BYTES: usize = 2048;
 
 /// How much a client may send before its request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +140,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Guard<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let Self { stream, screen, .. } = self.get_mut();
-        let written = ready!(Pin::new(stream).poll_write_vectored(context, slices))?;
+        let stream = Pin::new(stream);
+        let written = match slices {
+            [only] => ready!(stream.poll_write(context, only))?,
+            several if several.iter().map(|slice| slice.len()).sum::<usize>() <= GATHERED_BYTES => {
+                let mut gathered: SmallVec<[u8; GATHERED_BYTES]> = SmallVec::new();
+                several.iter().for_each(|slice| gathered.extend_from_slice(slice));
+                ready!(stream.poll_write(context, &gathered))?
+            }
+            several => ready!(stream.poll_write_vectored(context, several))?,
+        };
         screen.state().count_progress();
         Poll::Ready(Ok(written))
     }
