@@ -246,7 +246,10 @@ fn curl_speaks_both_protocols() {
 fn h2load_loses_no_request() {
     let (Some(nginx), Some(h2load)) = (Nginx::start(), peers::program("h2load")) else { return };
     nginx.file("digits", b"0123456789");
-    let sidecar = nginx.sidecar();
+    // h2load names the address as the host.
+    let any_host =
+        "[[routes]]\nname = \"any\"\nproject = \"demo\"\nservice = \"service\"\nupstream = \"service\"";
+    let sidecar = Sidecar::with_endpoint(nginx.address).more(any_host).start();
     let url = format!("http://{}/digits", sidecar.address());
     let token = format!("authorization: Bearer {}", sidecar.permitted.token);
     for protocol in
