@@ -1,6 +1,6 @@
 //! Bodies on their way: as they come, in both directions, with backpressure and trailers, in bounded memory.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! TLS towards clients: certificates by name, protocol by ALPN, versions, addresses.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
 mod support;
 

@@ -132,9 +132,10 @@ impl Drain {
     pub async fn finish(&self, grace: Duration) -> DrainOutcome {
         self.start();
         tokio::select! {
+            // Who is forced ends at once: asked first, or what was broken off would pass for finished.
             biased;
-            () = self.nothing_alive() => return DrainOutcome::Finished,
             () = self.forced() => {}
+            () = self.nothing_alive() => return DrainOutcome::Finished,
             () = tokio::time::sleep(grace) => {}
         }
         let live = self.live();

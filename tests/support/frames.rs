@@ -15,6 +15,7 @@ pub const CONTINUATION: u8 = 9;
 
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
+pub const ACKNOWLEDGED: u8 = 1;
 
 /// A connection that sends exactly the frames it is told to.
 pub struct FrameClient {
@@ -66,6 +67,10 @@ impl FrameClient {
         let mut payload = vec![0; length];
         self.stream.read_exact(&mut payload).ok()?;
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
+        // An end is only final once the client has answered the ping that goes with it.
+        if head[3] == PING && head[4] & ACKNOWLEDGED == 0 {
+            self.send(PING, ACKNOWLEDGED, 0, &payload);
+        }
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 

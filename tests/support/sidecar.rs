@@ -1,7 +1,4 @@
-//! A sidecar in a process of its own: real signals, its own memory figures, its own output.
-//!
-//! The process is this very test program, started again with nothing to do but [`serves_as_a_process`]: so tests need
-//! nothing but the library.
+//! A sidecar as operators run it, `postern run`: real signals, its own memory figures, its own output.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -12,19 +9,9 @@ use std::sync::Arc;
 use std::thread;
 
 use parking_lot::Mutex;
-use postern::app::App;
-use postern::config::Config;
-use postern::lifecycle::{DrainOutcome, Signals};
-use postern::telemetry::log;
 
 use super::directory::{Credential, Directory};
 use super::{Client, Response, Upstream, eventually};
-
-/// Names the configuration file to the process.
-const CONFIG: &str = "POSTERN_TEST_SIDECAR_CONFIG";
-
-/// What the process says once it listens; the addresses follow.
-const LISTENING: &str = "sidecar-listens-at";
 
 /// The host of the route that needs a token.
 pub const HOST: &str = "service.test";
@@ -206,9 +193,9 @@ output = "access.log"
         let directory = Directory::open(&folder.path().join("store.db"));
         let permitted = directory.permitted();
 
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "support::sidecar::serves_as_a_process", "--nocapture", "--test-threads=1"])
-            .env(CONFIG, &config)
+        let mut process = Command::new(env!("CARGO_BIN_EXE_postern"))
+            .args(["run", "--json", "--config"])
+            .arg(&config)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -216,26 +203,35 @@ output = "access.log"
         let output = Arc::new(Mutex::new(String::new()));
         collect(process.stdout.take().unwrap(), &output);
         collect(process.stderr.take().unwrap(), &output);
+        let count = self.config().matches("[[listeners]]").count();
         let started = eventually("the sidecar to listen", || {
-            let line = output
-                .lock()
-                .lines()
-                .find_map(|line| line.split_once(LISTENING).map(|(_, addresses)| addresses.to_owned()));
-            if line.is_some() {
-                return line.map(Ok);
+            let addresses = listening(&output.lock());
+            if addresses.len() > count {
+                return Some(Ok(addresses));
             }
             process.try_wait().unwrap().map(Err)
         });
-        let addresses = match started {
+        let mut addresses = match started {
             Ok(addresses) => addresses,
             Err(status) => panic!("the sidecar ended with {status}:\n{}", output.lock()),
         };
-        let mut addresses: Vec<SocketAddr> =
-            addresses.split_whitespace().map(|address| address.parse().unwrap()).collect();
         let ops = addresses.pop().unwrap();
         let process = Mutex::new(process);
         Sidecar { process, folder, listeners: addresses, ops, directory, permitted, output }
     }
+}
+
+/// The addresses that the log says it listens at: one for each listener, and the operators' last.
+fn listening(log: &str) -> Vec<SocketAddr> {
+    let lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let parsed = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let announced =
+        parsed.filter(|line| line["fields"]["message"] == "listening" || line["message"] == "listening");
+    let address = |line: serde_json::Value| {
+        let field = line["fields"]["address"].as_str().or_else(|| line["address"].as_str());
+        field.expect("an address").parse().expect("an address")
+    };
+    announced.map(address).collect()
 }
 
 /// Collects a stream's lines in the background.
@@ -391,12 +387,30 @@ impl Sidecar {
         self.process.lock().try_wait().unwrap().is_none()
     }
 
-    /// Stops it gracefully; fails if it does not end as a finished drain.
+    /// Stops it gracefully; fails unless everything finished.
     #[track_caller]
     pub fn stop(&self) {
         self.signal("TERM");
+        self.assert_finished();
+    }
+
+    /// Waits for it to end by itself; fails unless everything finished.
+    #[track_caller]
+    pub fn assert_finished(&self) {
+        self.assert_ended("everything finished");
+    }
+
+    /// Waits for it to end by itself; fails unless something was broken off.
+    #[track_caller]
+    pub fn assert_forced(&self) {
+        self.assert_ended("the grace was over");
+    }
+
+    #[track_caller]
+    fn assert_ended(&self, how: &str) {
         let status = self.wait();
         assert!(status.success(), "{status}:\n{}", self.output());
+        eventually(how, || self.output().contains(how).then_some(()));
     }
 }
 
@@ -410,22 +424,4 @@ impl Drop for Sidecar {
             eprintln!("--- the sidecar's output\n{}---", self.output.lock());
         }
     }
-}
-
-/// The sidecar's own process. Without a configuration in the environment this is an empty test.
-#[test]
-fn serves_as_a_process() {
-    let Some(path) = std::env::var_os(CONFIG) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let outcome = runtime.block_on(async {
-        let config = Config::load(Path::new(&path)).unwrap_or_else(|error| panic!("{error}"));
-        let log = log::start(&config.logging.level, config.logging.format).unwrap();
-        let signals = Signals::install().unwrap();
-        let app = App::start(config, Some(log)).await.unwrap_or_else(|error| panic!("{error}"));
-        let addresses = app.addresses();
-        let listeners: Vec<_> = addresses.listeners.iter().map(ToString::to_string).collect();
-        println!("\n{LISTENING} {} {}", listeners.join(" "), addresses.ops);
-        app.run(signals).await
-    });
-    assert_eq!(outcome, DrainOutcome::Finished);
 }

@@ -1,0 +1,227 @@
+//! Reloading: by changing the file, by SIGHUP, through the control socket; what changes, what waits for a restart, and
+//! that a bad file changes nothing and no request is lost.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
+
+mod support;
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use postern::app::control_socket;
+use rustls::version::TLS13;
+use support::certificates::Authority;
+use support::{Client, Http2Client, Sidecar, Upstream, until};
+
+/// Another route, that is declared open.
+const NEW_ROUTE: &str = "\n[[routes]]\nname = \"new\"\nhosts = [\"new.test\"]\nupstream = \"service\"\nauthentication = \"off\"\n";
+
+fn config(sidecar: &Sidecar) -> String {
+    fs::read_to_string(sidecar.config_file()).unwrap()
+}
+
+/// Replaces a file in one step, as editors and Kubernetes do.
+fn write(sidecar: &Sidecar, name: &str, content: &str) {
+    let new = sidecar.folder().join(format!("{name}.new"));
+    fs::write(&new, content).unwrap();
+    fs::rename(new, sidecar.folder().join(name)).unwrap();
+}
+
+fn write_config(sidecar: &Sidecar, content: &str) {
+    write(sidecar, "postern.toml", content);
+}
+
+fn status_of_new_route(sidecar: &Sidecar) -> u16 {
+    sidecar.request("GET / HTTP/1.1\r\nHost: new.test\r\n\r\n").status
+}
+
+/// Asks through the control socket, and returns the report.
+fn reload(sidecar: &Sidecar) -> serde_json::Value {
+    control_socket::request_reload(&sidecar.folder().join("store.db")).unwrap()
+}
+
+#[test]
+fn a_changed_file_is_taken_up() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    assert_eq!(status_of_new_route(&sidecar), 401);
+    let old = config(&sidecar);
+    write_config(&sidecar, &(old.clone() + NEW_ROUTE));
+    until("the new route to be served", || status_of_new_route(&sidecar) == 200);
+    write_config(&sidecar, &old);
+    until("the new route to be gone", || status_of_new_route(&sidecar) == 401);
+    // Written in place, too.
+    fs::write(sidecar.config_file(), old + NEW_ROUTE).unwrap();
+    until("the new route to be served again", || status_of_new_route(&sidecar) == 200);
+}
+
+#[test]
+fn sighup_reloads() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let applied = "postern_config_reloads_total{outcome=\"applied\"}";
+    let before = sidecar.metric(applied);
+    sidecar.signal("HUP");
+    until("the reload to be counted", || sidecar.metric(applied) > before);
+    assert!(sidecar.is_running());
+    assert_eq!(sidecar.request(sidecar.get()).status, 200);
+}
+
+#[test]
+fn the_control_socket_reports_what_came_of_it() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let old = config(&sidecar);
+    write_config(&sidecar, &(old.clone() + NEW_ROUTE));
+    let report = reload(&sidecar);
+    assert_eq!((&report["applied"], &report["error"]), (&true.into(), &serde_json::Value::Null), "{report}");
+    assert_eq!(status_of_new_route(&sidecar), 200, "in force once reported");
+
+    write_config(&sidecar, &old.replace("upstream = \"service\"", "upstream = \"nowhere\""));
+    let report = reload(&sidecar);
+    assert_eq!(report["applied"], false);
+    assert!(report["error"].as_str().unwrap().contains("nowhere"), "{report}");
+    assert_eq!(status_of_new_route(&sidecar), 200, "the last good configuration stays");
+    assert_eq!(sidecar.request(sidecar.get()).status, 200);
+    until("the metric to say so", || sidecar.metric("postern_config_last_reload_successful") < 0.5);
+
+    write_config(&sidecar, &old);
+    assert_eq!(reload(&sidecar)["applied"], true);
+    assert_eq!(status_of_new_route(&sidecar), 401);
+    assert!(sidecar.metric("postern_config_last_reload_successful") > 0.5);
+}
+
+#[test]
+fn what_waits_for_a_restart_is_said_by_name() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let changed =
+        config(&sidecar).replace("workers = 2", "workers = 3").replacen("127.0.0.1:0", "127.0.0.1:1", 1)
+            + NEW_ROUTE;
+    write_config(&sidecar, &changed);
+    let report = reload(&sidecar);
+    assert_eq!(report["applied"], true, "{report}");
+    let keys = report["needs_restart"].to_string();
+    assert!(keys.contains("workers") && keys.contains("address"), "{report}");
+    assert_eq!(status_of_new_route(&sidecar), 200, "the rest is in force, on the old address");
+}
+
+#[test]
+fn a_pinned_policy_comes_and_goes() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    assert_eq!(sidecar.request(sidecar.get()).status, 200);
+    let old = config(&sidecar);
+    let pinned = old.replace(
+        "name = \"Example\"",
+        "name = \"Example\"\n[organization.authentication]\nallowed_ip_ranges = [\"192.0.2.0/24\"]",
+    );
+    write_config(&sidecar, &pinned);
+    assert_eq!(reload(&sidecar)["applied"], true);
+    sidecar.request(sidecar.get()).assert_error(403, "ip_not_allowed_by_organization");
+    write_config(&sidecar, &old);
+    assert_eq!(reload(&sidecar)["applied"], true);
+    assert_eq!(sidecar.request(sidecar.get()).status, 200);
+}
+
+#[test]
+fn limits_change() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let long = sidecar.head(&format!("GET /{}", "a".repeat(2000)), "");
+    assert_eq!(sidecar.request(&long).status, 200);
+    let changed = config(&sidecar).replace("[limits]", "[limits]\nuri_bytes = 1024");
+    write_config(&sidecar, &changed);
+    assert_eq!(reload(&sidecar)["applied"], true);
+    assert_eq!(sidecar.request(&long).status, 414);
+}
+
+#[test]
+fn certificates_change_without_touching_the_configuration() {
+    let upstream = Upstream::echo();
+    let authority = Authority::new();
+    let (first, second) =
+        (authority.certificate(&["service.test"]), authority.certificate(&["service.test"]));
+    let sidecar = Sidecar::in_front_of(&upstream)
+        .listener("[listeners.tls]\n[[listeners.tls.certificates]]\ncertificate_file = \"a.crt\"\nkey_file = \"a.key\"")
+        .file("a.crt", &first.pem)
+        .file("a.key", &first.key_pem)
+        .start();
+    let shown = || {
+        let config = authority.client(&[&TLS13], &[]);
+        let name = rustls_pki_types::ServerName::try_from("service.test").unwrap();
+        let mut session = rustls::ClientConnection::new(config, name).unwrap();
+        let mut socket = std::net::TcpStream::connect(sidecar.address()).unwrap();
+        while session.is_handshaking() {
+            session.complete_io(&mut socket).unwrap();
+        }
+        session.peer_certificates().unwrap()[0].to_vec()
+    };
+    assert_eq!(shown(), first.der.to_vec());
+    let mut kept =
+        Client::connect_tls(sidecar.address(), "service.test", authority.client(&[&TLS13], &[])).unwrap();
+    assert_eq!(kept.request(sidecar.get()).status, 200);
+    write(&sidecar, "a.key", &second.key_pem);
+    write(&sidecar, "a.crt", &second.pem);
+    until("the new certificate to be shown", || shown() == second.der.to_vec());
+    assert_eq!(kept.request(sidecar.get()).status, 200, "connections stay");
+
+    write(&sidecar, "a.crt", "not a certificate");
+    let report = reload(&sidecar);
+    assert_eq!(report["applied"], false, "{report}");
+    assert_eq!(shown(), second.der.to_vec(), "the last good certificate stays");
+}
+
+#[test]
+fn no_request_is_lost_over_twenty_reloads() {
+    let upstream = Upstream::echo();
+    let sidecar = Arc::new(Sidecar::in_front_of(&upstream).start());
+    let stopped = Arc::new(AtomicBool::new(false));
+    let count = Arc::new(AtomicUsize::new(0));
+    let start = |kind: fn(&Sidecar, &AtomicBool, &AtomicUsize)| {
+        let (sidecar, stopped, count) = (Arc::clone(&sidecar), Arc::clone(&stopped), Arc::clone(&count));
+        std::thread::spawn(move || kind(&sidecar, &stopped, &count))
+    };
+    let kept: fn(&Sidecar, &AtomicBool, &AtomicUsize) = |sidecar, stopped, count| {
+        let mut client = sidecar.connect();
+        while !stopped.load(Ordering::SeqCst) {
+            let post = sidecar.head("POST /", "Content-Length: 5\r\n") + "hello";
+            assert_eq!(client.request(post).status, 200);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let new: fn(&Sidecar, &AtomicBool, &AtomicUsize) = |sidecar, stopped, count| {
+        while !stopped.load(Ordering::SeqCst) {
+            assert_eq!(sidecar.request(sidecar.get()).status, 200);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let over_2: fn(&Sidecar, &AtomicBool, &AtomicUsize) = |sidecar, stopped, count| {
+        let mut client = Http2Client::connect(sidecar.address());
+        while !stopped.load(Ordering::SeqCst) {
+            assert_eq!(client.request(support::http2::get(sidecar, "/")).status, 200);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let threads: Vec<_> = [kept, kept, new, over_2].into_iter().map(start).collect();
+    let old = config(&sidecar);
+    for round in 0..20 {
+        let before = count.load(Ordering::SeqCst);
+        let text = if round % 2 == 0 {
+            old.clone() + NEW_ROUTE
+        } else {
+            old.replace("[timeouts]", "[timeouts]\nidle_seconds = 70")
+        };
+        write_config(&sidecar, &text);
+        let report = reload(&sidecar);
+        assert_eq!(report["applied"], true, "{report}");
+        until("requests to go on", || count.load(Ordering::SeqCst) > before + 20);
+    }
+    stopped.store(true, Ordering::SeqCst);
+    for thread in threads {
+        thread.join().expect("no request fails");
+    }
+    println!("{} requests over 20 reloads, none lost", count.load(Ordering::SeqCst));
+    sidecar.stop();
+}

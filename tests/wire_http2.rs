@@ -1,0 +1,271 @@
+//! HTTP/2 frame by frame: what no well-behaved client sends ends the stream or the connection, and nothing complete
+//! reaches the upstream.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
+
+mod support;
+
+use support::frames::{
+    CONTINUATION, DATA, END_STREAM, FrameClient, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, block,
+};
+use support::http2::{empty, request_with};
+use support::sidecar::HOST;
+use support::{Http2Client, Sidecar, Upstream};
+
+/// A permitted request with further fields.
+fn fields<'a>(
+    authorization: &'a str,
+    method: &'a str,
+    more: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    let mut fields = vec![
+        (":method", method),
+        (":scheme", "http"),
+        (":authority", HOST),
+        (":path", "/items"),
+        ("authorization", authorization),
+    ];
+    for (name, value) in more {
+        match fields.iter_mut().find(|(own, _)| own == name && name.starts_with(':')) {
+            Some(field) => field.1 = value,
+            None => fields.push((name, value)),
+        }
+    }
+    fields
+}
+
+/// Sends a permitted head with these fields on a stream of its own: it is reset, or answered with 400, and nothing
+/// reaches the upstream.
+#[track_caller]
+fn refused(sidecar: &Sidecar, upstream: &Upstream, more: &[(&str, &str)]) {
+    let authorization = format!("Bearer {}", sidecar.permitted.token);
+    refused_head(sidecar, upstream, &fields(&authorization, "GET", more));
+}
+
+#[track_caller]
+fn refused_head(sidecar: &Sidecar, upstream: &Upstream, more: &[(&str, &str)]) {
+    let mut client = FrameClient::connect(sidecar.address());
+    client.send_head(1, END_STREAM, more);
+    let frames = client.read_stream(1);
+    let last = frames.last().unwrap_or_else(|| panic!("{more:?}: some answer was expected"));
+    match last.kind {
+        RST_STREAM | GOAWAY => {}
+        DATA | HEADERS => {
+            let body: Vec<u8> = frames
+                .iter()
+                .filter(|frame| frame.kind == DATA)
+                .flat_map(|frame| frame.payload.clone())
+                .collect();
+            let body = String::from_utf8_lossy(&body);
+            assert!(body.contains("\"status\":400"), "{more:?} must be refused, not answered with {body:?}");
+        }
+        kind => panic!("{more:?}: frame {kind}"),
+    }
+    assert_eq!(upstream.received_text(), "", "{more:?} may not reach the upstream");
+}
+
+#[test]
+fn fields_that_http2_forbids() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    for more in [
+        ("transfer-encoding", "chunked"),
+        ("connection", "close"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "close"),
+        ("upgrade", "h2c"),
+        ("te", "gzip"),
+        ("x-a", "b\r\nx-postern-user-id: forged"),
+        ("x-a", "b\0c"),
+        ("X-Upper", "1"),
+        ("x a", "1"),
+        ("x-a\r\nx-b", "1"),
+        (":method", "GET / HTTP/1.1\r\nx:"),
+        (":method", "GE T"),
+        (":path", "/a b"),
+        (":path", "/a\r\nx: y"),
+        (":path", ""),
+        (":path", "relative"),
+        (":path", "//admin"),
+        (":path", "/a/../b"),
+        (":path", "/a%2fb"),
+        (":authority", "user@service.test"),
+        (":unknown", "1"),
+        ("host", "open.test"),
+    ] {
+        refused(&sidecar, &upstream, &[more]);
+    }
+    refused(&sidecar, &upstream, &[("host", "service.test"), ("host", "service.test")]);
+    let authorization = format!("Bearer {}", sidecar.permitted.token);
+    let mut twice = fields(&authorization, "GET", &[]);
+    twice.insert(0, (":path", "/twice"));
+    refused_head(&sidecar, &upstream, &twice);
+    let mut late = fields(&authorization, "GET", &[]);
+    late.rotate_left(4);
+    refused_head(&sidecar, &upstream, &late);
+    assert_eq!(sidecar.request(sidecar.get()).status, 200);
+}
+
+#[test]
+fn a_length_that_differs_from_the_data() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let authorization = format!("Bearer {}", sidecar.permitted.token);
+    for (length, data) in [("3", "hello"), ("10", "hello"), ("0", "hello")] {
+        let mut client = FrameClient::connect(sidecar.address());
+        client.send_head(1, 0, &fields(&authorization, "POST", &[("content-length", length)]));
+        client.send(DATA, END_STREAM, 1, data.as_bytes());
+        let last = client.read_stream(1).pop().expect("some answer");
+        let is_refused = matches!(last.kind, RST_STREAM | GOAWAY)
+            || String::from_utf8_lossy(&last.payload).contains("\"status\":400");
+        assert!(is_refused, "{length}: {last:?}");
+        assert_eq!(upstream.requests().len(), 0, "{length}: a whole request reached the upstream");
+    }
+    let mut client = FrameClient::connect(sidecar.address());
+    client.send_head(1, END_STREAM, &fields(&authorization, "POST", &[("content-length", "5")]));
+    let last = client.read_stream(1).pop().expect("some answer");
+    assert!(
+        matches!(last.kind, RST_STREAM | GOAWAY)
+            || String::from_utf8_lossy(&last.payload).contains("\"status\":400"),
+        "{last:?}"
+    );
+    assert_eq!(upstream.requests().len(), 0);
+}
+
+#[test]
+fn methods_that_are_the_proxys_own() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let request = request_with(&sidecar.permitted.token, "TRACE", "/", empty());
+    Http2Client::connect(sidecar.address()).request(request).assert_error(405, "method_not_allowed");
+    let authorization = format!("Bearer {}", sidecar.permitted.token);
+    let mut client = FrameClient::connect(sidecar.address());
+    client.send_head(
+        1,
+        0,
+        &[(":method", "CONNECT"), (":authority", HOST), ("authorization", &authorization)],
+    );
+    let frames = client.read_stream(1);
+    assert!(!frames.is_empty());
+    upstream.assert_untouched();
+}
+
+#[test]
+fn an_unknown_expectation() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let mut request = request_with(&sidecar.permitted.token, "POST", "/", empty());
+    request.headers_mut().insert("expect", "200-ok".parse().unwrap());
+    Http2Client::connect(sidecar.address()).request(request).assert_error(417, "expectation_failed");
+    upstream.assert_untouched();
+}
+
+#[test]
+fn heads_that_are_too_big() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream)
+        .limits("header_bytes = 8192\nheader_count = 20\nuri_bytes = 1024")
+        .start();
+    let token = &sidecar.permitted.token;
+
+    let mut many = request_with(token, "GET", "/", empty());
+    for number in 0..30 {
+        many.headers_mut()
+            .insert(http::HeaderName::try_from(format!("x-{number}")).unwrap(), "1".parse().unwrap());
+    }
+    assert_eq!(Http2Client::connect(sidecar.address()).request(many).status, 431);
+
+    let long = request_with(token, "GET", &format!("/{}", "a".repeat(1024)), empty());
+    assert_eq!(Http2Client::connect(sidecar.address()).request(long).status, 414);
+
+    let mut big = request_with(token, "GET", "/", empty());
+    big.headers_mut().insert("x-a", "a".repeat(9000).parse().unwrap());
+    // Either Postern answers, or the protocol's own limit does.
+    if let Ok(response) = Http2Client::connect(sidecar.address()).try_request(big) {
+        assert_eq!(response.status, 431);
+    }
+    upstream.assert_untouched();
+}
+
+#[test]
+fn many_streams_at_once() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let mut client = Http2Client::connect(sidecar.address());
+    let token = sidecar.permitted.token.clone();
+    let requests: Vec<_> = (0..200)
+        .map(|number| client.sender.send_request(request_with(&token, "GET", &format!("/{number}"), empty())))
+        .collect();
+    let responses = client.runtime.block_on(async {
+        let mut statuses = Vec::new();
+        for request in requests {
+            statuses.push(tokio::time::timeout(support::PATIENCE, request).await.unwrap().unwrap().status());
+        }
+        statuses
+    });
+    assert!(responses.iter().all(|status| *status == 200));
+    assert_eq!(upstream.requests().len(), 200);
+}
+
+/// Sends offending frames until the connection ends, which it must within `most` of them.
+#[track_caller]
+fn flood(sidecar: &Sidecar, what: &str, most: usize, mut offend: impl FnMut(&mut FrameClient, u32)) {
+    let mut client = FrameClient::connect(sidecar.address());
+    let before = sidecar.resident_bytes();
+    for number in 0..most {
+        offend(&mut client, u32::try_from(number).unwrap());
+    }
+    let mut ended = false;
+    // The answers up to the end: GOAWAY, or the connection is closed without.
+    while let Some(frame) = client.read() {
+        if frame.kind == GOAWAY {
+            ended = true;
+            break;
+        }
+    }
+    let grown = sidecar.resident_bytes().saturating_sub(before);
+    println!("{what}: ended by GOAWAY: {ended}; {grown} bytes of memory");
+    assert!(grown < 24 * 1024 * 1024, "{what}: {grown} bytes of memory");
+    assert_eq!(sidecar.request(sidecar.get()).status, 200, "{what}: others are served");
+}
+
+#[test]
+fn rapid_resets() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let authorization = format!("Bearer {}", sidecar.permitted.token);
+    flood(&sidecar, "rapid reset", 1000, |client, number| {
+        let stream = number * 2 + 1;
+        client.send_head(stream, END_STREAM, &fields(&authorization, "GET", &[]));
+        client.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+    });
+}
+
+#[test]
+fn headers_that_never_end() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    flood(&sidecar, "CONTINUATION", 1000, |client, number| {
+        let part = block(&[("x-a", &"a".repeat(1000))]);
+        let kind = if number == 0 { HEADERS } else { CONTINUATION };
+        client.send(kind, 0, 1, &part);
+    });
+    upstream.requests().iter().for_each(|request| assert_eq!(request.target, "/"));
+}
+
+#[test]
+fn settings_and_pings_are_bounded_in_memory() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let before = sidecar.resident_bytes();
+    for (kind, payload) in [(PING, &[0; 8][..]), (SETTINGS, &[][..])] {
+        let mut client = FrameClient::connect(sidecar.address());
+        for _ in 0..10_000 {
+            client.send(kind, 0, 0, payload);
+        }
+        drop(client);
+    }
+    assert_eq!(sidecar.request(sidecar.get()).status, 200);
+    let grown = sidecar.resident_bytes().saturating_sub(before);
+    assert!(grown < 24 * 1024 * 1024, "{grown} bytes of memory");
+}
