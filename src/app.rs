@@ -15,6 +15,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::task::JoinSet;
+
 use crate::config::watch::ConfigWatcher;
 use crate::config::{Config, certificates};
 use crate::directory::{self, OperationError, StoreError};
@@ -49,7 +51,8 @@ pub struct App {
     drain: Drain,
     workers: Workers,
     keeper: Keeper,
-    ops: tokio::task::JoinHandle<()>,
+    /// The operators' listener; ends with this, also when the start fails half-way.
+    ops: JoinSet<()>,
     control_socket: Option<ControlSocket>,
 }
 
@@ -104,12 +107,10 @@ impl App {
         let ops_listener = bind_ops(config.ops.address)?;
         let ops_address = ops_listener.local_addr()?;
         let ops_drain = drain.clone();
-        let ops = tokio::spawn(ops::serve(
-            ops_listener,
-            Arc::clone(&metrics),
-            Arc::clone(&readiness),
-            async move { ops_drain.nothing_alive().await },
-        ));
+        let mut ops = JoinSet::new();
+        ops.spawn(ops::serve(ops_listener, Arc::clone(&metrics), Arc::clone(&readiness), async move {
+            ops_drain.nothing_alive().await
+        }));
 
         let store = directory::open(&config.store)?;
         let (keeper, view) = Keeper::start(store, &config, Arc::clone(&metrics))?;
@@ -195,7 +196,7 @@ impl App {
     }
 
     /// Stops: not ready, no more accepts, what runs finishes within `drain_seconds`, usage is flushed, logs are written.
-    pub async fn stop(self) -> DrainOutcome {
+    pub async fn stop(mut self) -> DrainOutcome {
         let grace = self.config.timeouts.drain;
         tracing::info!(drain_seconds = grace.as_secs(), "draining: no new connections, finishing what runs");
         let outcome = self.drain.finish(grace).await;
@@ -207,7 +208,7 @@ impl App {
         {
             tracing::error!(error = %error, "the access log's last lines may be missing");
         }
-        if let Err(error) = self.ops.await {
+        if let Some(Err(error)) = self.ops.join_next().await {
             tracing::error!(error = %error, "the operators' listener ended early");
         }
         match outcome {

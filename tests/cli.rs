@@ -213,7 +213,8 @@ fn a_full_token_is_shown_once_and_is_nowhere_in_the_store() {
 fn many_tokens_are_made_alike() {
     let folder = Folder::initialized();
     folder.done(&["application-user", "create", "fleet"]);
-    let made = folder.json(&["token", "create", "--user", "fleet", "--count", "3", "--description", "sensor"]);
+    let made =
+        folder.json(&["token", "create", "--user", "fleet", "--count", "3", "--description", "sensor"]);
     let tokens = made["tokens"].as_array().unwrap();
     assert_eq!(tokens.len(), 3);
     assert!(tokens.iter().all(|token| token["description"] == "sensor"));

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::output::{Format, Output};
 use crate::app::App;
 use crate::config::{Config, LogFormat};
-use crate::lifecycle::Signals;
+use crate::lifecycle::{Signals, descriptors};
 use crate::telemetry::log;
 
 pub(super) const EXAMPLES: &str = "\
@@ -27,6 +27,7 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
         Format::Json => LogFormat::Json,
     };
     let log = log::start(&config.logging.level, format).map_err(Failure::failed)?;
+    check_descriptors(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::install()?;
@@ -35,6 +36,20 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
         app.run(signals).await;
         Ok(Exit::Done)
     })
+}
+
+/// Says at the start what would else show under load: too few open files for the configured connections.
+fn check_descriptors(config: &Config) {
+    let Some(open_files) = descriptors::raise_limit() else { return };
+    let allowed = descriptors::connections_allowed(open_files);
+    if (config.limits.connections as u64) > allowed {
+        tracing::warn!(
+            open_files,
+            limits_connections = config.limits.connections,
+            allowed,
+            "open files run out before limits.connections is reached; raise the hard limit (LimitNOFILE, ulimit -Hn) or lower limits.connections"
+        );
+    }
 }
 
 /// One line per bound address, ports resolved.
