@@ -151,7 +151,7 @@ async fn forward(
             traceparent: &ids.traceparent,
         },
     };
-    let (body, upload) = ForwardBody::streaming(incoming);
+    let (body, upload) = ForwardBody::streaming(incoming, head.version);
     let mut endpoint = upstream.next_endpoint();
     outcome.upstream_called(route.upstream, endpoint, upload.clone());
     let request = outcome.request_number();

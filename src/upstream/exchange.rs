@@ -19,6 +19,7 @@ use super::connect::{ConnectError, UpstreamStream};
 use super::decode::{self, Body, DecodeError};
 use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
+use crate::pipeline::body::UploadError;
 
 /// Bytes read at once: at first, and when a body keeps filling the buffer.
 const READ_BYTES: usize = 8 * 1024;
@@ -52,7 +53,7 @@ pub(super) enum ExchangeError {
         source: io::Error,
     },
     /// The client's body broke off.
-    ClientBody(hyper::Error),
+    ClientBody(UploadError),
     /// Not a response that can be passed on.
     Malformed(DecodeError),
     /// The connection broke amid the response's head.
