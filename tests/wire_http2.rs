@@ -92,10 +92,15 @@ fn fields_that_http2_forbids() {
         (":authority", "user@service.test"),
         (":unknown", "1"),
         ("host", "open.test"),
+        ("content-length", ""),
+        (":authority", "service.test:"),
+        (":authority", "service.test:http"),
+        (":path", "/a?\u{e9}"),
     ] {
         refused(&sidecar, &upstream, &[more]);
     }
     refused(&sidecar, &upstream, &[("host", "service.test"), ("host", "service.test")]);
+    refused(&sidecar, &upstream, &[("content-length", "0"), ("content-length", "0")]);
     let authorization = format!("Bearer {}", sidecar.permitted.token);
     let mut twice = fields(&authorization, "GET", &[]);
     twice.insert(0, (":path", "/twice"));
@@ -104,6 +109,17 @@ fn fields_that_http2_forbids() {
     late.rotate_left(4);
     refused_head(&sidecar, &upstream, &late);
     assert_eq!(sidecar.request(sidecar.get()).status, 200);
+}
+
+#[test]
+fn a_wildcard_takes_no_list_of_hosts() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream)
+        .more(
+            "[[routes]]\nname = \"wild\"\nhosts = [\"*.wild.test\"]\npath_prefix = \"/\"\nupstream = \"service\"\nauthentication = \"off\"",
+        )
+        .start();
+    refused(&sidecar, &upstream, &[(":authority", "service.test,a.wild.test")]);
 }
 
 #[test]
