@@ -66,6 +66,18 @@ fn an_answer_that_does_not_come() {
 }
 
 #[test]
+fn interim_answers_without_end() {
+    let interim = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(10_000);
+    let upstream = Upstream::start(move |peer| {
+        if peer.read_request().is_some() {
+            while peer.write(&interim) {}
+        }
+    });
+    let sidecar = Sidecar::in_front_of(&upstream).upstream("response_header_seconds = 1").start();
+    sidecar.request(sidecar.get()).assert_error(504, "upstream_timeout");
+}
+
+#[test]
 fn an_upload_that_never_ends_is_the_clients_fault() {
     let upstream = Upstream::start(|peer| while peer.read_request().is_some() {});
     let sidecar = Sidecar::in_front_of(&upstream).upstream("response_header_seconds = 1").start();
