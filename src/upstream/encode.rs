@@ -94,12 +94,13 @@ impl Sending {
                 Poll::Pending
             };
             if self.buffer.is_empty() && self.piece.is_empty() {
-                ready!(read);
-                if self.is_complete() {
-                    // Plain sockets hold nothing back; TLS may.
-                    return Pin::new(stream).poll_flush(context).map_err(SendError::Connection);
+                if read.is_ready() && !self.is_complete() {
+                    continue;
                 }
-                continue;
+                // Plain sockets hold nothing back. TLS may, and the client may wait for what its bytes bring about
+                // before it sends more.
+                ready!(Pin::new(stream).poll_flush(context)).map_err(SendError::Connection)?;
+                return if self.is_complete() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             let written = ready!(self.write(stream, context)).map_err(SendError::Connection)?;
             if written == 0 {
