@@ -165,18 +165,18 @@ impl App {
                 event = signals.next() => match event {
                     SignalEvent::Drain | SignalEvent::StopNow => break,
                     SignalEvent::Reload => {
-                        self.reload();
+                        self.reload().await;
                         self.reopen_logs();
                         self.follow(&mut watcher);
                     }
                     SignalEvent::ReopenLogs => self.reopen_logs(),
                 },
                 () = changed(&mut watcher) => {
-                    self.reload();
+                    self.reload().await;
                     self.follow(&mut watcher);
                 }
                 request = asked(&mut control_socket) => {
-                    let report = self.reload();
+                    let report = self.reload().await;
                     request.answer(&report).await;
                     self.follow(&mut watcher);
                 }
