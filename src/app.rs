@@ -72,9 +72,7 @@ pub enum StartError {
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
     /// An address.
-    #[error(
-        "cannot listen on {address} ({key}): {source}; choose another address, or stop what listens there"
-    )]
+    #[error("cannot listen on {address} ({key}): {source}; {remedy}", remedy = bind_remedy(source))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -85,7 +83,8 @@ pub enum StartError {
     },
     /// The control socket.
     #[error(
-        "cannot make the control socket {path:?}: {source}; `postern reload` needs it, so make its folder writable"
+        "cannot make the control socket {path:?}, which `postern reload` needs: {source}; {remedy}",
+        remedy = control_socket::remedy(source)
     )]
     ControlSocket {
         /// Its path.
@@ -165,18 +164,18 @@ impl App {
                 event = signals.next() => match event {
                     SignalEvent::Drain | SignalEvent::StopNow => break,
                     SignalEvent::Reload => {
-                        self.reload();
+                        self.reload().await;
                         self.reopen_logs();
                         self.follow(&mut watcher);
                     }
                     SignalEvent::ReopenLogs => self.reopen_logs(),
                 },
                 () = changed(&mut watcher) => {
-                    self.reload();
+                    self.reload().await;
                     self.follow(&mut watcher);
                 }
                 request = asked(&mut control_socket) => {
-                    let report = self.reload();
+                    let report = self.reload().await;
                     request.answer(&report).await;
                     self.follow(&mut watcher);
                 }
@@ -254,6 +253,20 @@ async fn asked(control_socket: &mut Option<ControlSocket>) -> control_socket::Re
     match control_socket {
         Some(socket) => socket.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// What an operator can do about an address that cannot be listened on.
+fn bind_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "choose another address, or stop what listens there",
+        io::ErrorKind::AddrNotAvailable => {
+            "choose an address that this machine has, or `0.0.0.0` or `[::]` for all of them"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "choose a port from 1024 on, or give postern the capability CAP_NET_BIND_SERVICE"
+        }
+        _ => "choose another address",
     }
 }
 

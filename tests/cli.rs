@@ -115,6 +115,26 @@ fn init_says_what_it_made_and_leaves_a_store_that_exists_alone() {
     assert_eq!(again.code, 1);
     assert!(again.stderr.contains("exists already"), "{}", again.stderr);
     assert!(folder.done(&["application-user", "list"]).contains("ingest"));
+
+    let store = folder.path().join("store.sqlite");
+    fs::write(&store, "not a store").unwrap();
+    let no_store = folder.postern(&["init"]);
+    assert_eq!(no_store.code, 1);
+    assert!(no_store.stderr.contains("is not a Postern store"), "{}", no_store.stderr);
+    assert_eq!(fs::read_to_string(&store).unwrap(), "not a store");
+}
+
+#[test]
+fn a_store_in_no_folder_is_told_apart_from_a_missing_one() {
+    let folder = Folder::empty();
+    let config =
+        support::config(&[("create_if_missing", "true")], "").replace("store.sqlite", "nowhere/store.sqlite");
+    folder.write_config(&config);
+    for arguments in [["init"], ["run"]] {
+        let ran = folder.postern(&arguments);
+        assert_eq!(ran.code, 1);
+        assert!(ran.stderr.contains("the folder of store"), "{arguments:?}: {}", ran.stderr);
+    }
 }
 
 #[test]
@@ -125,6 +145,9 @@ fn check_shows_what_a_configuration_comes_to_or_all_that_is_wrong_with_it() {
     assert!(text.starts_with("OK: "), "{text}");
     let summary = folder.json(&["check"]);
     assert_eq!(summary["ok"], true);
+    assert!(text.contains("(missing; `postern init` makes it)"), "{text}");
+    assert_eq!(summary["store"]["exists"], false);
+    assert_eq!(summary["access_log"], "stdout");
     assert_eq!(summary["routes"][0]["project"], "metrics");
     assert_eq!(summary["upstreams"][0]["endpoints"], json!(["127.0.0.1:9"]));
 

@@ -126,6 +126,57 @@ fn a_pinned_policy_comes_and_goes() {
 }
 
 #[test]
+fn a_project_of_another_organization_is_refused() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let old = config(&sidecar);
+    let other = old.replace("[organization]\nid = \"", "[organization]\nid = \"not-");
+    assert_ne!(old, other);
+    // Taken up, the policy pinned here would bind nobody: the project's own organization decides.
+    write_config(&sidecar, &other.replace("[[upstreams]]", "[organization.authentication]\n[[upstreams]]"));
+    let report = reload(&sidecar);
+    assert_eq!(report["applied"], false);
+    let error = report["error"].to_string();
+    assert!(error.contains("demo") && error.contains("belongs to organization"), "{error}");
+    assert_eq!(sidecar.request(sidecar.get()).status, 200, "the last good one is in force");
+}
+
+#[test]
+fn with_the_store_gone_all_but_the_directory_can_be_reloaded() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let old = config(&sidecar);
+    fs::rename(sidecar.folder().join("store.db"), sidecar.folder().join("store.db.away")).unwrap();
+    write_config(&sidecar, &(old.clone() + NEW_ROUTE));
+    assert_eq!(reload(&sidecar)["applied"], true);
+    assert_eq!(status_of_new_route(&sidecar), 200);
+    write_config(&sidecar, &old.replace("project = \"demo\"", "project = \"another\""));
+    let report = reload(&sidecar);
+    assert_eq!(report["applied"], false, "a new project cannot be entered");
+    assert!(report["error"].to_string().contains("store.db"), "{report}");
+}
+
+#[test]
+fn a_reload_that_waits_for_the_store_holds_nothing_up() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let store = rusqlite::Connection::open(sidecar.folder().join("store.db")).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let another = config(&sidecar).replace("project = \"demo\"", "project = \"another\"");
+    write_config(&sidecar, &another);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| reload(&sidecar));
+        for _ in 0..5 {
+            assert_eq!(sidecar.ops("/readyz").status, 200);
+            assert_eq!(sidecar.request(sidecar.get()).status, 200);
+        }
+        assert!(!waiting.is_finished(), "health was asked for while the reload waited");
+        store.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(waiting.join().unwrap()["applied"], true);
+    });
+}
+
+#[test]
 fn limits_change() {
     let upstream = Upstream::echo();
     let sidecar = Sidecar::in_front_of(&upstream).start();

@@ -36,16 +36,25 @@ pub fn path(store: &Path) -> PathBuf {
     path.into()
 }
 
+/// What an operator can do about a control socket that cannot be made.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "stop it, or give this one a store of its own",
+        // Longer than the system allows for sockets.
+        io::ErrorKind::InvalidInput => {
+            "shorten `path` under [store]: a socket's path has at most 107 characters"
+        }
+        _ => "make its folder writable",
+    }
+}
+
 impl ControlSocket {
     /// Binds it. A socket that a crashed process left behind is replaced; a living one's is not.
     pub(super) fn bind(store: &Path) -> Result<Self, super::StartError> {
         let path = path(store);
         let bind = || {
             if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-                return Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    "another sidecar runs on this store; stop it, or give this one a store of its own",
-                ));
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another sidecar runs on this store"));
             }
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

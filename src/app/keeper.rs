@@ -8,6 +8,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::StartError;
 use crate::config::{Config, OrganizationConfig};
 use crate::directory::model::Timestamp;
@@ -30,7 +32,7 @@ pub(super) struct Keeper {
 /// What the keeper is asked to do besides keeping.
 enum Order {
     /// Enter a new configuration's organization and projects, and pin or free its policy.
-    Declare(Box<Declaration>, Sender<Result<(), OperationError>>),
+    Declare(Box<Declaration>, oneshot::Sender<Result<(), OperationError>>),
     /// Flush usage and end.
     Stop,
 }
@@ -57,6 +59,12 @@ impl Declaration {
         }
     }
 
+    /// Whether the directory has all of it once `entered` has been entered.
+    fn is_within(&self, entered: &Self) -> bool {
+        self.organization.id == entered.organization.id
+            && self.projects.iter().all(|project| entered.projects.contains(project))
+    }
+
     /// Enters organization and projects; what is there stays as it is.
     pub(super) fn enter(&self, store: &dyn Store) -> Result<(), OperationError> {
         let now = Timestamp::now();
@@ -78,7 +86,8 @@ struct Kept {
     synchronizer: Synchronizer,
     view: Arc<DirectoryView>,
     metrics: Arc<Metrics>,
-    flush_interval: Duration,
+    /// What the configuration in force declares.
+    declared: Declaration,
     last_flush: Instant,
     /// Whether the last poll or flush failed: failures are logged when they begin and when they end.
     is_failing: bool,
@@ -102,7 +111,7 @@ impl Keeper {
             synchronizer,
             view: Arc::clone(&view),
             metrics,
-            flush_interval: declaration.flush_interval,
+            declared: declaration,
             last_flush: Instant::now(),
             is_failing: false,
             errors_seen: 0,
@@ -113,7 +122,7 @@ impl Keeper {
                 match inbox.recv_timeout(POLL) {
                     Ok(Order::Declare(declaration, reply)) => {
                         // Whoever asked may have gone.
-                        let _unheard = reply.send(kept.declare(&declaration));
+                        let _unheard = reply.send(kept.declare(*declaration));
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                     Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -125,12 +134,12 @@ impl Keeper {
         Ok((Self { orders, thread }, view))
     }
 
-    /// Enters what a new configuration declares; blocks until it is in force.
-    pub(super) fn declare(&self, declaration: Declaration) -> io::Result<Result<(), OperationError>> {
-        let (reply, answer) = mpsc::channel();
-        let ended = |_| io::Error::other("the directory's thread has ended");
-        self.orders.send(Order::Declare(Box::new(declaration), reply)).map_err(|_| ended(()))?;
-        answer.recv().map_err(|_| ended(()))
+    /// Enters what a new configuration declares; ready when it is in force. Takes as long as the store does.
+    pub(super) async fn declare(&self, declaration: Declaration) -> io::Result<Result<(), OperationError>> {
+        let (reply, answer) = oneshot::channel();
+        let ended = || io::Error::other("the directory's thread has ended");
+        self.orders.send(Order::Declare(Box::new(declaration), reply)).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())
     }
 
     /// Flushes usage and ends the thread.
@@ -147,7 +156,7 @@ impl Kept {
     fn keep(&mut self) {
         let applied = self.synchronizer.apply_pending();
         let mut failed = applied.err();
-        if self.last_flush.elapsed() >= self.flush_interval {
+        if self.last_flush.elapsed() >= self.declared.flush_interval {
             failed = failed.or(self.flush());
         }
         match (&failed, self.is_failing) {
@@ -180,12 +189,18 @@ impl Kept {
         }
     }
 
-    fn declare(&mut self, declaration: &Declaration) -> Result<(), OperationError> {
-        declaration.enter(&*self.store)?;
-        self.flush_interval = declaration.flush_interval;
+    /// Asks the store only for what is new: with the store gone, everything else can still be reloaded.
+    fn declare(&mut self, declaration: Declaration) -> Result<(), OperationError> {
+        if !declaration.is_within(&self.declared) {
+            declaration.enter(&*self.store)?;
+            self.synchronizer.apply_pending()?;
+        }
         let OrganizationConfig { id, authentication, .. } = &declaration.organization;
+        if *id != self.declared.organization.id {
+            self.synchronizer.pin_policy(&self.declared.organization.id, None);
+        }
         self.synchronizer.pin_policy(id, authentication.clone());
-        self.synchronizer.apply_pending()?;
+        self.declared = declaration;
         Ok(())
     }
 }

@@ -22,8 +22,8 @@ pub struct ReloadReport {
 
 impl App {
     /// Reads the configuration file again and puts it into force.
-    pub fn reload(&mut self) -> ReloadReport {
-        let report = match self.take_up() {
+    pub async fn reload(&mut self) -> ReloadReport {
+        let report = match self.take_up().await {
             Ok(needs_restart) => ReloadReport { applied: true, error: None, needs_restart },
             Err(error) => ReloadReport { applied: false, error: Some(error), needs_restart: Vec::new() },
         };
@@ -43,7 +43,7 @@ impl App {
         report
     }
 
-    fn take_up(&mut self) -> Result<Vec<String>, String> {
+    async fn take_up(&mut self) -> Result<Vec<String>, String> {
         let file = self.config.file.clone();
         let mut config = Config::load(&file).map_err(|error| {
             // A certificate that is mended later must be noticed, even if the good configuration named another.
@@ -64,6 +64,7 @@ impl App {
             .map_err(|error| error.to_string())?;
         self.keeper
             .declare(Declaration::of(&config))
+            .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
         if let Some(log) = &self.log {

@@ -8,7 +8,7 @@ use super::Exit;
 use super::arguments::ConfigArguments;
 use super::failure::{Failure, problems};
 use super::output::{Format, Output, fields};
-use crate::config::{Config, RouteAuthentication};
+use crate::config::{AccessLogOutput, Config, RouteAuthentication};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -23,11 +23,20 @@ struct Summary {
     ok: bool,
     file: PathBuf,
     organization_id: String,
-    store: PathBuf,
+    store: StoreSummary,
+    /// A file, or `stdout`, or `off`.
+    access_log: String,
     listeners: Vec<ListenerSummary>,
     ops_address: String,
     routes: Vec<RouteSummary>,
     upstreams: Vec<UpstreamSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct StoreSummary {
+    path: PathBuf,
+    exists: bool,
+    create_if_missing: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,7 +108,16 @@ impl Summary {
             ok: true,
             file: config.file.clone(),
             organization_id: config.organization.id.clone(),
-            store: config.store.path.clone(),
+            store: StoreSummary {
+                path: config.store.path.clone(),
+                exists: config.store.path.exists(),
+                create_if_missing: config.store.create_if_missing,
+            },
+            access_log: match config.logging.access_log.as_ref().map(|access_log| &access_log.output) {
+                None => "off".to_owned(),
+                Some(AccessLogOutput::StandardOutput) => "stdout".to_owned(),
+                Some(AccessLogOutput::File(path)) => path.display().to_string(),
+            },
             listeners: listeners.collect(),
             ops_address: config.ops.address.to_string(),
             routes: routes.collect(),
@@ -129,8 +147,20 @@ impl Summary {
         let rows =
             listeners.chain([("ops", self.ops_address.clone())]).chain(routes).chain(upstreams).chain([
                 ("organization", self.organization_id.clone()),
-                ("store", self.store.display().to_string()),
+                ("store", self.store.text()),
+                ("access log", self.access_log.clone()),
             ]);
         format!("OK: {}\n{}", self.file.display(), fields(rows))
+    }
+}
+
+impl StoreSummary {
+    fn text(&self) -> String {
+        let state = match (self.exists, self.create_if_missing) {
+            (true, _) => "",
+            (false, true) => " (missing; `postern run` or `postern init` makes it)",
+            (false, false) => " (missing; `postern init` makes it)",
+        };
+        format!("{}{state}", self.path.display())
     }
 }

@@ -7,6 +7,7 @@ mod upstream;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use clap::Args;
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use super::Exit;
 use super::failure::Failure;
 use super::output::{Format, Output};
+use super::run::LOG_PATIENCE;
 use crate::app::{App, StartError};
 use crate::config::{Config, LogFormat};
 use crate::lifecycle::Signals;
@@ -48,7 +50,10 @@ pub(super) struct DemoArguments {
 
 pub(super) fn execute(arguments: &DemoArguments, output: Output) -> Result<Exit, Failure> {
     let log = log::start(LOG_LEVEL, LogFormat::Text).map_err(Failure::failed)?;
-    let folder = tempfile::Builder::new().prefix("postern-demo-").tempdir().map_err(|error| {
+    // Nobody else's: the access log in it says who asked for what.
+    let owner_only = fs::Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().prefix("postern-demo-").permissions(owner_only).tempdir();
+    let folder = folder.map_err(|error| {
         let place = std::env::temp_dir();
         Failure::Failed(format!(
             "cannot make a folder in {place:?}: {error}; make that one writable, or name another in TMPDIR"
@@ -56,7 +61,9 @@ pub(super) fn execute(arguments: &DemoArguments, output: Output) -> Result<Exit,
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Whatever happens in here, the folder goes when this function ends.
-    runtime.block_on(Box::pin(serve(arguments, folder.path(), log, output)))?;
+    let served = runtime.block_on(Box::pin(serve(arguments, folder.path(), log.clone(), output)));
+    log.flush(LOG_PATIENCE);
+    served?;
     drop(runtime);
     clear_away(folder, output)
 }

@@ -34,6 +34,10 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
     let path = &config.store.path;
     // Asked of the name itself: also a link that leads nowhere is somebody's.
     if path.symlink_metadata().is_ok() {
+        // A file that is no store, or a damaged one, is told as such.
+        if path.exists() {
+            drop(directory::open(&StoreConfig { create_if_missing: false, ..config.store.clone() })?);
+        }
         return Err(Failure::Failed(format!(
             "store {path:?} exists already and was left as it is: it is ready to use; to start anew, move it away, \
              with its -wal and -shm files"

@@ -1,5 +1,7 @@
 //! `postern run`: the sidecar itself, from its configuration to the end of its drain.
 
+use std::time::Duration;
+
 use super::Exit;
 use super::arguments::ConfigArguments;
 use super::failure::Failure;
@@ -7,7 +9,7 @@ use super::output::{Format, Output};
 use crate::app::App;
 use crate::config::{Config, LogFormat};
 use crate::lifecycle::{Signals, descriptors};
-use crate::telemetry::log;
+use crate::telemetry::log::{self, LogHandle};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +22,9 @@ Signals:
   SIGHUP            take up the changed configuration and certificates
   SIGUSR1           reopen the access log";
 
+/// How long the process's end may wait for whoever reads its log.
+pub(super) const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
 pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exit, Failure> {
     let config = Config::load(&arguments.config)?;
     let format = match output.format() {
@@ -28,13 +33,19 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
     };
     let log = log::start(&config.logging.level, format).map_err(Failure::failed)?;
     check_descriptors(&config);
+    let served = serve(config, log.clone());
+    log.flush(LOG_PATIENCE);
+    served.map(|()| Exit::Done)
+}
+
+fn serve(config: Config, log: LogHandle) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::install()?;
         let app = App::start(config, Some(log)).await?;
         announce(&app);
         app.run(signals).await;
-        Ok(Exit::Done)
+        Ok(())
     })
 }
 
@@ -58,5 +69,5 @@ fn announce(app: &App) {
     for (listener, address) in app.config().listeners.iter().zip(&addresses.listeners) {
         tracing::info!(listener = %listener.name, address = %address, "listening");
     }
-    tracing::info!(listener = "ops", address = %addresses.ops, "listening");
+    tracing::info!(listener = %"ops", address = %addresses.ops, "listening");
 }

@@ -16,6 +16,12 @@ pub enum StoreError {
         /// The store's file.
         path: PathBuf,
     },
+    /// There is no such folder, so no file can be made in it.
+    #[error("the folder of store {path:?} does not exist: make it, or correct `path` under [store]")]
+    FolderMissing {
+        /// The store's file.
+        path: PathBuf,
+    },
     /// A file is there, but it is not a Postern store.
     #[error(
         "{path:?} is not a Postern store ({detail}): check `path` under [store]; Postern never overwrites a file \
@@ -141,6 +147,7 @@ impl StoreError {
             | Self::NewerSchema { path, .. }
             | Self::Locked { path, .. }
             | Self::Corrupt { path, .. }
+            | Self::FolderMissing { path }
             | Self::ReadOnly { path }
             | Self::Full { path }
             | Self::PermissionDenied { path }

@@ -43,8 +43,8 @@ pub struct AccessLog {
 pub enum AccessLogError {
     /// The file cannot be opened for appending.
     #[error(
-        "cannot open the access log {path} for appending; check that its directory exists and that this user may \
-         write there",
+        "cannot open the access log {path} for appending: {source}; check that its folder exists and that this user \
+         may write there",
         path = path.display()
     )]
     Open {
@@ -54,13 +54,13 @@ pub enum AccessLogError {
         source: io::Error,
     },
     /// Standard output is not there to be written to.
-    #[error("cannot write the access log to standard output; is it closed?")]
+    #[error("cannot write the access log to standard output: {source}; is it closed?")]
     StandardOutput {
         /// What the system says.
         source: io::Error,
     },
     /// The system gives no thread.
-    #[error("cannot start the access log's thread")]
+    #[error("cannot start the access log's thread: {source}")]
     Thread {
         /// What the system says.
         source: io::Error,

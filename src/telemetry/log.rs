@@ -1,7 +1,10 @@
 //! The program's own log, on standard error: events of the process, not of single requests (those are
 //! [`super::access_log`]'s).
 
+mod writer;
+
 use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::ParseError;
@@ -10,11 +13,13 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use crate::config::LogFormat;
+use writer::QueuedWriter;
 
 /// Changes the log's level while the process runs.
 #[derive(Clone, Debug)]
 pub struct LogHandle {
     filter: reload::Handle<EnvFilter, Registry>,
+    writer: QueuedWriter,
 }
 
 /// Why the log is not as it was asked for.
@@ -34,6 +39,12 @@ pub enum LogError {
         /// What the library says.
         source: tracing::subscriber::SetGlobalDefaultError,
     },
+    /// The system gives no thread.
+    #[error("cannot start the log's thread: {source}")]
+    Thread {
+        /// What the system says.
+        source: io::Error,
+    },
     /// The log that the handle belongs to is gone.
     #[error("the log's level cannot be changed any more")]
     Gone {
@@ -47,9 +58,10 @@ pub enum LogError {
 /// # Errors
 /// If the level is not a filter, or the process has a log already.
 pub fn start(level: &str, format: LogFormat) -> Result<LogHandle, LogError> {
-    let (subscriber, handle) = build(level, format, io::stderr)?;
+    let writer = QueuedWriter::start(io::stderr()).map_err(|source| LogError::Thread { source })?;
+    let (subscriber, filter) = build(level, format, writer.clone())?;
     tracing::subscriber::set_global_default(subscriber).map_err(|source| LogError::Started { source })?;
-    Ok(handle)
+    Ok(LogHandle { filter, writer })
 }
 
 /// Checks a level without using it; for the configuration's report.
@@ -66,8 +78,17 @@ impl LogHandle {
     /// # Errors
     /// If the level is not a filter.
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
-        self.filter.reload(parse(level)?).map_err(|source| LogError::Gone { source })
+        reload_level(&self.filter, level)
     }
+
+    /// Waits until every line is written, but not for longer than `patience`; for the process's end.
+    pub fn flush(&self, patience: Duration) {
+        self.writer.flush(patience);
+    }
+}
+
+fn reload_level(filter: &reload::Handle<EnvFilter, Registry>, level: &str) -> Result<(), LogError> {
+    filter.reload(parse(level)?).map_err(|source| LogError::Gone { source })
 }
 
 fn parse(level: &str) -> Result<EnvFilter, LogError> {
@@ -78,7 +99,7 @@ fn build<W>(
     level: &str,
     format: LogFormat,
     writer: W,
-) -> Result<(impl Subscriber + Send + Sync, LogHandle), LogError>
+) -> Result<(impl Subscriber + Send + Sync, reload::Handle<EnvFilter, Registry>), LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -87,7 +108,7 @@ where
         LogFormat::Text => fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => fmt::layer().with_writer(writer).json().flatten_event(true).boxed(),
     };
-    Ok((tracing_subscriber::registry().with(filter).with(lines), LogHandle { filter: handle }))
+    Ok((tracing_subscriber::registry().with(filter).with(lines), handle))
 }
 
 #[cfg(test)]
@@ -121,7 +142,10 @@ mod tests {
             String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap()
         }
 
-        fn build(&self, format: LogFormat) -> (impl Subscriber + Send + Sync + use<>, LogHandle) {
+        fn build(
+            &self,
+            format: LogFormat,
+        ) -> (impl Subscriber + Send + Sync + use<>, reload::Handle<EnvFilter, Registry>) {
             let memory = self.clone();
             build("info", format, move || memory.clone()).unwrap()
         }
@@ -134,10 +158,10 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             debug!("quiet");
             assert_eq!(memory.take(), "");
-            handle.set_level("debug").unwrap();
+            reload_level(&handle, "debug").unwrap();
             debug!("loud");
             assert!(memory.take().contains("loud"));
-            handle.set_level("postern=nonsense").unwrap_err();
+            reload_level(&handle, "postern=nonsense").unwrap_err();
             debug!("still loud");
             assert!(memory.take().contains("still loud"));
         });

@@ -110,6 +110,23 @@ fn what_commands_change_a_running_sidecar_sees() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
+    let folder = Folder::initialized();
+    folder.done(&["application-user", "create", "ingest"]);
+    folder.done(&["permission", "grant", "--user", "ingest", "--project", "metrics", "developer"]);
+    let created = folder.json(&["token", "create", "--user", "ingest"]);
+    let token = created["full_token"].as_str().unwrap();
+    let (mut sidecar, listening) = Sidecar::start(&folder);
+    let address = listening[0]["address"].as_str().unwrap();
+    // Nothing listens behind, and each of these is a line of more than 200 bytes; a pipe holds 64 KiB.
+    for _ in 0..1_000 {
+        assert_eq!(status(address, token), 502);
+    }
+    signal(&sidecar.child, "TERM");
+    assert_eq!(sidecar.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn an_address_that_is_taken_fails_with_1_and_says_which() {
     let folder = Folder::initialized();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

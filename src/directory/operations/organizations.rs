@@ -130,11 +130,12 @@ pub fn set_policy(
     })
 }
 
-/// Makes the project if it is missing; one that exists stays where it is, and the result says where that is.
+/// Makes the project if it is missing; one that exists stays where it is within its organization.
 ///
 /// # Errors
 ///
-/// If the organization does not exist, the name is not allowed, or the store fails.
+/// If the project is another organization's (whose policy and members would decide, not this one's), the organization
+/// does not exist, the name is not allowed, or the store fails.
 pub fn ensure_project(
     store: &dyn Store,
     name: &str,
@@ -144,7 +145,17 @@ pub fn ensure_project(
     check_id("project", name)?;
     store.change(now, |changes| {
         if let Some(existing) = changes.records().project(name)? {
-            return Ok(existing);
+            let owner = &existing.organization_id;
+            if owner == organization_id {
+                return Ok(existing);
+            }
+            return Err(invalid(
+                "project",
+                format!(
+                    "{name:?} belongs to organization {owner:?} in the directory, not to {organization_id:?}: correct \
+                     `id` under [organization], or name another project"
+                ),
+            ));
         }
         organization(changes.records(), organization_id)?;
         let project = Project {

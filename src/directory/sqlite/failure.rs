@@ -1,6 +1,6 @@
 //! From SQLite's errors to the store's: which of them an operator can do what about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::ffi::ErrorCode;
@@ -45,12 +45,19 @@ impl Failures {
     pub(super) fn of_system(&self, error: &std::io::Error) -> StoreError {
         let path = self.path.clone();
         match error.kind() {
+            std::io::ErrorKind::NotFound if !self.folder().is_dir() => StoreError::FolderMissing { path },
             std::io::ErrorKind::NotFound => StoreError::Missing { path },
             std::io::ErrorKind::PermissionDenied => StoreError::PermissionDenied { path },
             std::io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { path },
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::Full { path },
             _ => StoreError::Unavailable { path, detail: error.to_string() },
         }
+    }
+
+    /// The folder that the store is in.
+    pub(super) fn folder(&self) -> &Path {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or_else(|| Path::new("."))
     }
 
     /// SQLite does not say why it cannot open a file; the system does.

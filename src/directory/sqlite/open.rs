@@ -101,11 +101,9 @@ pub(super) fn migrate(connection: &Connection, failures: &Failures) -> Result<()
 /// Makes the whole store under another name and then puts it in place at once: a crash leaves no half-made store,
 /// and of two processes that make it at the same time one wins and both go on with it.
 fn create(failures: &Failures) -> Result<(), StoreError> {
-    let folder = failures.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or_else(|| std::path::Path::new("."));
     let file = tempfile::Builder::new()
         .prefix(".postern-store-")
-        .tempfile_in(folder)
+        .tempfile_in(failures.folder())
         .map_err(|error| failures.of_system(&error))?;
     {
         let connection = connect_to(file.path(), failures)?;
@@ -119,7 +117,7 @@ fn create(failures: &Failures) -> Result<(), StoreError> {
     file.as_file().sync_all().map_err(|error| failures.of_system(&error))?;
     match file.persist_noclobber(&failures.path) {
         Ok(_) => {
-            let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+            let synced = fs::File::open(failures.folder()).and_then(|folder| folder.sync_all());
             synced.map_err(|error| failures.of_system(&error))
         }
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
