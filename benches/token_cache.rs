@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern::config::StoreConfig;
+use postern::directory::gather::{Gathered, Question};
 use postern::directory::model::Timestamp;
 use postern::directory::operations::{self, NewApplicationUser};
 use postern::directory::store::{DirectorySnapshot, SnapshotReceiver, TokenRow};
 use postern::directory::view::ProjectCell;
 use postern::directory::{DirectoryView, Synchronizer};
-use postern::policy::{Facts, Permission, RequestFacts, decide};
+use postern::policy::{Permission, decide};
 use postern::token::format::TOKEN_LENGTH;
 use postern::token::{FreshToken, TokenDigest, TokenKind};
 use rusqlite::{Connection, params};
@@ -140,22 +141,8 @@ fn is_permitted(
     client: IpAddr,
 ) -> bool {
     let entry = view.tokens.find(&TokenDigest::of(token)).unwrap();
-    let user = entry.user().current.load();
-    let project = project.current.load();
-    let project = project.as_ref().unwrap();
-    let organization = project.organization.current.load();
-    let facts = Facts {
-        request: RequestFacts {
-            now,
-            client_address: client,
-            required: Permission::ServiceDataWrite,
-            resource_chain: &project.resource_chain,
-        },
-        token: entry.facts(),
-        user: user.facts(),
-        organization: Some(organization.facts(project.organization.index)),
-    };
-    let permitted = decide(&facts).is_ok();
+    let question = Question { now, client_address: client, required: Permission::ServiceDataWrite };
+    let permitted = decide(&Gathered::new(&entry, Some(project), question).facts()).is_ok();
     view.usage.touch(&entry, now, client, Some(b"bench/1.0"));
     permitted
 }

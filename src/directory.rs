@@ -4,6 +4,7 @@
 //! workers see it in memory, and [`sync`] carries changes from the store to the view in the store's order.
 
 pub mod error;
+pub mod gather;
 pub mod model;
 pub mod operations;
 pub mod sqlite;

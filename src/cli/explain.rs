@@ -17,10 +17,11 @@ use super::directory::Directory;
 use super::failure::Failure;
 use super::output::Output;
 use crate::directory::Synchronizer;
+use crate::directory::gather::{Gathered, Question};
 use crate::directory::model::Timestamp;
 use crate::directory::sync::PinnedPolicies;
 use crate::directory::view::DirectoryView;
-use crate::policy::{self, Denial, Facts, Permission, RequestFacts};
+use crate::policy::{self, Denial, Permission};
 use crate::serve::target;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::Metrics;
@@ -161,21 +162,10 @@ fn evaluate(
     entry: &TokenEntry,
     names: &Names,
 ) -> (Vec<Row>, Decision) {
-    let user = entry.user().current.load();
-    let project = route.and_then(|route| route.project.current.load_full());
-    let organization =
-        project.as_ref().map(|project| (&project.organization, project.organization.current.load()));
-    let facts = Facts {
-        request: RequestFacts {
-            now: request.time.0,
-            client_address: request.client_address,
-            required: request.required,
-            resource_chain: project.as_ref().map_or(&[], |project| &project.resource_chain),
-        },
-        token: entry.facts(),
-        user: user.facts(),
-        organization: organization.as_ref().map(|(cell, current)| current.facts(cell.index)),
-    };
+    let question =
+        Question { now: request.time.0, client_address: request.client_address, required: request.required };
+    let gathered = Gathered::new(entry, route.map(|route| &*route.project), question);
+    let facts = gathered.facts();
     let decided = policy::decide(&facts);
     let explained = policy::explain(&facts);
     let mut rows = shown::first_rows(Some(entry.facts().kind));

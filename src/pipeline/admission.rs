@@ -4,13 +4,15 @@
 use http::HeaderValue;
 use http::request::Parts;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::outcome::Outcome;
+use crate::directory::gather::{Gathered, Question};
 use crate::headers::Identity;
 use crate::policy::facts::UserKind;
-use crate::policy::{self, Denial, Facts, Permission, Permit, RequestFacts};
+use crate::policy::{self, Denial, Permission, Permit};
 use crate::snapshot::{DeclaredOpen, Route};
-use crate::token::credential;
+use crate::token::{TokenEntry, credential};
 use crate::worker::Worker;
 
 /// Proof that a request may be sent on, with what the upstream is told about its sender.
@@ -51,6 +53,12 @@ impl Refusal {
     }
 }
 
+/// A known token, as a request presented it.
+struct Presented {
+    entry: Arc<TokenEntry>,
+    prefix: HeaderValue,
+}
+
 /// Checks 1 to 14 of the policy, for a route; usage is noted when it permits.
 pub fn authorize(
     worker: &Worker,
@@ -60,46 +68,23 @@ pub fn authorize(
     client_address: IpAddr,
     outcome: &mut Outcome,
 ) -> Result<Admission, Refusal> {
-    let credential =
-        credential::from_headers(&head.headers).map_err(|error| Refusal::of_stranger(error.into()))?;
-    let directory = &worker.shared.directory;
-    let entry = directory
-        .tokens
-        .find(&credential.digest)
-        .ok_or_else(|| Refusal::of_stranger(Denial::UnknownToken))?;
-    let user = entry.user().current.load();
-    let token_prefix = prefix(&credential, entry.imported_prefix());
-    outcome.identified(&user.id, &token_prefix);
-
-    let project = route.project.current.load();
-    let organization =
-        project.as_ref().map(|project| (&project.organization, project.organization.current.load()));
+    let Presented { entry, prefix } = present(worker, head)?;
     let now = worker.shared.clock.seconds(outcome.time());
-    let facts = Facts {
-        request: RequestFacts {
-            now,
-            client_address,
-            required,
-            resource_chain: project.as_ref().map_or(&[], |project| &project.resource_chain),
-        },
-        token: entry.facts(),
-        user: user.facts(),
-        organization: organization.as_ref().map(|(cell, current)| current.facts(cell.index)),
-    };
-    let permit = match policy::decide(&facts) {
+    let gathered = Gathered::new(&entry, Some(&route.project), Question { now, client_address, required });
+    outcome.identified(&gathered.user().id, &prefix);
+    let permit = match policy::decide(&gathered.facts()) {
         Ok(permit) => permit,
-        Err(denial) => return Err(Refusal { denial, token_prefix: Some(token_prefix) }),
+        Err(denial) => return Err(Refusal { denial, token_prefix: Some(prefix) }),
     };
     let user_agent = head.headers.get(http::header::USER_AGENT).map(HeaderValue::as_bytes);
-    directory.usage.touch(&entry, now, client_address, user_agent);
+    worker.shared.directory.usage.touch(&entry, now, client_address, user_agent);
 
-    let organization_id = organization.map_or(HeaderValue::from_static(""), |(cell, _)| cell.id.clone());
     let identity = Identity {
-        user_id: user.id.clone(),
-        user_kind: user_kind(user.kind),
-        organization_id,
+        user_id: gathered.user().id.clone(),
+        user_kind: user_kind(gathered.user().kind),
+        organization_id: gathered.organization_id().cloned().unwrap_or(HeaderValue::from_static("")),
         project: route.project_header.clone(),
-        token_prefix,
+        token_prefix: prefix,
     };
     Ok(Admission::permitted(permit, identity))
 }
@@ -111,35 +96,29 @@ pub fn holds_valid_token(
     client_address: IpAddr,
     outcome: &mut Outcome,
 ) -> Result<(), Refusal> {
-    let credential =
-        credential::from_headers(&head.headers).map_err(|error| Refusal::of_stranger(error.into()))?;
-    let entry = worker
-        .shared
-        .directory
-        .tokens
-        .find(&credential.digest)
-        .ok_or_else(|| Refusal::of_stranger(Denial::UnknownToken))?;
-    let user = entry.user().current.load();
-    let token_prefix = prefix(&credential, entry.imported_prefix());
-    outcome.identified(&user.id, &token_prefix);
-    let facts = Facts {
-        request: RequestFacts {
-            now: worker.shared.clock.seconds(outcome.time()),
-            client_address,
-            required: Permission::ProjectServicesRead,
-            resource_chain: &[],
-        },
-        token: entry.facts(),
-        user: user.facts(),
-        organization: None,
-    };
+    let Presented { entry, prefix } = present(worker, head)?;
+    let now = worker.shared.clock.seconds(outcome.time());
+    // No route, so no permission is asked for either: whichever stands here is never looked at.
+    let question = Question { now, client_address, required: Permission::ProjectServicesRead };
+    let gathered = Gathered::new(&entry, None, question);
+    outcome.identified(&gathered.user().id, &prefix);
     // Without an organization, the decision fails at check 7 at the latest: what fails before concerns the token.
-    match policy::decide(&facts) {
+    match policy::decide(&gathered.facts()) {
         Err(denial) if denial.status() == http::StatusCode::UNAUTHORIZED => {
-            Err(Refusal { denial, token_prefix: Some(token_prefix) })
+            Err(Refusal { denial, token_prefix: Some(prefix) })
         }
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// Checks 1 to 3: a credential, and a token that the directory knows.
+fn present(worker: &Worker, head: &Parts) -> Result<Presented, Refusal> {
+    let credential =
+        credential::from_headers(&head.headers).map_err(|error| Refusal::of_stranger(error.into()))?;
+    let found = worker.shared.directory.tokens.find(&credential.digest);
+    let entry = found.ok_or_else(|| Refusal::of_stranger(Denial::UnknownToken))?;
+    let prefix = prefix(&credential, entry.imported_prefix());
+    Ok(Presented { entry, prefix })
 }
 
 /// The token's public handle: its own beginning, or what it was imported under.
