@@ -3,6 +3,7 @@
 //! All blocking work with the store happens here, in order, so that changes are applied by one applier only.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -127,7 +128,13 @@ impl Keeper {
                     Err(RecvTimeoutError::Timeout) => {}
                     Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 }
-                kept.keep();
+                // Without this thread no revocation would come into force, and nobody would notice.
+                if panic::catch_unwind(AssertUnwindSafe(|| kept.keep())).is_err() {
+                    kept.metrics.control().directory_error();
+                    tracing::error!(
+                        "keeping the directory in step panicked; trying on (this is a defect of Postern)"
+                    );
+                }
             }
             kept.flush();
         })?;
