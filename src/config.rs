@@ -31,6 +31,9 @@ use ipnet::IpNet;
 pub use self::error::{ConfigError, Excerpt, Problem};
 use crate::policy::{AuthenticationPolicy, Permission};
 
+/// The name that no route may have: metrics use it for requests without one.
+pub const NO_ROUTE: &str = "none";
+
 /// Everything an operator can set.
 #[derive(Clone, Debug)]
 pub struct Config {

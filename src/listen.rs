@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
 
 use crate::serve;
 use crate::telemetry::metrics::ListenerMetrics;
@@ -87,16 +88,11 @@ pub async fn accept(
         };
         let accepted = tokio::select! {
             biased;
+            () = &mut draining => break,
             accepted = accepted => accepted,
-            () = &mut draining => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let open = worker.registry.accepted();
-                let worker = Rc::clone(&worker);
-                let metrics = Arc::clone(&metrics);
-                tokio::task::spawn_local(serve::accepted(worker, listener, stream, peer, open, metrics));
-            }
+            Ok((stream, peer)) => serve(&worker, listener, stream, peer, &metrics),
             Err(error) if is_connection_error(&error) => {
                 tracing::debug!(error = %error, "a connection was gone before it was accepted");
             }
@@ -109,6 +105,48 @@ pub async fn accept(
             }
         }
     }
+    if let Err(error) = accept_ready(&worker, listener, socket, &metrics) {
+        tracing::debug!(error = %error, "what had connected when the drain started was not accepted");
+    }
+}
+
+/// Accepts what the kernel holds ready, one backlog at most: neither clients that go on connecting nor a process
+/// without descriptors may hold the drain up.
+fn accept_ready(
+    worker: &Rc<Worker>,
+    listener: usize,
+    socket: tokio::net::TcpListener,
+    metrics: &Arc<ListenerMetrics>,
+) -> io::Result<()> {
+    let socket = socket.into_std()?;
+    let limit = worker.snapshot().shared.connections_per_worker;
+    for _ in 0..BACKLOG {
+        if worker.registry.open() >= limit {
+            break;
+        }
+        match socket.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(true)?;
+                serve(worker, listener, TcpStream::from_std(stream)?, peer, metrics);
+            }
+            Err(error) if is_connection_error(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn serve(
+    worker: &Rc<Worker>,
+    listener: usize,
+    stream: TcpStream,
+    peer: SocketAddr,
+    metrics: &Arc<ListenerMetrics>,
+) {
+    let open = worker.registry.accepted();
+    let (worker, metrics) = (Rc::clone(worker), Arc::clone(metrics));
+    tokio::task::spawn_local(serve::accepted(worker, listener, stream, peer, open, metrics));
 }
 
 fn is_connection_error(error: &io::Error) -> bool {

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery};
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 
@@ -24,7 +24,7 @@ use crate::headers::{Additions, forwarded};
 use crate::policy::Permission;
 use crate::route;
 use crate::serve::connection::Connection;
-use crate::serve::guard::Violation;
+use crate::serve::guard::{self, Violation};
 use crate::serve::target::{self, Ambiguity};
 use crate::snapshot::Route;
 use crate::telemetry::metrics::UpstreamOutcome;
@@ -93,7 +93,7 @@ fn admit(
         outcome.head_was_refused();
         return Err(Answer::Violation(violation).into());
     }
-    check_size(head, &snapshot.shared.limits)?;
+    check_unguarded(head, &snapshot.shared.limits)?;
     let host = host(head)?;
     check_method(head)?;
     check_expectation(head)?;
@@ -151,7 +151,7 @@ async fn forward(
             traceparent: &ids.traceparent,
         },
     };
-    let (body, upload) = ForwardBody::streaming(incoming);
+    let (body, upload) = ForwardBody::streaming(incoming, head.version);
     let mut endpoint = upstream.next_endpoint();
     outcome.upstream_called(route.upstream, endpoint, upload.clone());
     let request = outcome.request_number();
@@ -225,14 +225,9 @@ fn host(head: &Parts) -> Result<HeaderValue, Answer> {
     let Some(authority) = head.uri.authority() else {
         // HTTP/1.0 may name none; what HTTP/1 names, the guard has looked at; HTTP/2 has no guard.
         let Some(line) = line else { return Ok(HeaderValue::from_static("")) };
-        let is_authority = head.version != Version::HTTP_2 || Authority::try_from(line.as_bytes()).is_ok();
-        return if is_authority && !line.as_bytes().contains(&b'@') {
-            Ok(line.clone())
-        } else {
-            Err(Answer::BadHost)
-        };
+        return if guard::is_host(line.as_bytes()) { Ok(line.clone()) } else { Err(Answer::BadHost) };
     };
-    if authority.as_str().contains('@') {
+    if !guard::is_host(authority.as_str().as_bytes()) {
         return Err(Answer::BadHost);
     }
     match line {
@@ -242,18 +237,28 @@ fn host(head: &Parts) -> Result<HeaderValue, Answer> {
     }
 }
 
-/// The limits that the guard has enforced already on HTTP/1.
-fn check_size(head: &Parts, limits: &LimitsConfig) -> Result<(), Answer> {
+/// What the guard has seen to already on HTTP/1.
+fn check_unguarded(head: &Parts, limits: &LimitsConfig) -> Result<(), Answer> {
     if head.version != Version::HTTP_2 {
         return Ok(());
     }
     if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.uri_bytes) {
         return Err(Answer::Violation(Violation::TargetTooLong));
     }
+    if head.uri.query().is_some_and(|query| !guard::is_query(query.as_bytes())) {
+        return Err(Answer::Violation(Violation::Target));
+    }
     if head.headers.len() > limits.header_count {
         return Err(Answer::Violation(Violation::TooManyHeaders));
     }
-    Ok(())
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(_), Some(_)) => Err(Answer::Violation(Violation::ContentLengthRepeated)),
+        (Some(length), None) if !guard::is_content_length(length.as_bytes()) => {
+            Err(Answer::Violation(Violation::ContentLength))
+        }
+        (Some(_), None) | (None, _) => Ok(()),
+    }
 }
 
 fn check_method(head: &Parts) -> Result<(), Answer> {

@@ -14,16 +14,19 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use crate::config::TimeoutsConfig;
 use crate::headers::forwarded::Scheme;
 use crate::pipeline;
 use crate::snapshot::Snapshot;
@@ -48,6 +51,9 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// What hyper may buffer beyond a request's head: its size is the guard's matter.
 const BUFFER_BYTES_BESIDE_HEAD: usize = 64 * 1024;
 
+/// The longest silence that Linux takes before it asks whether a peer is still there.
+const MOST_KEEPALIVE: Duration = Duration::from_secs(32_767);
+
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
@@ -68,11 +74,11 @@ pub async fn accepted(
     let _counted_until_the_end = open;
     let _open = metrics.connection_opened(worker.index);
     let _live = worker.drain.live();
-    if let Err(error) = stream.set_nodelay(true) {
+    let snapshot = Arc::clone(&worker.snapshot().shared);
+    if let Err(error) = prepare(&stream, &snapshot.timeouts) {
         tracing::debug!(error = %error, "a connection was gone before it was served");
         return;
     }
-    let snapshot = Arc::clone(&worker.snapshot().shared);
     let Some(settings) = snapshot.listeners.get(listener) else { return };
     let origin = Origin { peer: peer.ip().to_canonical(), listener, scheme: settings.scheme };
     match &settings.tls {
@@ -109,6 +115,15 @@ pub async fn accepted(
             }
         }
     }
+}
+
+/// A client that does not take what it is sent, or is gone without a word, is given up by the system, even while a
+/// request runs: neither the registry nor HTTP/1's guard sees either.
+fn prepare(stream: &TcpStream, timeouts: &TimeoutsConfig) -> std::io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(timeouts.idle))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(timeouts.idle.min(MOST_KEEPALIVE)))
 }
 
 /// Without TLS, HTTP/2 is spoken with prior knowledge: the first bytes tell.

@@ -23,7 +23,7 @@ use http_body::Frame;
 
 use crate::config::UpstreamConfig;
 use crate::headers::Additions;
-use crate::pipeline::body::ForwardBody;
+use crate::pipeline::body::{ForwardBody, UploadError};
 use crate::telemetry::metrics::{EndpointMetrics, UpstreamOutcome};
 use connect::{ConnectError, Connector};
 pub use decode::DecodeError;
@@ -109,7 +109,7 @@ pub enum UpstreamError {
     Malformed(#[source] DecodeError),
     /// The client's body broke off while it was being sent on.
     #[error("the client's body broke off")]
-    ClientBody(#[source] hyper::Error),
+    ClientBody(#[source] UploadError),
 }
 
 impl Upstream {

@@ -284,6 +284,12 @@ fn routes_are_matched_in_one_way_only() {
         "a `name` of its own",
     );
     check("[\"search.example.com\"]", "[\"a.com\", ‸\"A.com\"]", "the host `a.com` is listed twice", "once");
+    check(
+        "[[routes]]\nhosts = [\"metrics.example.com\"]",
+        "[[routes]]\nname = ‸\"none\"\nhosts = [\"metrics.example.com\"]",
+        "`none` is what metrics call requests that match no route",
+        "another name",
+    );
 }
 
 #[test]

@@ -117,6 +117,22 @@ fn half_a_request_does_not_hold_it_up_for_long() {
 }
 
 #[test]
+fn a_process_without_file_descriptors_ends_too() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let mut idle = sidecar.connect();
+    assert_eq!(idle.request(sidecar.get()).status, 200);
+    let process = rustix::process::Pid::from_raw(i32::try_from(sidecar.id()).unwrap()).unwrap();
+    let limit = rustix::process::Rlimit { current: Some(3), maximum: Some(3) };
+    rustix::process::prlimit(Some(process), rustix::process::Resource::Nofile, limit).unwrap();
+    let _waiting: Vec<_> = (0..20).map(|_| TcpStream::connect(sidecar.address()).unwrap()).collect();
+    until("accepting to fail", || sidecar.output().contains("cannot accept connections"));
+    sidecar.signal("TERM");
+    idle.assert_closed();
+    sidecar.assert_finished();
+}
+
+#[test]
 fn after_its_grace_it_breaks_off_what_still_runs() {
     let (upstream, _go_on) = answering_when_told();
     let sidecar = Sidecar::in_front_of(&upstream).timeouts("drain_seconds = 1").start();

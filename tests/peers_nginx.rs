@@ -252,19 +252,10 @@ fn h2load_loses_no_request() {
     let sidecar = Sidecar::with_endpoint(nginx.address).more(any_host).start();
     let url = format!("http://{}/digits", sidecar.address());
     let token = format!("authorization: Bearer {}", sidecar.permitted.token);
-    for protocol in
-        [&["-m", "20", "-H", ":authority: service.test"][..], &["--h1", "-H", "host: service.test"]]
-    {
-        let output =
-            peers::run(Command::new(&h2load).args(["-n", "3000", "-c", "20"]).args(protocol).args([
-                "-H",
-                "host: service.test",
-                "-H",
-                ":authority: service.test",
-                "-H",
-                &token,
-                &url,
-            ]));
+    for protocol in [&["-m", "20"][..], &["--h1"]] {
+        let mut command = Command::new(&h2load);
+        command.args(["-n", "3000", "-c", "20", "-H", &token]).args(protocol).arg(&url);
+        let output = peers::run(&mut command);
         assert!(output.contains("3000 succeeded, 0 failed, 0 errored"), "{protocol:?}: {output}");
         assert!(output.contains("status codes: 3000 2xx"), "{protocol:?}: {output}");
     }

@@ -75,6 +75,30 @@ fn silence_before_and_between_requests() {
 }
 
 #[test]
+fn an_answer_that_nobody_reads() {
+    let upstream = Upstream::start(|peer| {
+        if peer.read_request().is_some() {
+            let piece = vec![7; 1024 * 1024];
+            peer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            while peer.write(b"100000\r\n") && peer.write(&piece) && peer.write(b"\r\n") {}
+        }
+    });
+    let sidecar =
+        Sidecar::in_front_of(&upstream).timeouts("header_read_seconds = 1\nidle_seconds = 1").start();
+    let mut client = sidecar.connect();
+    client.send(sidecar.get());
+    assert_eq!(sidecar.access_log(1)[0]["ending"], "client_aborted");
+    upstream.wait_until_closed_by_script();
+}
+
+#[test]
+fn the_longest_silence_that_can_be_configured() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).timeouts("idle_seconds = 86400").start();
+    assert_eq!(sidecar.request(sidecar.get()).status, 200);
+}
+
+#[test]
 fn a_long_answer_is_no_silence() {
     let upstream = Upstream::start(|peer| {
         while peer.read_request().is_some() {

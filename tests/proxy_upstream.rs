@@ -9,6 +9,7 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use support::certificates::Authority;
 use support::client::Broken;
@@ -63,6 +64,18 @@ fn an_answer_that_does_not_come() {
     upstream.wait_closed(0);
     let response = Http2Client::connect(sidecar.address()).request(get(&sidecar, "/"));
     response.assert_error(504, "upstream_timeout");
+}
+
+#[test]
+fn interim_answers_without_end() {
+    let interim = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(10_000);
+    let upstream = Upstream::start(move |peer| {
+        if peer.read_request().is_some() {
+            while peer.write(&interim) {}
+        }
+    });
+    let sidecar = Sidecar::in_front_of(&upstream).upstream("response_header_seconds = 1").start();
+    sidecar.request(sidecar.get()).assert_error(504, "upstream_timeout");
 }
 
 #[test]
@@ -297,6 +310,37 @@ fn tls_with_its_own_authority() {
     for _ in 0..3 {
         let response = client.request(sidecar.get());
         assert_eq!((response.status, response.text().as_str()), (200, "over TLS"));
+    }
+}
+
+#[test]
+fn all_that_has_come_of_an_upload_is_passed_on_over_tls() {
+    const BYTES: usize = 8 * 1024 * 1024;
+    const PIECE: usize = 32 * 1024;
+    let authority = Authority::new();
+    let certificate = authority.certificate(&["127.0.0.1"]);
+    // Reads more slowly than the client sends, and answers amid the upload.
+    let upstream = Upstream::start_tls(certificate.server(), |peer| {
+        if peer.read_head().is_none() {
+            return;
+        }
+        for _ in 0..BYTES / PIECE {
+            std::thread::sleep(Duration::from_millis(1));
+            if peer.read_exactly(PIECE).is_none() {
+                return;
+            }
+        }
+        peer.respond(200, &[], b"all of it");
+    });
+    let sidecar = Sidecar::in_front_of(&upstream)
+        .upstream("[upstreams.tls]\nca_file = \"ca.pem\"")
+        .file("ca.pem", &authority.pem())
+        .start();
+    for _ in 0..8 {
+        let mut client = sidecar.connect();
+        client.send(sidecar.head("POST /", &format!("Content-Length: {}\r\n", BYTES + 1)));
+        client.send(vec![7; BYTES]);
+        assert_eq!(client.read_head().unwrap().status, 200);
     }
 }
 

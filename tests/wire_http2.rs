@@ -10,7 +10,7 @@ use support::frames::{
 };
 use support::http2::{empty, request_with};
 use support::sidecar::HOST;
-use support::{Http2Client, Sidecar, Upstream};
+use support::{Http2Client, PATIENCE, Sidecar, Upstream, until};
 
 /// A permitted request with further fields.
 fn fields<'a>(
@@ -92,10 +92,15 @@ fn fields_that_http2_forbids() {
         (":authority", "user@service.test"),
         (":unknown", "1"),
         ("host", "open.test"),
+        ("content-length", ""),
+        (":authority", "service.test:"),
+        (":authority", "service.test:http"),
+        (":path", "/a?\u{e9}"),
     ] {
         refused(&sidecar, &upstream, &[more]);
     }
     refused(&sidecar, &upstream, &[("host", "service.test"), ("host", "service.test")]);
+    refused(&sidecar, &upstream, &[("content-length", "0"), ("content-length", "0")]);
     let authorization = format!("Bearer {}", sidecar.permitted.token);
     let mut twice = fields(&authorization, "GET", &[]);
     twice.insert(0, (":path", "/twice"));
@@ -104,6 +109,17 @@ fn fields_that_http2_forbids() {
     late.rotate_left(4);
     refused_head(&sidecar, &upstream, &late);
     assert_eq!(sidecar.request(sidecar.get()).status, 200);
+}
+
+#[test]
+fn a_wildcard_takes_no_list_of_hosts() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream)
+        .more(
+            "[[routes]]\nname = \"wild\"\nhosts = [\"*.wild.test\"]\npath_prefix = \"/\"\nupstream = \"service\"\nauthentication = \"off\"",
+        )
+        .start();
+    refused(&sidecar, &upstream, &[(":authority", "service.test,a.wild.test")]);
 }
 
 #[test]
@@ -130,6 +146,64 @@ fn a_length_that_differs_from_the_data() {
         "{last:?}"
     );
     assert_eq!(upstream.requests().len(), 0);
+}
+
+/// Sends half a body, and once the upstream has it, gives the stream up with this error code.
+#[track_caller]
+fn given_up_amid_its_body(more: &[(&str, &str)], code: u32) {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let authorization = format!("Bearer {}", sidecar.permitted.token);
+    let mut client = FrameClient::connect(sidecar.address());
+    client.send_head(1, 0, &fields(&authorization, "POST", more));
+    client.send(DATA, 0, 1, b"the first half");
+    until("the first half to arrive", || upstream.received_text().contains("the first half"));
+    client.send(RST_STREAM, 0, 1, &code.to_be_bytes());
+    upstream.wait_closed(0);
+    let received = upstream.received_text();
+    assert_eq!(upstream.requests().len(), 0, "half a body looks whole: {received:?}");
+    assert!(!received.ends_with("0\r\n\r\n"), "half a body looks whole: {received:?}");
+    assert_eq!(sidecar.access_log(1)[0]["ending"], "client_aborted");
+}
+
+#[test]
+fn a_stream_that_is_given_up_amid_its_body() {
+    const NO_ERROR: u32 = 0;
+    const CANCEL: u32 = 8;
+    given_up_amid_its_body(&[], CANCEL);
+    given_up_amid_its_body(&[], NO_ERROR);
+    given_up_amid_its_body(&[("content-length", "28")], NO_ERROR);
+}
+
+#[test]
+fn a_stream_given_up_as_its_answer_comes_leaves_no_half_a_request_in_the_pool() {
+    let (go_on, told) = std::sync::mpsc::channel();
+    let told = parking_lot::Mutex::new(told);
+    let (answered, has_answered) = std::sync::mpsc::channel();
+    let upstream = Upstream::start(move |peer| {
+        let Some(head) = peer.read_head() else { return };
+        if head.header("content-length").is_some() {
+            let _go_on = told.lock().recv_timeout(PATIENCE);
+        }
+        peer.respond(200, &[], b"");
+        let _asked_only_once = answered.send(());
+        peer.read_to_end();
+    });
+    let sidecar = Sidecar::in_front_of(&upstream).one_worker().start();
+    let authorization = format!("Bearer {}", sidecar.permitted.token);
+    let mut client = FrameClient::connect(sidecar.address());
+    client.send_head(1, 0, &fields(&authorization, "POST", &[("content-length", "100")]));
+    client.send(DATA, 0, 1, b"the beginning");
+    until("the head to arrive", || upstream.received_text().contains("/items"));
+    // Both arrive while the worker cannot look: it sees them at once.
+    sidecar.signal("STOP");
+    client.send(RST_STREAM, 0, 1, &0_u32.to_be_bytes());
+    go_on.send(()).unwrap();
+    has_answered.recv_timeout(PATIENCE).unwrap();
+    sidecar.signal("CONT");
+    let _ended = sidecar.access_log(1);
+    assert_eq!(sidecar.request(sidecar.get()).status, 200);
+    assert_eq!(upstream.connections(), 2, "{}", upstream.received_text());
 }
 
 #[test]
@@ -199,7 +273,7 @@ fn many_streams_at_once() {
     let responses = client.runtime.block_on(async {
         let mut statuses = Vec::new();
         for request in requests {
-            statuses.push(tokio::time::timeout(support::PATIENCE, request).await.unwrap().unwrap().status());
+            statuses.push(tokio::time::timeout(PATIENCE, request).await.unwrap().unwrap().status());
         }
         statuses
     });
@@ -224,7 +298,8 @@ fn flood(sidecar: &Sidecar, what: &str, most: usize, mut offend: impl FnMut(&mut
         }
     }
     let grown = sidecar.resident_bytes().saturating_sub(before);
-    println!("{what}: ended by GOAWAY: {ended}; {grown} bytes of memory");
+    println!("{what}: {grown} bytes of memory");
+    assert!(ended, "{what}: GOAWAY within {most} offending frames");
     assert!(grown < 24 * 1024 * 1024, "{what}: {grown} bytes of memory");
     assert_eq!(sidecar.request(sidecar.get()).status, 200, "{what}: others are served");
 }

@@ -107,8 +107,8 @@ pub struct UserEntry {
     pub two_factor_enabled: bool,
     /// Organizations the user belongs to.
     pub memberships: SmallVec<[Membership; 1]>,
-    /// Direct grants and those through groups, one per resource.
-    pub grants: Box<[ExpandedGrant]>,
+    /// Direct grants and those through groups, one per resource; most users' lie within the entry, one memory access less.
+    pub grants: SmallVec<[ExpandedGrant; 2]>,
 }
 
 impl UserEntry {

@@ -2,6 +2,8 @@
 //!
 //! Whoever holds a known token learns why it fails and what to do next; whoever does not learns `invalid_token`.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -19,6 +21,10 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-postern-request-id
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// The bodies for those who hold no known token.
+static MISSING: LazyLock<Bytes> = LazyLock::new(|| stranger_body(Denial::MissingCredentials));
+static INVALID: LazyLock<Bytes> = LazyLock::new(|| stranger_body(Denial::UnknownToken));
 
 /// What an answer needs to know beyond its reason.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +44,9 @@ pub fn build(answer: Answer, details: Details<'_>) -> Response<Bytes> {
     let status = answer.status();
     let body = match answer {
         Answer::ServerOptions => Bytes::new(),
+        // What strangers are told depends on nothing: floods of it are answered from two texts made once.
+        Answer::Denied(Denial::MissingCredentials) => MISSING.clone(),
+        Answer::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => INVALID.clone(),
         _ => body(answer, status, &details),
     };
     let mut response = Response::new(body);
@@ -64,6 +73,12 @@ pub fn build(answer: Answer, details: Details<'_>) -> Response<Bytes> {
         headers.insert(CONNECTION, CLOSE);
     }
     response
+}
+
+fn stranger_body(denial: Denial) -> Bytes {
+    let nothing = HeaderValue::from_static("");
+    let details = Details { realm: "", request_id: &nothing, required: None, token_prefix: None };
+    body(Answer::Denied(denial), denial.status(), &details)
 }
 
 /// Aiven's error shape.

@@ -41,6 +41,9 @@ impl Scheme {
     }
 }
 
+/// What RFC 7239 calls a hop that nobody knows.
+const UNKNOWN: &str = "unknown";
+
 /// Whether this peer's word about addresses counts.
 pub fn is_trusted(trusted_proxies: &[IpNet], peer: IpAddr) -> bool {
     !trusted_proxies.is_empty() && crate::policy::address::allows(trusted_proxies, peer)
@@ -57,7 +60,7 @@ pub fn client_address(trusted_proxies: &[IpNet], peer: IpAddr, headers: &HeaderM
     let hops: Vec<&str> = if headers.contains_key("x-forwarded-for") {
         list(headers, "x-forwarded-for").collect()
     } else {
-        list(headers, FORWARDED.as_str()).filter_map(forwarded_for).collect()
+        list(headers, FORWARDED.as_str()).map(|hop| forwarded_for(hop).unwrap_or(UNKNOWN)).collect()
     };
     for hop in hops.into_iter().rev() {
         let Some(address) = parse_node(hop) else { break };
@@ -99,13 +102,16 @@ fn first(headers: &HeaderMap, name: &str) -> Option<HeaderValue> {
     headers.get(name).cloned()
 }
 
-/// The elements of a list header over all its lines, in order.
+/// The elements of a list header over all its lines, in order. One that is not ASCII stands as unknown: its neighbours
+/// in the line, which a proxy has appended, must not go with it.
 fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(|element| {
+            std::str::from_utf8(element).ok().filter(|element| element.is_ascii()).unwrap_or(UNKNOWN)
+        })
         .map(str::trim)
         .filter(|element| !element.is_empty())
 }

@@ -195,6 +195,9 @@ fn only_trusted_proxies_are_believed() {
     check("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.9")], "203.0.113.9");
     check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, nonsense")], "10.0.0.1");
     check("10.0.0.1", &[("forwarded", "for=\"[2001:db8::1]:99\";proto=http, for=10.9.9.9")], "2001:db8::1");
+    check("10.0.0.1", &[("forwarded", "for=203.0.113.9, proto=https")], "10.0.0.1");
+    check("10.0.0.1", &[("x-forwarded-for", "\u{e9}, 203.0.113.9")], "203.0.113.9");
+    check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, \u{e9}")], "10.0.0.1");
     check("10.0.0.1", &[], "10.0.0.1");
     check("::ffff:10.0.0.1", &[("x-forwarded-for", "203.0.113.9")], "203.0.113.9");
 }

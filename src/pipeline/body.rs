@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -25,7 +26,22 @@ pub struct ForwardBody {
 #[derive(Debug)]
 struct Streaming {
     incoming: Incoming,
+    version: Version,
     upload: Rc<Upload>,
+}
+
+/// Why a client's body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The connection or HTTP's rules were broken.
+    #[error("the client's body broke off")]
+    Broken(#[source] hyper::Error),
+    /// HTTP/2: the client gave up its stream.
+    #[error("the client reset its stream before its body's end")]
+    Reset,
+    /// It is shorter or longer than its `Content-Length`.
+    #[error("the client's body is not as long as its Content-Length says")]
+    Length,
 }
 
 /// How far a client's body has come; shared between the body and who waits for the response.
@@ -55,8 +71,8 @@ impl ForwardBody {
         Self { streaming: None }
     }
 
-    /// A client's body, and how to ask how far it has come.
-    pub fn streaming(incoming: Incoming) -> (Self, Option<Rc<Upload>>) {
+    /// The body of a request of this version, and how to ask how far it has come.
+    pub fn streaming(incoming: Incoming, version: Version) -> (Self, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {
             return (Self::empty(), None);
         }
@@ -65,7 +81,7 @@ impl ForwardBody {
             last: Cell::new(Instant::now()),
             state: Cell::new(UploadState::WaitingForUpstream),
         });
-        (Self { streaming: Some(Streaming { incoming, upload: Rc::clone(&upload) }) }, Some(upload))
+        (Self { streaming: Some(Streaming { incoming, version, upload: Rc::clone(&upload) }) }, Some(upload))
     }
 
     /// Whether there is none.
@@ -76,6 +92,20 @@ impl ForwardBody {
     /// How far it has come; `None` without a body.
     pub fn upload(&self) -> Option<Rc<Upload>> {
         self.streaming.as_ref().map(|streaming| Rc::clone(&streaming.upload))
+    }
+}
+
+impl Streaming {
+    /// hyper takes a stream that the client reset with `NO_ERROR` for one that has ended. It has not: what came so
+    /// far must never look like the whole body.
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(context).map_err(UploadError::Broken);
+        match polled {
+            Poll::Ready(None) if self.version == Version::HTTP_2 && !self.incoming.is_end_stream() => {
+                Poll::Ready(Some(Err(UploadError::Reset)))
+            }
+            polled => polled,
+        }
     }
 }
 
@@ -98,14 +128,15 @@ impl Upload {
 
 impl Body for ForwardBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(Streaming { incoming, upload }) = &mut self.streaming else { return Poll::Ready(None) };
-        let polled = Pin::new(incoming).poll_frame(context);
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let Some(streaming) = &mut self.streaming else { return Poll::Ready(None) };
+        let polled = streaming.poll_frame(context);
+        let upload = &streaming.upload;
         match &polled {
             Poll::Pending => upload.state.set(UploadState::WaitingForClient),
             Poll::Ready(Some(Ok(frame))) => {

@@ -170,6 +170,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> hyper::rt::Write for Guard<S> {
     }
 }
 
+/// Whether a value is `host[:port]`. For HTTP/2, which comes past no guard: what is refused on HTTP/1 must not reach an
+/// upstream, which speaks it, on another way.
+pub fn is_host(value: &[u8]) -> bool {
+    authority::Authority::parse(value).is_some()
+}
+
+/// Whether only bytes that a target's query may have are in one. For HTTP/2, as [`is_host`].
+pub fn is_query(query: &[u8]) -> bool {
+    class::run(query, class::QUERY) == query.len()
+}
+
+/// Whether a value is one plain number of bytes. For HTTP/2, as [`is_host`].
+pub fn is_content_length(value: &[u8]) -> bool {
+    head::number(value).is_some()
+}
+
 /// How many bytes a read brought, and how many of them are in hyper's buffer now.
 struct ReadBytes {
     read: usize,

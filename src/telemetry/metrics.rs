@@ -27,8 +27,7 @@ pub use route::RouteMetrics;
 
 use crate::policy::Denial;
 
-/// The `route` label of requests that match no route. A route of this name would share its series.
-pub const NO_ROUTE: &str = "none";
+pub use crate::config::NO_ROUTE;
 
 /// All metrics of the process, or of one sidecar in a test: nothing here is global.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use tokio::io::AsyncWrite;
 use super::OutgoingHead;
 use super::connect::UpstreamStream;
 use crate::headers;
-use crate::pipeline::body::{ForwardBody, Upload};
+use crate::pipeline::body::{ForwardBody, Upload, UploadError};
 
 /// Below this, a body's bytes are copied behind what goes before them, so that both leave in one packet.
 const COPIED_BYTES: usize = 4 * 1024;
@@ -25,8 +25,9 @@ const HEAD_BYTES: usize = 1024;
 /// How the end of a request's body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
-    /// By the client's `Content-Length`.
-    Length,
+    /// By the client's `Content-Length`, of which so many bytes are still to come. No byte more or less is sent: what
+    /// the upstream would take for the rest of this body belongs to the next request.
+    Length(u64),
     /// By a last chunk.
     Chunked,
 }
@@ -52,7 +53,7 @@ pub(super) enum SendError {
     Connection(#[source] std::io::Error),
     /// The client's body broke off.
     #[error("the client's body broke off")]
-    Body(#[source] hyper::Error),
+    Body(#[source] UploadError),
 }
 
 impl Sending {
@@ -93,12 +94,13 @@ impl Sending {
                 Poll::Pending
             };
             if self.buffer.is_empty() && self.piece.is_empty() {
-                ready!(read);
-                if self.is_complete() {
-                    // Plain sockets hold nothing back; TLS may.
-                    return Pin::new(stream).poll_flush(context).map_err(SendError::Connection);
+                if read.is_ready() && !self.is_complete() {
+                    continue;
                 }
-                continue;
+                // Plain sockets hold nothing back. TLS may, and the client may wait for what its bytes bring about
+                // before it sends more.
+                ready!(Pin::new(stream).poll_flush(context)).map_err(SendError::Connection)?;
+                return if self.is_complete() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             let written = ready!(self.write(stream, context)).map_err(SendError::Connection)?;
             if written == 0 {
@@ -138,35 +140,47 @@ impl Sending {
             Some(Err(frame)) => self.end(frame.trailers_ref()),
             None => self.end(None),
         }
+        .map_err(SendError::Body)?;
         Ok(Poll::Ready(()))
     }
 
-    fn push(&mut self, data: Bytes) {
+    fn push(&mut self, data: Bytes) -> Result<(), UploadError> {
         if data.is_empty() {
-            return;
+            return Ok(());
         }
-        if self.framing == Framing::Chunked {
-            self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        match &mut self.framing {
+            Framing::Length(remaining) => {
+                *remaining = remaining.checked_sub(data.len() as u64).ok_or(UploadError::Length)?;
+            }
+            Framing::Chunked => {
+                self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+            }
         }
         if data.len() > COPIED_BYTES {
             self.piece = data;
-            return;
+            return Ok(());
         }
         self.buffer.extend_from_slice(&data);
         if self.framing == Framing::Chunked {
             self.buffer.extend_from_slice(b"\r\n");
         }
+        Ok(())
     }
 
-    fn end(&mut self, trailers: Option<&HeaderMap>) {
-        self.body = None;
-        if self.framing == Framing::Chunked {
-            self.buffer.extend_from_slice(b"0\r\n");
-            for (name, value) in trailers.into_iter().flatten() {
-                write_field(&mut self.buffer, name.as_str().as_bytes(), value.as_bytes());
+    fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), UploadError> {
+        match self.framing {
+            Framing::Length(0) => {}
+            Framing::Length(_) => return Err(UploadError::Length),
+            Framing::Chunked => {
+                self.buffer.extend_from_slice(b"0\r\n");
+                for (name, value) in trailers.into_iter().flatten() {
+                    write_field(&mut self.buffer, name.as_str().as_bytes(), value.as_bytes());
+                }
+                self.buffer.extend_from_slice(b"\r\n");
             }
-            self.buffer.extend_from_slice(b"\r\n");
         }
+        self.body = None;
+        Ok(())
     }
 }
 
@@ -179,11 +193,13 @@ fn write_head(head: &OutgoingHead<'_>, body: &ForwardBody, buffer: &mut BytesMut
     headers::write_upstream_request(head.headers, head.additions, |name, value| {
         write_field(buffer, name, value);
     });
-    let has_length = head.headers.contains_key(header::CONTENT_LENGTH);
-    let framing = if has_length { Framing::Length } else { Framing::Chunked };
+    let framing = head.headers.get(header::CONTENT_LENGTH).map_or(Framing::Chunked, |length| {
+        // What is no number lets no byte of a body pass.
+        Framing::Length(length.to_str().ok().and_then(|length| length.parse().ok()).unwrap_or(0))
+    });
     if !body.is_empty() && framing == Framing::Chunked {
         write_field(buffer, b"transfer-encoding", b"chunked");
-    } else if body.is_empty() && !has_length && anticipates_body(head.method) {
+    } else if body.is_empty() && framing == Framing::Chunked && anticipates_body(head.method) {
         // RFC 9110, section 8.6: says that there is none, where one would be expected.
         write_field(buffer, b"content-length", b"0");
     }

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Response};
 use http_body::Frame;
 use tokio::io::AsyncReadExt;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use super::Upstream;
@@ -19,6 +20,7 @@ use super::connect::{ConnectError, UpstreamStream};
 use super::decode::{self, Body, DecodeError};
 use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
+use crate::pipeline::body::UploadError;
 
 /// Bytes read at once: at first, and when a body keeps filling the buffer.
 const READ_BYTES: usize = 8 * 1024;
@@ -52,7 +54,7 @@ pub(super) enum ExchangeError {
         source: io::Error,
     },
     /// The client's body broke off.
-    ClientBody(hyper::Error),
+    ClientBody(UploadError),
     /// Not a response that can be passed on.
     Malformed(DecodeError),
     /// The connection broke amid the response's head.
@@ -109,7 +111,9 @@ impl Exchange {
             if let Poll::Ready(result) = self.poll_head(method, context) {
                 return Poll::Ready(result);
             }
-            while self.alarm.as_mut().poll(context).is_ready() {
+            // Out of turn: an upstream that keeps sending could else use up the task's budget each time, and with it
+            // the alarm's turn.
+            while pin!(unconstrained(self.alarm.as_mut())).poll(context).is_ready() {
                 let due = upload.as_ref().map_or(started, |upload| upload.last()) + timeout;
                 if due <= Instant::now() {
                     return Poll::Ready(Err(ExchangeError::Timeout));
@@ -213,7 +217,15 @@ impl Exchange {
             && self.sending.is_none()
             && self.body.is_complete()
             && self.read.is_empty()
-            && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+            && self.has_nothing_to_read()
+    }
+
+    /// One look, whatever the task has used of its budget: without any left, every read seems to have to wait.
+    fn has_nothing_to_read(&mut self) -> bool {
+        // What comes is not kept, for neither is the connection: idle ones need no buffer.
+        let mut byte = [0];
+        let look = pin!(unconstrained(self.stream.read(&mut byte)));
+        look.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Lets go of memory that an idle connection does not need.

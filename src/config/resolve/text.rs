@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::config::NO_ROUTE;
 use crate::config::source::shortened;
 
 /// Why a text is refused, and what to write instead.
@@ -48,6 +49,10 @@ pub(super) fn name(text: &str) -> Result<String, Refusal> {
 
 /// A route's name, which may look like the host and path it stands for.
 pub(super) fn route_name(text: &str) -> Result<String, Refusal> {
+    if text == NO_ROUTE {
+        let reason = format!("`{text}` is what metrics call requests that match no route");
+        return refuse(reason, "choose another name");
+    }
     let fits = !text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic());
     if fits && !text.contains(['"', '\\']) {
         return Ok(text.to_owned());

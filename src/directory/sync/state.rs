@@ -290,7 +290,7 @@ impl State {
                 is_super_admin: membership.is_super_admin,
             })
             .collect();
-        let mut expanded: Vec<ExpandedGrant> = Vec::with_capacity(grants.len());
+        let mut expanded: SmallVec<[ExpandedGrant; 2]> = SmallVec::with_capacity(grants.len());
         for grant in grants {
             let read = convert::granted(&grant.permissions);
             for problem in &read.problems {
@@ -309,7 +309,7 @@ impl State {
             token_validity_begin: user.token_validity_begin.0,
             two_factor_enabled: user.two_factor_enabled,
             memberships,
-            grants: expanded.into_boxed_slice(),
+            grants: expanded,
         }
     }
 

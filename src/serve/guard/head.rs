@@ -359,7 +359,7 @@ fn trim(value: &[u8]) -> &[u8] {
 }
 
 /// Decimal digits only, at most `i64::MAX`, which every other implementation takes too.
-fn number(digits: &[u8]) -> Option<u64> {
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
