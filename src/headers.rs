@@ -1,7 +1,7 @@
 //! Header hygiene, in both directions: hop-by-hop headers end here, identity headers come from the decision or are
 //! absent, forwarding headers are believed only from trusted proxies.
 //!
-//! The upstream's header map is built anew from the client's: what is not copied cannot leak. No decision is made
+//! The upstream's headers are written anew from the client's: what is not copied cannot leak. No decision is made
 //! here, and nothing is read from sockets.
 
 pub mod forwarded;

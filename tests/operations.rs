@@ -163,6 +163,25 @@ fn one_line_a_request() {
 }
 
 #[test]
+fn after_a_rotation_lines_go_to_the_new_file() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).one_worker().start();
+    for signal in ["USR1", "HUP"] {
+        assert_eq!(sidecar.request(sidecar.get()).status, 200);
+        assert_eq!(sidecar.access_log(1).len(), 1, "before SIG{signal}");
+        let log = sidecar.folder().join("access.log");
+        std::fs::rename(&log, log.with_extension(signal)).unwrap();
+        sidecar.signal(signal);
+        until("the log to be made anew", || log.exists());
+    }
+    for signal in ["USR1", "HUP"] {
+        let rotated =
+            std::fs::read_to_string(sidecar.folder().join("access").with_extension(signal)).unwrap();
+        assert_eq!(rotated.lines().count(), 1, "what was in it before SIG{signal}");
+    }
+}
+
+#[test]
 fn what_clients_send_stays_on_its_line() {
     let upstream = Upstream::echo();
     let sidecar = Sidecar::in_front_of(&upstream).one_worker().start();
@@ -242,4 +261,18 @@ fn the_store_goes_away_and_requests_go_on() {
     }
     assert!(sidecar.is_running());
     assert_eq!(sidecar.ops("/healthz").status, 200);
+}
+
+#[test]
+fn a_store_that_is_overwritten_is_said_once_and_requests_go_on() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    std::fs::write(sidecar.folder().join("store.db"), "not a store at all").unwrap();
+    until("the second failure to flush", || {
+        assert_eq!(sidecar.request(sidecar.get()).status, 200);
+        sidecar.metric("postern_directory_errors_total") >= 2.0
+    });
+    let said = sidecar.output();
+    assert_eq!(said.matches("the store fails").count(), 1, "{said}");
+    assert!(!said.contains("the store works again"), "{said}");
 }

@@ -90,8 +90,10 @@ struct Kept {
     /// What the configuration in force declares.
     declared: Declaration,
     last_flush: Instant,
-    /// Whether the last poll or flush failed: failures are logged when they begin and when they end.
+    /// Whether the last poll or the last flush failed: failures are logged when they begin and when they end.
     is_failing: bool,
+    /// Whether the last flush failed; polls that go well in between do not end that.
+    is_flush_failing: bool,
     /// Unreadable records that the metric has been told of.
     errors_seen: u64,
 }
@@ -115,6 +117,7 @@ impl Keeper {
             declared: declaration,
             last_flush: Instant::now(),
             is_failing: false,
+            is_flush_failing: false,
             errors_seen: 0,
         };
         let (orders, inbox) = mpsc::channel();
@@ -164,19 +167,21 @@ impl Kept {
         let applied = self.synchronizer.apply_pending();
         let mut failed = applied.err();
         if self.last_flush.elapsed() >= self.declared.flush_interval {
-            failed = failed.or(self.flush());
+            let flush = self.flush();
+            self.is_flush_failing = flush.is_some();
+            failed = failed.or(flush);
         }
-        match (&failed, self.is_failing) {
-            (Some(error), false) => {
+        if let Some(error) = &failed {
+            self.metrics.control().directory_error();
+            if !self.is_failing {
                 tracing::error!(error = %error, "the store fails; requests go on being decided from memory");
             }
-            (None, true) => tracing::info!("the store works again"),
-            (Some(_), true) | (None, false) => {}
         }
-        if failed.is_some() {
-            self.metrics.control().directory_error();
+        let is_failing = failed.is_some() || self.is_flush_failing;
+        if self.is_failing && !is_failing {
+            tracing::info!("the store works again");
         }
-        self.is_failing = failed.is_some();
+        self.is_failing = is_failing;
         let errors = self.view.status.errors_total();
         for _ in self.errors_seen..errors {
             self.metrics.control().directory_error();
