@@ -306,20 +306,10 @@ fn explain_failure(
         return connection.body_violation(request).map_or(Answer::ClientBodyBroken, Answer::Violation);
     }
     match error {
-        UpstreamError::Unreachable(source) => {
-            tracing::warn!(error = %source, "upstream unreachable");
-            Answer::UpstreamUnreachable
-        }
+        UpstreamError::Unreachable(_) => Answer::UpstreamUnreachable,
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,
-        UpstreamError::Closed(source) => {
-            tracing::warn!(error = %source, "the upstream's connection ended before its response");
-            Answer::UpstreamFailed
-        }
-        UpstreamError::Malformed(source) => {
-            tracing::warn!(error = %source, "the upstream's response cannot be passed on");
-            Answer::UpstreamFailed
-        }
+        UpstreamError::Closed(_) | UpstreamError::Malformed(_) => Answer::UpstreamFailed,
         UpstreamError::ClientBody(_) => Answer::ClientBodyBroken,
     }
 }

@@ -11,11 +11,12 @@ mod encode;
 pub mod exchange;
 pub mod pool;
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
@@ -30,6 +31,9 @@ pub use decode::DecodeError;
 use encode::Sending;
 use exchange::{BodyError, Exchange, ExchangeError};
 use pool::IdlePool;
+
+/// How often a worker says that an upstream fails.
+const BETWEEN_FAILURE_LINES: Duration = Duration::from_secs(10);
 
 /// A service behind, as configured; shared by all workers.
 #[derive(Debug)]
@@ -60,7 +64,9 @@ pub struct WorkerUpstream {
     pub shared: Arc<Upstream>,
     worker: usize,
     pools: Vec<Rc<IdlePool>>,
-    next_endpoint: std::cell::Cell<usize>,
+    next_endpoint: Cell<usize>,
+    failures: Cell<u64>,
+    failure_told: Cell<Option<Instant>>,
 }
 
 /// A response's head with the connection its body still comes over.
@@ -137,7 +143,14 @@ impl WorkerUpstream {
                 ))
             })
             .collect();
-        Self { shared, worker, pools, next_endpoint: std::cell::Cell::new(worker) }
+        Self {
+            shared,
+            worker,
+            pools,
+            next_endpoint: Cell::new(worker),
+            failures: Cell::default(),
+            failure_told: Cell::default(),
+        }
     }
 
     /// Chooses the next endpoint in turn.
@@ -153,6 +166,40 @@ impl WorkerUpstream {
     /// may have been sent only if sending twice does no harm (RFC 9110, section 9.2.2) and there is no body.
     /// A connection that cannot be opened moves on to the next endpoint.
     pub async fn send(
+        &self,
+        endpoint: &mut usize,
+        head: &OutgoingHead<'_>,
+        body: ForwardBody,
+    ) -> Result<Reply, UpstreamError> {
+        let result = self.attempt(endpoint, head, body).await;
+        if let Err(error) = &result {
+            self.tell(*endpoint, error);
+        }
+        result
+    }
+
+    /// Logs what an upstream got wrong, now and then with a count: the access log has every single request.
+    fn tell(&self, endpoint: usize, error: &UpstreamError) {
+        if let UpstreamError::ClientBody(_) = error {
+            return;
+        }
+        let failures = self.failures.get() + 1;
+        self.failures.set(failures);
+        if self.failure_told.get().is_some_and(|told| told.elapsed() < BETWEEN_FAILURE_LINES) {
+            return;
+        }
+        self.failure_told.set(Some(Instant::now()));
+        self.failures.set(0);
+        tracing::warn!(
+            upstream = %self.shared.name,
+            endpoint = %self.shared.endpoints[endpoint].label,
+            failures,
+            error = error as &dyn std::error::Error,
+            "an upstream fails"
+        );
+    }
+
+    async fn attempt(
         &self,
         endpoint: &mut usize,
         head: &OutgoingHead<'_>,

@@ -141,7 +141,7 @@ table! {
         header_bytes: Bytes<8192, 1_048_576> = Default("65536"),
         header_count: Count<8, 4096> = Default("100"),
         uri_bytes: Bytes<256, 65_534> = Default("16384"),
-        connections: Count<1, 1_000_000> = Default("65536"),
+        connections: Count<1, 1_000_000> = Default("8192"),
     }
 }
 
