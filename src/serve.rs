@@ -205,13 +205,12 @@ async fn run<C>(
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
-    let registration = worker.registry.enter(connection);
+    let _registration = worker.registry.enter(connection);
     let mut served = pin!(served);
     let mut followed = Order::GoOn;
     let ended =
         poll_fn(|context| follow(connection, &mut followed, served.as_mut(), &graceful_shutdown, context))
             .await;
-    worker.registry.leave(registration);
     if let Err(error) = ended {
         tracing::debug!(error = %error, peer = %connection.peer, "a connection ended early");
     }

@@ -14,10 +14,16 @@ use crate::config::TimeoutsConfig;
 /// A worker's open connections.
 #[derive(Debug, Default)]
 pub struct Registry {
-    slots: RefCell<Vec<Option<Rc<Connection>>>>,
-    free: RefCell<Vec<usize>>,
+    entered: Rc<Entered>,
     open: Rc<Open>,
     is_draining: Cell<bool>,
+}
+
+/// Connections by place, and the places that are free.
+#[derive(Debug, Default)]
+struct Entered {
+    slots: RefCell<Vec<Option<Rc<Connection>>>>,
+    free: RefCell<Vec<usize>>,
 }
 
 /// How many connections are open, and who waits for that to change.
@@ -33,10 +39,10 @@ pub struct Accepted {
     open: Rc<Open>,
 }
 
-/// A connection's place in the registry.
+/// A connection's place in the registry, given back when this is dropped, also by a panic.
 #[derive(Debug)]
 pub struct Registration {
-    connection: Rc<Connection>,
+    entered: Rc<Entered>,
     slot: usize,
 }
 
@@ -49,21 +55,16 @@ impl Registry {
 
     /// Enters a connection. One that comes while draining is told so at once.
     pub fn enter(&self, connection: &Rc<Connection>) -> Registration {
-        let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            self.slots.borrow_mut().push(None);
-            self.slots.borrow().len() - 1
+        let mut slots = self.entered.slots.borrow_mut();
+        let slot = self.entered.free.borrow_mut().pop().unwrap_or_else(|| {
+            slots.push(None);
+            slots.len() - 1
         });
-        self.slots.borrow_mut()[slot] = Some(Rc::clone(connection));
+        slots[slot] = Some(Rc::clone(connection));
         if self.is_draining.get() {
             connection.drain();
         }
-        Registration { connection: Rc::clone(connection), slot }
-    }
-
-    /// Takes a connection out.
-    pub fn leave(&self, registration: Registration) {
-        self.slots.borrow_mut()[registration.slot] = None;
-        self.free.borrow_mut().push(registration.slot);
+        Registration { entered: Rc::clone(&self.entered), slot }
     }
 
     /// Number of open connections.
@@ -84,7 +85,7 @@ impl Registry {
 
     /// Looks at every connection for what has taken too long.
     pub fn look(&self, now: Instant, timeouts: &TimeoutsConfig) {
-        for connection in self.slots.borrow().iter().flatten() {
+        for connection in self.entered.slots.borrow().iter().flatten() {
             connection.look(now, timeouts);
         }
     }
@@ -92,7 +93,7 @@ impl Registry {
     /// Tells every connection, present and future, to end once its requests are done.
     pub fn drain(&self) {
         self.is_draining.set(true);
-        for connection in self.slots.borrow().iter().flatten() {
+        for connection in self.entered.slots.borrow().iter().flatten() {
             connection.drain();
         }
     }
@@ -105,9 +106,9 @@ impl Drop for Accepted {
     }
 }
 
-impl Registration {
-    /// The connection.
-    pub fn connection(&self) -> &Rc<Connection> {
-        &self.connection
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.entered.slots.borrow_mut()[self.slot] = None;
+        self.entered.free.borrow_mut().push(self.slot);
     }
 }
