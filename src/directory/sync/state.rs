@@ -328,10 +328,8 @@ impl State {
         for problem in problems.into_iter().flatten().flatten() {
             self.report("token", &row.number.to_string(), problem);
         }
-        let made = Arc::new(Restrictions {
-            ip_allowlist: allowlist.map_or_else(Box::default, |read| read.value),
-            scopes: scopes.map(|read| read.value),
-        });
+        let ip_allowlist = allowlist.map_or_else(Box::default, |read| read.value);
+        let made = Arc::new(Restrictions::new(ip_allowlist, scopes.map(|read| read.value)));
         if self.restrictions.len() >= SHARED_RESTRICTIONS {
             self.restrictions.clear();
         }

@@ -1,11 +1,11 @@
 //! One token in memory: attributes that decide about it, fixed for the entry's life, and its usage, which workers
 //! touch without waiting. How entries are found is not known here.
 
-use std::mem;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
+use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
@@ -31,25 +31,26 @@ pub struct TokenEntry {
     created_at: u32,
     /// 0: never ends.
     max_age_seconds: u32,
-    identity_provider: u32,
     number: u32,
+    binding: PackedBinding,
     /// 0: never used.
     last_used_at: AtomicU32,
-    kind: TokenKind,
-    binding: Binding,
-    expiry: Expiry,
+    shape: Shape,
     state: AtomicU8,
-    details: Mutex<UsageDetails>,
-    imported_prefix: Option<Box<ImportedPrefix>>,
+    /// From where it was last used, IPv4 as mapped into IPv6; unspecified: unknown. Its lock holds for the user agent too.
+    last_address: Mutex<Ipv6Addr>,
+    last_user_agent: ArcSwapOption<UserAgent>,
 }
 
-/// Restrictions that few tokens have; equal ones are shared between tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What few tokens have. Equal ones are shared between tokens, except those of imported ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Restrictions {
     /// Addresses the token may be used from; empty: any.
     pub ip_allowlist: Box<[IpNet]>,
     /// What the token is restricted to; `None`: not restricted.
     pub scopes: Option<PermissionSet>,
+    /// The prefix of an imported token: no restriction, but as rare as one.
+    imported_prefix: Option<Box<str>>,
 }
 
 /// Everything an entry is made from.
@@ -85,35 +86,66 @@ pub struct TokenAttributes {
     pub last_user_agent: Option<Arc<UserAgent>>,
 }
 
-/// Address and user agent of the last use. The address takes IPv4 as mapped into IPv6; unspecified: unknown.
-#[derive(Debug)]
-struct UsageDetails {
-    address: Ipv6Addr,
-    user_agent: Option<Arc<UserAgent>>,
+impl Restrictions {
+    /// An allow-list (empty: any address) and scopes (`None`: any permission).
+    pub fn new(ip_allowlist: Box<[IpNet]>, scopes: Option<PermissionSet>) -> Self {
+        Self { ip_allowlist, scopes, imported_prefix: None }
+    }
 }
 
-/// The prefix of an imported token, behind one thin pointer: most tokens have none.
-#[derive(Debug, PartialEq, Eq)]
-struct ImportedPrefix(Box<str>);
-
-/// A method binding without its identity provider, in one byte.
+/// A token's kind, and what its lifetime counts from, in one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Binding {
-    None,
-    Password,
-    Google,
-    Microsoft,
-    GitHub,
-    IdentityProvider,
+struct Shape(u8);
+
+/// A method binding in four bytes: an identity provider by its number, the other methods by the numbers just below the
+/// highest one, which no directory has as many providers to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PackedBinding(u32);
+
+impl Shape {
+    const EXTENDS: u8 = 0x80;
+
+    const fn new(kind: TokenKind, extend_when_used: bool) -> Self {
+        Self(kind as u8 | if extend_when_used { Self::EXTENDS } else { 0 })
+    }
+
+    fn kind(self) -> TokenKind {
+        TokenKind::ALL[usize::from(self.0 & !Self::EXTENDS)]
+    }
+
+    const fn extends_when_used(self) -> bool {
+        self.0 & Self::EXTENDS != 0
+    }
 }
 
-/// What a token's lifetime counts from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Expiry {
-    FromCreation,
-    FromLastUse,
+impl PackedBinding {
+    const NONE: u32 = u32::MAX;
+    const PASSWORD: u32 = u32::MAX - 1;
+    const GOOGLE: u32 = u32::MAX - 2;
+    const MICROSOFT: u32 = u32::MAX - 3;
+    const GITHUB: u32 = u32::MAX - 4;
+
+    const fn new(binding: Option<MethodBinding>) -> Self {
+        Self(match binding {
+            None => Self::NONE,
+            Some(MethodBinding::Password) => Self::PASSWORD,
+            Some(MethodBinding::ThirdParty(ThirdParty::Google)) => Self::GOOGLE,
+            Some(MethodBinding::ThirdParty(ThirdParty::Microsoft)) => Self::MICROSOFT,
+            Some(MethodBinding::ThirdParty(ThirdParty::GitHub)) => Self::GITHUB,
+            Some(MethodBinding::IdentityProvider(index)) => index.0,
+        })
+    }
+
+    const fn unpack(self) -> Option<MethodBinding> {
+        Some(match self.0 {
+            Self::NONE => return None,
+            Self::PASSWORD => MethodBinding::Password,
+            Self::GOOGLE => MethodBinding::ThirdParty(ThirdParty::Google),
+            Self::MICROSOFT => MethodBinding::ThirdParty(ThirdParty::Microsoft),
+            Self::GITHUB => MethodBinding::ThirdParty(ThirdParty::GitHub),
+            number => MethodBinding::IdentityProvider(IdentityProviderIndex(number)),
+        })
+    }
 }
 
 impl TokenEntry {
@@ -131,11 +163,11 @@ impl TokenEntry {
     pub fn facts(&self) -> TokenFacts<'_> {
         let restrictions = self.restrictions.as_deref();
         TokenFacts {
-            kind: self.kind,
+            kind: self.shape.kind(),
             revoked: self.is_revoked(),
             created_at: self.created_at,
             expires_at: self.expires_at(),
-            binding: self.binding(),
+            binding: self.binding.unpack(),
             ip_allowlist: restrictions.map_or(&[], |restrictions| &restrictions.ip_allowlist),
             scopes: restrictions.and_then(|restrictions| restrictions.scopes),
         }
@@ -143,7 +175,7 @@ impl TokenEntry {
 
     /// The token prefix of an imported token; a token in Postern's own format carries its prefix itself.
     pub fn imported_prefix(&self) -> Option<&str> {
-        self.imported_prefix.as_ref().map(|prefix| &*prefix.0)
+        self.restrictions.as_ref()?.imported_prefix.as_deref()
     }
 
     /// When it was last used, in seconds since the epoch; `None`: never.
@@ -153,35 +185,36 @@ impl TokenEntry {
 
     /// Address and user agent of the last use. Waits for a worker that is just noting one: not for workers.
     pub fn last_used_by(&self) -> (Option<IpAddr>, Option<Arc<UserAgent>>) {
-        let details = self.details.lock();
-        (from_mapped(details.address), details.user_agent.clone())
+        let address = self.last_address.lock();
+        (from_mapped(*address), self.last_user_agent.load_full())
     }
 
     pub(super) fn new(attributes: TokenAttributes) -> Self {
-        let (binding, identity_provider) = split_binding(attributes.binding);
+        let restrictions = match attributes.imported_prefix {
+            None => attributes.restrictions,
+            prefix => {
+                let shared = attributes.restrictions.as_deref().cloned().unwrap_or_default();
+                Some(Arc::new(Restrictions { imported_prefix: prefix, ..shared }))
+            }
+        };
         Self {
             digest: attributes.digest,
             user: attributes.user,
-            restrictions: attributes.restrictions,
+            restrictions,
             created_at: attributes.created_at,
             max_age_seconds: attributes.max_age_seconds.unwrap_or(0),
-            identity_provider,
             number: attributes.number,
+            binding: PackedBinding::new(attributes.binding),
             last_used_at: AtomicU32::new(attributes.last_used_at),
-            kind: attributes.kind,
-            binding,
-            expiry: if attributes.extend_when_used { Expiry::FromLastUse } else { Expiry::FromCreation },
+            shape: Shape::new(attributes.kind, attributes.extend_when_used),
             state: AtomicU8::new(if attributes.revoked { REVOKED } else { 0 }),
-            details: Mutex::new(UsageDetails {
-                address: attributes.last_address.map_or(Ipv6Addr::UNSPECIFIED, to_mapped),
-                user_agent: attributes.last_user_agent,
-            }),
-            imported_prefix: attributes.imported_prefix.map(|prefix| Box::new(ImportedPrefix(prefix))),
+            last_address: Mutex::new(attributes.last_address.map_or(Ipv6Addr::UNSPECIFIED, to_mapped)),
+            last_user_agent: ArcSwapOption::new(attributes.last_user_agent),
         }
     }
 
-    pub(super) const fn kind(&self) -> TokenKind {
-        self.kind
+    pub(super) fn kind(&self) -> TokenKind {
+        self.shape.kind()
     }
 
     pub(super) fn is_revoked(&self) -> bool {
@@ -207,12 +240,9 @@ impl TokenEntry {
             && self.restrictions == other.restrictions
             && self.created_at == other.created_at
             && self.max_age_seconds == other.max_age_seconds
-            && self.identity_provider == other.identity_provider
             && self.number == other.number
-            && self.kind == other.kind
             && self.binding == other.binding
-            && self.expiry == other.expiry
-            && self.imported_prefix == other.imported_prefix
+            && self.shape == other.shape
     }
 
     /// Takes over revocation and later use from an older entry of the same token.
@@ -227,12 +257,12 @@ impl TokenEntry {
         let time = other.last_used_at.load(Ordering::Acquire);
         if self.last_used_at.fetch_max(time, Ordering::AcqRel) < time {
             let (address, user_agent) = {
-                let details = other.details.lock();
-                (details.address, details.user_agent.clone())
+                let address = other.last_address.lock();
+                (*address, other.last_user_agent.load_full())
             };
-            let mut details = self.details.lock();
-            details.address = address;
-            details.user_agent = user_agent;
+            let mut last_address = self.last_address.lock();
+            *last_address = address;
+            self.last_user_agent.store(user_agent);
         }
     }
 
@@ -254,14 +284,13 @@ impl TokenEntry {
         let user_agent = user_agent();
         // A flush may be reading them at this very moment, for nanoseconds: try a little, but never wait.
         for _ in 0..16 {
-            let Some(mut details) = self.details.try_lock() else {
+            let Some(mut last_address) = self.last_address.try_lock() else {
                 std::hint::spin_loop();
                 continue;
             };
             if self.last_used_at.load(Ordering::Relaxed) == now {
-                details.address = to_mapped(client);
-                let _former = mem::replace(&mut details.user_agent, user_agent);
-                drop(details);
+                *last_address = to_mapped(client);
+                self.last_user_agent.store(user_agent);
             }
             break;
         }
@@ -287,35 +316,12 @@ impl TokenEntry {
         if self.max_age_seconds == 0 {
             return None;
         }
-        let start = match self.expiry {
-            Expiry::FromCreation => self.created_at,
-            Expiry::FromLastUse => self.created_at.max(self.last_used_at.load(Ordering::Relaxed)),
+        let start = if self.shape.extends_when_used() {
+            self.created_at.max(self.last_used_at.load(Ordering::Relaxed))
+        } else {
+            self.created_at
         };
         Some(start.saturating_add(self.max_age_seconds))
-    }
-
-    fn binding(&self) -> Option<MethodBinding> {
-        match self.binding {
-            Binding::None => None,
-            Binding::Password => Some(MethodBinding::Password),
-            Binding::Google => Some(MethodBinding::ThirdParty(ThirdParty::Google)),
-            Binding::Microsoft => Some(MethodBinding::ThirdParty(ThirdParty::Microsoft)),
-            Binding::GitHub => Some(MethodBinding::ThirdParty(ThirdParty::GitHub)),
-            Binding::IdentityProvider => {
-                Some(MethodBinding::IdentityProvider(IdentityProviderIndex(self.identity_provider)))
-            }
-        }
-    }
-}
-
-const fn split_binding(binding: Option<MethodBinding>) -> (Binding, u32) {
-    match binding {
-        None => (Binding::None, 0),
-        Some(MethodBinding::Password) => (Binding::Password, 0),
-        Some(MethodBinding::ThirdParty(ThirdParty::Google)) => (Binding::Google, 0),
-        Some(MethodBinding::ThirdParty(ThirdParty::Microsoft)) => (Binding::Microsoft, 0),
-        Some(MethodBinding::ThirdParty(ThirdParty::GitHub)) => (Binding::GitHub, 0),
-        Some(MethodBinding::IdentityProvider(index)) => (Binding::IdentityProvider, index.0),
     }
 }
 
@@ -335,7 +341,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_with_its_reference_counts_fits_two_cache_lines() {
-        assert!(size_of::<TokenEntry>() + 2 * size_of::<usize>() <= 128, "{}", size_of::<TokenEntry>());
+    fn an_entry_with_its_reference_counts_fits_the_allocators_112_bytes() {
+        assert!(size_of::<TokenEntry>() + 2 * size_of::<usize>() <= 112, "{}", size_of::<TokenEntry>());
+    }
+
+    #[test]
+    fn what_is_packed_comes_back() {
+        let bindings = [
+            None,
+            Some(MethodBinding::Password),
+            Some(MethodBinding::ThirdParty(ThirdParty::Google)),
+            Some(MethodBinding::ThirdParty(ThirdParty::Microsoft)),
+            Some(MethodBinding::ThirdParty(ThirdParty::GitHub)),
+            Some(MethodBinding::IdentityProvider(IdentityProviderIndex(0))),
+            Some(MethodBinding::IdentityProvider(IdentityProviderIndex(70_000))),
+        ];
+        for binding in bindings {
+            assert_eq!(PackedBinding::new(binding).unpack(), binding);
+        }
+        for kind in TokenKind::ALL {
+            for extends in [false, true] {
+                let shape = Shape::new(kind, extends);
+                assert_eq!((shape.kind(), shape.extends_when_used()), (kind, extends));
+            }
+        }
     }
 }
