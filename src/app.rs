@@ -9,6 +9,7 @@ mod keeper;
 mod reload;
 mod workers;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::config::watch::ConfigWatcher;
 use crate::config::{Config, certificates};
-use crate::directory::{self, OperationError, StoreError};
+use crate::directory::{self, DirectoryView, OperationError, StoreError};
 use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
 use crate::listen;
 use crate::ops;
@@ -105,14 +106,14 @@ impl App {
         let metrics = Metrics::new(config.workers);
         let ops_listener = bind_ops(config.ops.address)?;
         let ops_address = ops_listener.local_addr()?;
+        tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
         let ops_drain = drain.clone();
         let mut ops = JoinSet::new();
         ops.spawn(ops::serve(ops_listener, Arc::clone(&metrics), Arc::clone(&readiness), async move {
             ops_drain.nothing_alive().await
         }));
 
-        let store = directory::open(&config.store)?;
-        let (keeper, view) = Keeper::start(store, &config, Arc::clone(&metrics))?;
+        let (keeper, view) = load(&config, &metrics).await?;
         readiness.directory_loaded();
 
         let access_log = start_access_log(&config, &metrics)?;
@@ -186,11 +187,11 @@ impl App {
             while signals.next().await != SignalEvent::StopNow {}
             tracing::warn!("a second signal: breaking off what still runs");
             drain.force();
-            std::future::pending::<()>().await;
+            std::future::pending::<Infallible>().await
         };
         tokio::select! {
             outcome = self.stop() => outcome,
-            () = second_signal => unreachable!("it only ever forces the drain"),
+            never = second_signal => match never {},
         }
     }
 
@@ -240,6 +241,16 @@ impl App {
             access_log.reopen();
         }
     }
+}
+
+/// Loads the directory beside the runtime, which meanwhile tells whoever asks that the sidecar is alive and not ready.
+async fn load(config: &Config, metrics: &Arc<Metrics>) -> Result<(Keeper, Arc<DirectoryView>), StartError> {
+    let (config, metrics) = (config.clone(), Arc::clone(metrics));
+    let loading = tokio::task::spawn_blocking(move || {
+        let store = directory::open(&config.store)?;
+        Keeper::start(store, &config, metrics)
+    });
+    loading.await.map_err(io::Error::other)?
 }
 
 async fn changed(watcher: &mut Option<ConfigWatcher>) {

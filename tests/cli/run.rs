@@ -21,12 +21,17 @@ struct Sidecar {
 impl Sidecar {
     /// Starts it and waits until it says that it listens everywhere.
     fn start(folder: &Folder) -> (Self, Vec<Value>) {
+        let mut sidecar = Self::begin(folder);
+        let listening = (0..2).map(|_| sidecar.wait_for("listening")).collect();
+        (sidecar, listening)
+    }
+
+    /// Starts it, and waits for nothing.
+    fn begin(folder: &Folder) -> Self {
         let mut child =
             folder.command(&["run", "--json"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut sidecar = Self { child, log };
-        let listening = (0..2).map(|_| sidecar.wait_for("listening")).collect();
-        (sidecar, listening)
+        Self { child, log }
     }
 
     /// The next log line with this message.
@@ -84,6 +89,32 @@ fn wait_for_status(address: &str, token: &str, expected: u16) {
     while status(address, token) != expected {
         assert!(began.elapsed() < PATIENCE, "no {expected}, but {}", status(address, token));
     }
+}
+
+#[test]
+fn while_the_store_makes_it_wait_it_is_alive_and_not_ready() {
+    let folder = Folder::initialized();
+    let writer = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut sidecar = Sidecar::begin(&folder);
+    let loading = sidecar.wait_for("loading the directory; health is told meanwhile");
+    let ops = loading["address"].as_str().unwrap();
+    assert_eq!(told(ops, "/healthz"), 200);
+    assert_eq!(told(ops, "/readyz"), 503);
+    writer.execute_batch("COMMIT").unwrap();
+    sidecar.wait_for("listening");
+    sidecar.wait_for("listening");
+    assert_eq!(told(ops, "/readyz"), 200);
+    assert_eq!(sidecar.stop("TERM"), Some(0));
+}
+
+/// The status of an operators' path.
+fn told(ops: &str, path: &str) -> u16 {
+    let mut stream = TcpStream::connect(ops).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
