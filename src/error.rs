@@ -7,7 +7,7 @@ pub mod response;
 use http::StatusCode;
 
 use crate::policy::Denial;
-use crate::serve::guard::Violation;
+use crate::serve::http1::Violation;
 use crate::serve::target::Ambiguity;
 use crate::telemetry::record::Ending;
 

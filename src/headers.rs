@@ -113,6 +113,23 @@ pub fn strip_response(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a response's header line, in any case, concerns only the upstream's connection.
+pub fn ends_with_response(name: &str) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        2 => is("te"),
+        6 => is("expect"),
+        7 => is("upgrade"),
+        10 => is("connection") || is("keep-alive"),
+        14 => is("http2-settings"),
+        16 => is("proxy-connection"),
+        17 => is("transfer-encoding"),
+        18 => is("proxy-authenticate"),
+        19 => is("proxy-authorization"),
+        _ => false,
+    }
+}
+
 /// What may pass of a request's trailers: nothing that frames, routes, authenticates or identifies
 /// (RFC 9110, section 6.5.1).
 pub fn request_trailers(trailers: &HeaderMap) -> HeaderMap {

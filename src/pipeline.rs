@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod body;
 pub mod outcome;
+pub mod response;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -13,18 +14,18 @@ use std::rc::Rc;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, Uri, Version, header};
 
 use crate::config::{LimitsConfig, UpstreamCredential};
 use crate::error::Answer;
-use crate::error::response::{self, Details};
+use crate::error::response::{Details, build};
 use crate::headers::trace::RequestIds;
 use crate::headers::{Additions, forwarded};
 use crate::policy::Permission;
 use crate::route;
+use crate::serve::body::{BodyError, RequestBody};
 use crate::serve::connection::Connection;
-use crate::serve::guard::{self, Violation};
+use crate::serve::http1::{self, Received, Violation};
 use crate::serve::target::{self, Ambiguity};
 use crate::snapshot::Route;
 use crate::telemetry::metrics::UpstreamOutcome;
@@ -32,8 +33,9 @@ use crate::telemetry::record::Decision;
 use crate::upstream::{OutgoingHead, Reply, UpstreamError};
 use crate::worker::{LocalSnapshot, Worker};
 use admission::{Admission, Refusal};
-use body::{ForwardBody, ResponseBody, Upload, UploadState};
+use body::{ForwardBody, Upload, UploadError, UploadState};
 use outcome::Outcome;
+use response::Response;
 
 /// A request that Postern answers itself, and what the answer may say.
 struct Refused {
@@ -57,26 +59,22 @@ struct Target {
 }
 
 /// Serves one request: route, credential, decision, usage, headers, upstream, response.
-pub async fn serve(
-    worker: Rc<Worker>,
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Response<ResponseBody> {
-    let (running, violation) = connection.begin_request();
+pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: Received) -> Response {
+    let Received { head, body, violation } = received;
+    let running = connection.begin_request();
     let snapshot = worker.snapshot();
-    let (head, incoming) = request.into_parts();
     let ids = worker.ids.request(head.headers.get("traceparent"));
     let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
     let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
-    let mut outcome = Outcome::begin(&worker, &snapshot, running, &head, &ids, client_address);
+    let mut outcome = Outcome::begin(worker, &snapshot, running, &head, &ids, client_address);
 
-    let admitted = match admit(&worker, &snapshot, violation, &head, client_address, &mut outcome) {
+    let admitted = match admit(worker, &snapshot, violation, &head, client_address, &mut outcome) {
         Ok(admitted) => admitted,
-        Err(refused) => return answer(refused, &snapshot, &connection, &ids, outcome),
+        Err(refused) => return answer(refused, &snapshot, &ids, outcome),
     };
-    match forward(&snapshot, &connection, admitted, head, incoming, &ids, &mut outcome).await {
+    match forward(&snapshot, connection, admitted, &head, body, &ids, &mut outcome).await {
         Ok(reply) => respond(reply, outcome),
-        Err(failed) => answer(failed.into(), &snapshot, &connection, &ids, outcome),
+        Err(failed) => answer(failed.into(), &snapshot, &ids, outcome),
     }
 }
 
@@ -124,8 +122,8 @@ async fn forward(
     snapshot: &LocalSnapshot,
     connection: &Connection,
     admitted: Admitted,
-    head: Parts,
-    incoming: Incoming,
+    head: &Parts,
+    body: RequestBody,
     ids: &RequestIds,
     outcome: &mut Outcome,
 ) -> Result<Reply, Answer> {
@@ -151,48 +149,36 @@ async fn forward(
             traceparent: &ids.traceparent,
         },
     };
-    let (body, upload) = ForwardBody::streaming(incoming, head.version);
+    let (body, upload) = ForwardBody::streaming(body);
     let mut endpoint = upstream.next_endpoint();
     outcome.upstream_called(route.upstream, endpoint, upload.clone());
-    let request = outcome.request_number();
     let sent = upstream.send(&mut endpoint, &outgoing, body).await;
-    let result = sent.map_err(|error| explain_failure(&error, upload.as_deref(), connection, request));
+    let result = sent.map_err(|error| explain_failure(&error, upload.as_deref()));
     outcome.upstream_returned(endpoint, upstream_outcome(&result));
     result
 }
 
 /// The upstream's response, streamed back.
-fn respond(reply: Reply, mut outcome: Outcome) -> Response<ResponseBody> {
-    let Reply { head, lease } = reply;
-    outcome.answered(head.status());
-    head.map(|()| ResponseBody::forwarded(lease, outcome))
+fn respond(reply: Reply, mut outcome: Outcome) -> Response {
+    outcome.answered(reply.status());
+    Response::forwarded(reply, outcome)
 }
 
 /// Postern's own answer.
-fn answer(
-    refused: Refused,
-    snapshot: &LocalSnapshot,
-    connection: &Connection,
-    ids: &RequestIds,
-    mut outcome: Outcome,
-) -> Response<ResponseBody> {
+fn answer(refused: Refused, snapshot: &LocalSnapshot, ids: &RequestIds, mut outcome: Outcome) -> Response {
     let details = Details {
         realm: &snapshot.shared.realm,
         request_id: &ids.request_id,
         required: refused.required,
         token_prefix: refused.token_prefix.as_ref().and_then(|prefix| prefix.to_str().ok()),
     };
-    let mut response = response::build(refused.answer, details);
-    if connection.is_http2() {
-        response.headers_mut().remove(header::CONNECTION);
-    }
+    let response = build(refused.answer, details);
     outcome.answered(response.status());
     if let Answer::Denied(_) = refused.answer {
         outcome.decided(Decision::Deny);
     }
     outcome.end(refused.answer.ending());
-    let (head, bytes) = response.into_parts();
-    Response::from_parts(head, ResponseBody::local(bytes, outcome))
+    Response::own(response, refused.answer.closes_connection(), outcome)
 }
 
 impl Target {
@@ -223,11 +209,11 @@ fn host(head: &Parts) -> Result<HeaderValue, Answer> {
         return Err(Answer::BadHost);
     }
     let Some(authority) = head.uri.authority() else {
-        // HTTP/1.0 may name none; what HTTP/1 names, the guard has looked at; HTTP/2 has no guard.
+        // HTTP/1.0 may name none; what HTTP/1 names has been looked at; HTTP/2's is looked at here.
         let Some(line) = line else { return Ok(HeaderValue::from_static("")) };
-        return if guard::is_host(line.as_bytes()) { Ok(line.clone()) } else { Err(Answer::BadHost) };
+        return if http1::is_host(line.as_bytes()) { Ok(line.clone()) } else { Err(Answer::BadHost) };
     };
-    if !guard::is_host(authority.as_str().as_bytes()) {
+    if !http1::is_host(authority.as_str().as_bytes()) {
         return Err(Answer::BadHost);
     }
     match line {
@@ -237,7 +223,7 @@ fn host(head: &Parts) -> Result<HeaderValue, Answer> {
     }
 }
 
-/// What the guard has seen to already on HTTP/1.
+/// What the reader of HTTP/1 has seen to already.
 fn check_unguarded(head: &Parts, limits: &LimitsConfig) -> Result<(), Answer> {
     if head.version != Version::HTTP_2 {
         return Ok(());
@@ -245,7 +231,7 @@ fn check_unguarded(head: &Parts, limits: &LimitsConfig) -> Result<(), Answer> {
     if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.uri_bytes) {
         return Err(Answer::Violation(Violation::TargetTooLong));
     }
-    if head.uri.query().is_some_and(|query| !guard::is_query(query.as_bytes())) {
+    if head.uri.query().is_some_and(|query| !http1::is_query(query.as_bytes())) {
         return Err(Answer::Violation(Violation::Target));
     }
     if head.headers.len() > limits.header_count {
@@ -254,7 +240,7 @@ fn check_unguarded(head: &Parts, limits: &LimitsConfig) -> Result<(), Answer> {
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (Some(_), Some(_)) => Err(Answer::Violation(Violation::ContentLengthRepeated)),
-        (Some(length), None) if !guard::is_content_length(length.as_bytes()) => {
+        (Some(length), None) if !http1::is_content_length(length.as_bytes()) => {
             Err(Answer::Violation(Violation::ContentLength))
         }
         (Some(_), None) | (None, _) => Ok(()),
@@ -295,17 +281,13 @@ fn lower_case(name: &str) -> Cow<'_, str> {
 }
 
 /// Tells the client's faults from the upstream's.
-fn explain_failure(
-    error: &UpstreamError,
-    upload: Option<&Upload>,
-    connection: &Connection,
-    request: u64,
-) -> Answer {
+fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
     let state = upload.map(Upload::state);
-    if state == Some(UploadState::Broken) {
-        return connection.body_violation(request).map_or(Answer::ClientBodyBroken, Answer::Violation);
-    }
     match error {
+        UpstreamError::ClientBody(UploadError::Broken(BodyError::Violation(violation))) => {
+            Answer::Violation(*violation)
+        }
+        _ if state == Some(UploadState::Broken) => Answer::ClientBodyBroken,
         UpstreamError::Unreachable(_) => Answer::UpstreamUnreachable,
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,

@@ -1,13 +1,15 @@
-//! One downstream connection, from the accepted socket to its end: TLS, protocol, hyper, deadlines, drain.
+//! One downstream connection, from the accepted socket to its end: TLS, protocol, deadlines, drain.
 //!
 //! What becomes of a request is in [`crate::pipeline`]; here is only what concerns the connection it came on.
 
+pub mod body;
 pub mod connection;
-pub mod guard;
+pub mod http1;
 pub mod registry;
 pub mod target;
 
 use std::convert::Infallible;
+use std::fmt::{Debug, Display};
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -16,9 +18,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
@@ -32,8 +35,9 @@ use crate::pipeline;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{ListenerMetrics, TlsOutcome};
 use crate::worker::Worker;
+use body::RequestBody;
 use connection::{Connection, Order, Protocol};
-use guard::{Guard, GuardLimits, Prefixed};
+use http1::{Limits, Prefixed, Received, State};
 use registry::Accepted;
 
 /// HTTP/2 streams a client may have open at once.
@@ -47,9 +51,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// What one HTTP/2 stream may send ahead.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-
-/// What hyper may buffer beyond a request's head: its size is the guard's matter.
-const BUFFER_BYTES_BESIDE_HEAD: usize = 64 * 1024;
 
 /// The longest silence that Linux takes before it asks whether a peer is still there.
 const MOST_KEEPALIVE: Duration = Duration::from_secs(32_767);
@@ -110,15 +111,14 @@ pub async fn accepted(
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                 serve_http2(worker, origin, stream, &snapshot).await;
             } else {
-                let limits = guard_limits(&snapshot);
-                serve_http1(worker, origin, Guard::new(stream, limits), &snapshot).await;
+                serve_http1(worker, origin, stream, BytesMut::new(), &snapshot).await;
             }
         }
     }
 }
 
 /// A client that does not take what it is sent, or is gone without a word, is given up by the system, even while a
-/// request runs: neither the registry nor HTTP/1's guard sees either.
+/// request runs: the registry sees neither.
 fn prepare(stream: &TcpStream, timeouts: &TimeoutsConfig) -> std::io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
@@ -130,16 +130,15 @@ fn prepare(stream: &TcpStream, timeouts: &TimeoutsConfig) -> std::io::Result<()>
 async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: TcpStream, snapshot: &Snapshot) {
     let sniffed = tokio::select! {
         biased;
-        sniffed = tokio::time::timeout(snapshot.timeouts.idle, guard::sniff(&mut stream)) => sniffed,
+        sniffed = tokio::time::timeout(snapshot.timeouts.idle, http1::sniff(&mut stream)) => sniffed,
         () = worker.drain.started() => return,
     };
     match sniffed {
-        Ok(Ok((guard::Protocol::Http1, read))) if read.is_empty() => {}
-        Ok(Ok((guard::Protocol::Http1, read))) => {
-            let guard = Guard::with_prefix(stream, read, guard_limits(snapshot));
-            serve_http1(worker, origin, guard, snapshot).await;
+        Ok(Ok((http1::Protocol::Http1, read))) if read.is_empty() => {}
+        Ok(Ok((http1::Protocol::Http1, read))) => {
+            serve_http1(worker, origin, stream, read, snapshot).await;
         }
-        Ok(Ok((guard::Protocol::Http2, read))) => {
+        Ok(Ok((http1::Protocol::Http2, read))) => {
             serve_http2(worker, origin, Prefixed::new(stream, read), snapshot).await;
         }
         Ok(Err(error)) => tracing::debug!(error = %error, "a connection broke before its first request"),
@@ -147,17 +146,17 @@ async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: TcpStre
     }
 }
 
-async fn serve_http1<S>(worker: Rc<Worker>, origin: Origin, guard: Guard<S>, snapshot: &Snapshot)
+/// HTTP/1, beginning with what has been read already.
+async fn serve_http1<S>(worker: Rc<Worker>, origin: Origin, stream: S, read: BytesMut, snapshot: &Snapshot)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Debug + 'static,
 {
-    let protocol = Protocol::Http1(guard.state());
+    let state = Rc::new(State::new());
+    let protocol = Protocol::Http1(Rc::clone(&state));
     let connection = Rc::new(Connection::new(origin.peer, origin.listener, origin.scheme, protocol));
-    let served = http1::Builder::new()
-        .max_buf_size(snapshot.limits.header_bytes + snapshot.limits.uri_bytes + BUFFER_BYTES_BESIDE_HEAD)
-        .max_headers(snapshot.limits.header_count)
-        .serve_connection(guard, service(&worker, &connection));
-    run(&worker, &connection, served, http1::Connection::graceful_shutdown).await;
+    let handler = async |received| pipeline::serve(&worker, &connection, received).await;
+    let served = http1::serve(stream, read, limits(snapshot), Rc::clone(&state), handler);
+    run(&worker, &connection, served, |_| state.end_after_this()).await;
 }
 
 async fn serve_http2<S>(worker: Rc<Worker>, origin: Origin, stream: S, snapshot: &Snapshot)
@@ -178,32 +177,37 @@ where
     run(&worker, &connection, served, http2::Connection::graceful_shutdown).await;
 }
 
-/// Requests of this connection go into the pipeline.
+/// Requests of an HTTP/2 connection go into the pipeline.
 fn service(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
-    Response = http::Response<pipeline::body::ResponseBody>,
+    Response = http::Response<pipeline::response::Response>,
     Error = Infallible,
     Future: 'static,
 > + use<> {
     let worker = Rc::clone(worker);
     let connection = Rc::clone(connection);
     service_fn(move |request| {
-        let served = pipeline::serve(Rc::clone(&worker), Rc::clone(&connection), request);
-        async move { Ok::<_, Infallible>(served.await) }
+        let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
+        async move {
+            let (head, incoming) = request.into_parts();
+            let received = Received { head, body: RequestBody::http2(incoming), violation: None };
+            Ok::<_, Infallible>(pipeline::serve(&worker, &connection, received).await.into_http2())
+        }
     })
 }
 
 /// Polls a connection to its end, following the registry's orders.
-async fn run<C>(
+async fn run<C, E>(
     worker: &Worker,
     connection: &Rc<Connection>,
     served: C,
     graceful_shutdown: impl Fn(Pin<&mut C>),
 ) where
-    C: Future<Output = hyper::Result<()>>,
+    C: Future<Output = Result<(), E>>,
+    E: Display,
 {
     let _registration = worker.registry.enter(connection);
     let mut served = pin!(served);
@@ -216,15 +220,15 @@ async fn run<C>(
     }
 }
 
-fn follow<C>(
+fn follow<C, E>(
     connection: &Connection,
     followed: &mut Order,
     mut served: Pin<&mut C>,
     graceful_shutdown: &impl Fn(Pin<&mut C>),
     context: &mut Context<'_>,
-) -> Poll<hyper::Result<()>>
+) -> Poll<Result<(), E>>
 where
-    C: Future<Output = hyper::Result<()>>,
+    C: Future<Output = Result<(), E>>,
 {
     let order = connection.order(context);
     if order != *followed {
@@ -244,9 +248,9 @@ where
     served.poll(context)
 }
 
-fn guard_limits(snapshot: &Snapshot) -> GuardLimits {
+fn limits(snapshot: &Snapshot) -> Limits {
     let limits = snapshot.limits;
-    GuardLimits {
+    Limits {
         header_bytes: limits.header_bytes,
         header_count: limits.header_count,
         uri_bytes: limits.uri_bytes,

@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
 
 use crate::config::UpstreamConfig;
@@ -27,7 +27,7 @@ use crate::headers::Additions;
 use crate::pipeline::body::{ForwardBody, UploadError};
 use crate::telemetry::metrics::{EndpointMetrics, UpstreamOutcome};
 use connect::{ConnectError, Connector};
-pub use decode::DecodeError;
+pub use decode::{DecodeError, Fields};
 use encode::Sending;
 use exchange::{BodyError, Exchange, ExchangeError};
 use pool::IdlePool;
@@ -69,18 +69,11 @@ pub struct WorkerUpstream {
     failure_told: Cell<Option<Instant>>,
 }
 
-/// A response's head with the connection its body still comes over.
+/// A response of which the head is there, with the connection its body still comes over: that goes back to its pool when
+/// the response has been read to the end, else is closed.
 #[derive(Debug)]
 pub struct Reply {
-    /// The head, without what ends at this hop.
-    pub head: Response<()>,
-    /// The connection, to be read on and then kept or dropped.
-    pub lease: Lease,
-}
-
-/// A connection in use: goes back to its pool when its response has been read to the end, else is closed.
-#[derive(Debug)]
-pub struct Lease {
+    status: StatusCode,
     exchange: Option<Box<Exchange>>,
     pool: Rc<IdlePool>,
 }
@@ -211,7 +204,7 @@ impl WorkerUpstream {
         while let Some(mut exchange) = self.pools[*endpoint].take() {
             let pool = &self.pools[*endpoint];
             match exchange.send(head.method, sending, timeout).await {
-                Ok(response) => return Ok(Reply { head: response, lease: Lease::new(exchange, pool) }),
+                Ok(()) => return Ok(Reply::new(exchange, pool)),
                 Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
                 Err(ExchangeError::Closed { unsent: None, .. }) if is_repeatable => {
                     sending = Sending::new(head, ForwardBody::empty());
@@ -221,8 +214,8 @@ impl WorkerUpstream {
             pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
         }
         let mut exchange = self.connect(endpoint).await?;
-        let response = exchange.send(head.method, sending, timeout).await?;
-        Ok(Reply { head: response, lease: Lease::new(exchange, &self.pools[*endpoint]) })
+        exchange.send(head.method, sending, timeout).await?;
+        Ok(Reply::new(exchange, &self.pools[*endpoint]))
     }
 
     /// Opens a connection to this endpoint, or else to the others in turn.
@@ -249,9 +242,19 @@ impl WorkerUpstream {
     }
 }
 
-impl Lease {
+impl Reply {
     fn new(exchange: Box<Exchange>, pool: &Rc<IdlePool>) -> Self {
-        Self { exchange: Some(exchange), pool: Rc::clone(pool) }
+        Self { status: exchange.status(), exchange: Some(exchange), pool: Rc::clone(pool) }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The header lines, without what ends at this hop; `None` once the body has been read to its end.
+    pub fn fields(&self) -> Option<&Fields> {
+        self.exchange.as_ref().map(|exchange| exchange.fields())
     }
 
     /// The next frame of the response's body. With the last one the connection goes back to its pool.
@@ -281,7 +284,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Reply {
     /// A response without a body is complete with its head.
     fn drop(&mut self) {
         if self.is_complete() {

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -20,7 +20,6 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-postern-request-id
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// The bodies for those who hold no known token.
 static MISSING: LazyLock<Bytes> = LazyLock::new(|| stranger_body(Denial::MissingCredentials));
@@ -68,9 +67,6 @@ pub fn build(answer: Answer, details: Details<'_>) -> Response<Bytes> {
     }
     if answer == Answer::MethodNotAllowed {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-    }
-    if answer.closes_connection() {
-        headers.insert(CONNECTION, CLOSE);
     }
     response
 }

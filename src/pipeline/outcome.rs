@@ -22,7 +22,7 @@ use crate::worker::{LocalSnapshot, Worker};
 pub struct Outcome {
     worker: Rc<Worker>,
     snapshot: Rc<LocalSnapshot>,
-    running: RunningRequest,
+    _running: RunningRequest,
     time: SystemTime,
     started: Instant,
     route: Option<usize>,
@@ -83,7 +83,7 @@ impl Outcome {
         Self {
             worker: Rc::clone(worker),
             snapshot: Rc::clone(snapshot),
-            running,
+            _running: running,
             time: SystemTime::now(),
             started: Instant::now(),
             route: None,
@@ -99,11 +99,6 @@ impl Outcome {
     /// When the head had arrived.
     pub fn time(&self) -> SystemTime {
         self.time
-    }
-
-    /// The request's number on its connection.
-    pub fn request_number(&self) -> u64 {
-        self.running.number()
     }
 
     /// The head was refused unread: what stands in for it says nothing about the client's request.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
-use super::guard::{GuardState, Phase, Violation};
+use super::http1::{Phase, State};
 use crate::config::TimeoutsConfig;
 use crate::headers::forwarded::{self, Forwarding, Scheme};
 
@@ -36,8 +36,8 @@ pub struct Connection {
 /// What is spoken on a connection.
 #[derive(Debug)]
 pub enum Protocol {
-    /// HTTP/1.1 (or 1.0), behind the guard.
-    Http1(Rc<GuardState>),
+    /// HTTP/1.1 (or 1.0).
+    Http1(Rc<State>),
     /// HTTP/2.
     Http2,
 }
@@ -78,7 +78,6 @@ enum Activity {
 #[derive(Debug)]
 pub struct RunningRequest {
     connection: Rc<Connection>,
-    number: u64,
 }
 
 impl Connection {
@@ -98,29 +97,11 @@ impl Connection {
         }
     }
 
-    /// Begins a request; on HTTP/1, tells whether the guard refused its head.
-    pub fn begin_request(self: &Rc<Self>) -> (RunningRequest, Option<Violation>) {
-        let number = self.begun.get();
-        self.begun.set(number + 1);
+    /// Begins a request.
+    pub fn begin_request(self: &Rc<Self>) -> RunningRequest {
+        self.begun.set(self.begun.get() + 1);
         self.running.set(self.running.get() + 1);
-        let violation = match &self.protocol {
-            Protocol::Http1(guard) => guard.violation_at(number),
-            Protocol::Http2 => None,
-        };
-        (RunningRequest { connection: Rc::clone(self), number }, violation)
-    }
-
-    /// What the guard found wrong in a request's body, if it did.
-    pub fn body_violation(&self, request: u64) -> Option<Violation> {
-        match &self.protocol {
-            Protocol::Http1(guard) => guard.body_violation_at(request),
-            Protocol::Http2 => None,
-        }
-    }
-
-    /// Whether HTTP/2 is spoken, which has no `Connection` header.
-    pub fn is_http2(&self) -> bool {
-        matches!(self.protocol, Protocol::Http2)
+        RunningRequest { connection: Rc::clone(self) }
     }
 
     /// The forwarding headers of a request; made once for requests in a row to the same host, unless the peer is a
@@ -173,8 +154,8 @@ impl Connection {
             Activity::Idle(_) if elapsed >= timeouts.idle + timeouts.header_read => self.give(Order::Close),
             Activity::Idle(_) if elapsed >= timeouts.idle => self.give(Order::Drain),
             Activity::ReadingHead(_) if elapsed >= timeouts.header_read => {
-                if let Protocol::Http1(guard) = &self.protocol {
-                    guard.time_out_head();
+                if let Protocol::Http1(state) = &self.protocol {
+                    state.time_out_head();
                 }
             }
             Activity::UnreadBody(_) if elapsed >= timeouts.header_read => self.give(Order::Close),
@@ -189,7 +170,7 @@ impl Connection {
         }
         match &self.protocol {
             Protocol::Http2 => Activity::Idle(begun),
-            Protocol::Http1(guard) => match guard.phase() {
+            Protocol::Http1(state) => match state.phase() {
                 Phase::Idle => Activity::Idle(begun),
                 Phase::ReadingHead => Activity::ReadingHead(begun),
                 Phase::InBody => Activity::UnreadBody(begun),
@@ -204,13 +185,6 @@ impl Connection {
                 waker.wake_by_ref();
             }
         }
-    }
-}
-
-impl RunningRequest {
-    /// Its number on its connection, from 0.
-    pub fn number(&self) -> u64 {
-        self.number
     }
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::guard::class::{self, SEGMENT, UNRESERVED};
+use super::http1::class::{self, SEGMENT, UNRESERVED};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,14 @@
 //! An upstream's response, from HTTP/1.1 bytes: its head, and its body out of its framing (RFC 9112, sections 4, 6 and
 //! 7.1). What can be read in two ways is an error: a wrong answer must never look like a complete one.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Frame;
-use httparse::Status;
+use httparse::{ParserConfig, Status};
+use smallvec::SmallVec;
 
 use crate::headers;
 
@@ -73,18 +77,72 @@ pub(super) enum Chunk {
 /// A response's head, with what its connection needs to know.
 #[derive(Debug)]
 pub(super) struct Head {
-    /// Without what ends at this hop.
-    pub(super) response: Response<()>,
+    pub(super) status: StatusCode,
     pub(super) body: Body,
     /// Whether the connection can serve another request after this one.
     pub(super) keeps_alive: bool,
 }
 
-/// Takes a response's head out of what has been read; `None` if it is not complete. Interim responses are skipped.
-pub(super) fn head(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, DecodeError> {
+/// A response's header lines as they came, without what ends at this hop. Kept with the connection: the next response is
+/// written over them.
+#[derive(Debug, Default)]
+pub struct Fields {
+    head: Vec<u8>,
+    lines: Vec<(Place, Place)>,
+}
+
+/// Where a name or a value stands in a head.
+type Place = Range<u32>;
+
+impl Fields {
+    /// The header lines, names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.lines.iter().map(|(name, value)| (self.at(name), self.at(value)))
+    }
+
+    /// The same as a map.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.lines.len());
+        for (name, value) in self.iter() {
+            // What is read from an upstream has been found valid already.
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                map.append(name, value);
+            }
+        }
+        map
+    }
+
+    fn at(&self, place: &Place) -> &[u8] {
+        self.head.get(place.start as usize..place.end as usize).unwrap_or_default()
+    }
+
+    /// Lines that say the same length again are one too many for whoever reads on.
+    fn keep_one_length(&mut self) {
+        let Self { head, lines } = self;
+        let mut has_length = false;
+        lines.retain(|(name, _)| {
+            let name = head.get(name.start as usize..name.end as usize).unwrap_or_default();
+            !name.eq_ignore_ascii_case(b"content-length") || !std::mem::replace(&mut has_length, true)
+        });
+    }
+
+    fn restart(&mut self) {
+        self.head.clear();
+        self.lines.clear();
+    }
+}
+
+/// Takes a response's head out of what has been read, and its lines into `fields`; `None` if it is not complete. Interim
+/// responses are skipped.
+pub(super) fn head(
+    read: &mut BytesMut,
+    fields: &mut Fields,
+    method: &Method,
+) -> Result<Option<Head>, DecodeError> {
     loop {
-        let Some(head) = final_or_interim(read, method)? else { return Ok(None) };
-        match head.response.status() {
+        fields.restart();
+        let Some(head) = final_or_interim(read, fields, method)? else { return Ok(None) };
+        match head.status {
             StatusCode::SWITCHING_PROTOCOLS => return Err(DecodeError::Upgrade),
             status if status.is_informational() => {}
             _ => return Ok(Some(head)),
@@ -92,18 +150,23 @@ pub(super) fn head(read: &mut BytesMut, method: &Method) -> Result<Option<Head>,
     }
 }
 
-fn final_or_interim(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, DecodeError> {
+fn final_or_interim(
+    read: &mut BytesMut,
+    fields: &mut Fields,
+    method: &Method,
+) -> Result<Option<Head>, DecodeError> {
     if read.is_empty() {
         return Ok(None);
     }
-    let mut few = [httparse::EMPTY_HEADER; USUAL_HEADERS];
+    let parser = ParserConfig::default();
+    let mut few = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
     let mut many;
-    let mut parsed = httparse::Response::new(&mut few);
-    let mut outcome = parsed.parse(read);
+    let mut parsed = httparse::Response::new(&mut []);
+    let mut outcome = parser.parse_response_with_uninit_headers(&mut parsed, read, &mut few);
     if outcome == Err(httparse::Error::TooManyHeaders) {
-        many = [httparse::EMPTY_HEADER; HEADERS];
-        parsed = httparse::Response::new(&mut many);
-        outcome = parsed.parse(read);
+        many = [const { MaybeUninit::uninit() }; HEADERS];
+        parsed = httparse::Response::new(&mut []);
+        outcome = parser.parse_response_with_uninit_headers(&mut parsed, read, &mut many);
     }
     let length = match outcome {
         Ok(Status::Complete(length)) if length <= HEAD_BYTES => length,
@@ -113,84 +176,100 @@ fn final_or_interim(read: &mut BytesMut, method: &Method) -> Result<Option<Head>
     };
     let is_http11 = parsed.version == Some(1);
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(DecodeError::Header)?;
-    // Where in the buffer names and values are: the buffer is taken over whole, and they become slices of it.
+    let framing = Framing::of(parsed.headers, is_http11)?;
+    // Names and values are slices of the buffer; what goes on is copied once, with their places in it.
     let start = read.as_ptr() as usize;
-    let places: smallvec::SmallVec<[_; USUAL_HEADERS]> = parsed
-        .headers
-        .iter()
-        .map(|field| {
-            let value = field.value.as_ptr() as usize - start;
-            (HeaderName::from_bytes(field.name.as_bytes()), value..value + field.value.len())
-        })
-        .collect();
-    let bytes = read.split_to(length).freeze();
-    let mut fields = Fields::new(is_http11, places.len());
-    for (name, place) in places {
-        let name = name.map_err(|_| DecodeError::Header)?;
-        fields.add(name, bytes.slice(place))?;
+    let place = |slice: &[u8]| {
+        let offset = slice.as_ptr() as usize - start;
+        offset as u32..(offset + slice.len()) as u32
+    };
+    for field in parsed.headers.iter() {
+        if !headers::ends_with_response(field.name) && !framing.is_listed(field.name) {
+            fields.lines.push((place(field.name.as_bytes()), place(field.value)));
+        }
     }
-    fields.finish(status, method).map(Some)
+    fields.head.extend_from_slice(&read[..length]);
+    if framing.lengths > 1 {
+        fields.keep_one_length();
+    }
+    let head = framing.finish(status, method);
+    read.advance(length);
+    Ok(Some(head))
 }
 
-/// A response's header lines, sorted into what goes on and what concerns this hop.
-struct Fields {
-    headers: HeaderMap,
+/// What a response's header lines say about its framing and its connection.
+struct Framing<'a> {
     is_http11: bool,
     length: Option<u64>,
+    lengths: usize,
     is_chunked: bool,
     asks_to_close: bool,
     asks_to_keep: bool,
+    /// The values of `Connection`.
+    options: SmallVec<[&'a [u8]; 2]>,
 }
 
-impl Fields {
-    fn new(is_http11: bool, lines: usize) -> Self {
-        Self {
-            headers: HeaderMap::with_capacity(lines),
+impl<'a> Framing<'a> {
+    fn of(fields: &[httparse::Header<'a>], is_http11: bool) -> Result<Self, DecodeError> {
+        let mut framing = Self {
             is_http11,
             length: None,
+            lengths: 0,
             is_chunked: false,
             asks_to_close: false,
             asks_to_keep: false,
+            options: SmallVec::new(),
+        };
+        for field in fields {
+            framing.add(field.name, field.value)?;
         }
+        if framing.is_chunked && framing.length.is_some() {
+            return Err(DecodeError::Framing);
+        }
+        Ok(framing)
     }
 
-    fn add(&mut self, name: HeaderName, value: Bytes) -> Result<(), DecodeError> {
-        match name {
-            header::CONTENT_LENGTH => {
-                let length = plain_number(&value).ok_or(DecodeError::Framing)?;
+    fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), DecodeError> {
+        match name.len() {
+            10 if name.eq_ignore_ascii_case("connection") => {
+                for option in options(value) {
+                    self.asks_to_close |= option.eq_ignore_ascii_case(b"close");
+                    self.asks_to_keep |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+                self.options.push(value);
+            }
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                let length = plain_number(value).ok_or(DecodeError::Framing)?;
                 if self.length.is_some_and(|before| before != length) {
                     return Err(DecodeError::Framing);
                 }
-                if self.length.replace(length).is_some() {
-                    return Ok(());
-                }
+                self.length = Some(length);
+                self.lengths += 1;
             }
-            header::TRANSFER_ENCODING => {
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") || !self.is_http11 {
                     return Err(DecodeError::Framing);
                 }
                 self.is_chunked = true;
-                return Ok(());
-            }
-            header::CONNECTION => {
-                for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                    self.asks_to_close |= option.eq_ignore_ascii_case(b"close");
-                    self.asks_to_keep |= option.eq_ignore_ascii_case(b"keep-alive");
-                }
             }
             _ => {}
         }
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| DecodeError::Header)?;
-        self.headers.append(name, value);
         Ok(())
     }
 
+    /// Whether `Connection` names a header as concerning this hop. The length cannot be named away.
+    fn is_listed(&self, name: &str) -> bool {
+        !self.options.is_empty()
+            && !name.eq_ignore_ascii_case("content-length")
+            && self
+                .options
+                .iter()
+                .flat_map(|value| options(value))
+                .any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
     /// RFC 9112, section 6.3.
-    fn finish(mut self, status: StatusCode, method: &Method) -> Result<Head, DecodeError> {
-        if self.is_chunked && self.length.is_some() {
-            return Err(DecodeError::Framing);
-        }
-        headers::strip_response(&mut self.headers);
+    fn finish(self, status: StatusCode, method: &Method) -> Head {
         let has_no_body = *method == Method::HEAD
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -202,12 +281,12 @@ impl Fields {
         };
         let keeps_alive =
             body != Body::UntilClose && !self.asks_to_close && (self.is_http11 || self.asks_to_keep);
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        *response.version_mut() = Version::HTTP_11;
-        *response.headers_mut() = self.headers;
-        Ok(Head { response, body, keeps_alive })
+        Head { status, body, keeps_alive }
     }
+}
+
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 impl Body {

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, header};
-use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use super::OutgoingHead;
@@ -131,7 +130,7 @@ impl Sending {
     /// Takes the next frame of the body over into buffer and piece. Ready when there is something new to look at.
     fn read_body(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, SendError> {
         let Some(body) = &mut self.body else { return Ok(Poll::Ready(())) };
-        let frame = match Pin::new(body).poll_frame(context) {
+        let frame = match body.poll_frame(context) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(frame) => frame.transpose().map_err(SendError::Body)?,
         };

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Response};
+use http::{Method, StatusCode};
 use http_body::Frame;
 use tokio::io::AsyncReadExt;
 use tokio::task::coop::unconstrained;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Upstream;
 use super::connect::{ConnectError, UpstreamStream};
-use super::decode::{self, Body, DecodeError};
+use super::decode::{self, Body, DecodeError, Fields};
 use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
 use crate::pipeline::body::UploadError;
@@ -33,6 +33,8 @@ pub struct Exchange {
     read: BytesMut,
     read_bytes: usize,
     sending: Option<Sending>,
+    status: StatusCode,
+    fields: Fields,
     body: Body,
     keeps_alive: bool,
     /// Rings at the deadline of the request for which it was last set; reset only when it rings too early.
@@ -88,6 +90,8 @@ impl Exchange {
             read: BytesMut::new(),
             read_bytes: READ_BYTES,
             sending: None,
+            status: StatusCode::OK,
+            fields: Fields::default(),
             body: Body::Length(0),
             keeps_alive: true,
             alarm: Box::pin(tokio::time::sleep(upstream.config.response_header_timeout)),
@@ -102,7 +106,7 @@ impl Exchange {
         method: &Method,
         sending: Sending,
         timeout: Duration,
-    ) -> Result<Response<()>, ExchangeError> {
+    ) -> Result<(), ExchangeError> {
         let started = Instant::now();
         let upload = sending.upload();
         self.sending = Some(sending);
@@ -125,20 +129,18 @@ impl Exchange {
         .await
     }
 
-    fn poll_head(
-        &mut self,
-        method: &Method,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Response<()>, ExchangeError>> {
+    fn poll_head(&mut self, method: &Method, context: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         let send_failure = self.poll_sending(context);
         if let Some(SendError::Body(error)) = send_failure {
             return Poll::Ready(Err(ExchangeError::ClientBody(error)));
         }
         loop {
-            if let Some(head) = decode::head(&mut self.read, method).map_err(ExchangeError::Malformed)? {
+            let head = decode::head(&mut self.read, &mut self.fields, method);
+            if let Some(head) = head.map_err(ExchangeError::Malformed)? {
+                self.status = head.status;
                 self.body = head.body;
                 self.keeps_alive = head.keeps_alive;
-                return Poll::Ready(Ok(head.response));
+                return Poll::Ready(Ok(()));
             }
             let had_read = !self.read.is_empty();
             // Even if sending failed: what the upstream said before it closed counts.
@@ -198,6 +200,16 @@ impl Exchange {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
         }
+    }
+
+    /// The response's status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The response's header lines.
+    pub fn fields(&self) -> &Fields {
+        &self.fields
     }
 
     /// Whether the response has come to its end.

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use http::Method;
 use proptest::prelude::*;
 
-use super::head;
+use super::{Fields, head};
 
 /// Status, body, trailers and whether the connection is kept; an error; or nothing complete.
 #[derive(Debug, PartialEq)]
@@ -18,9 +18,10 @@ enum Read {
 /// Feeds the bytes in pieces of this size.
 fn read_in_pieces(method: &Method, bytes: &[u8], piece: usize) -> Read {
     let mut buffer = BytesMut::new();
+    let mut fields = Fields::default();
     let mut pieces = bytes.chunks(piece);
     let head = loop {
-        match head(&mut buffer, method) {
+        match head(&mut buffer, &mut fields, method) {
             Ok(Some(head)) => break head,
             Ok(None) => {}
             Err(_) => return Read::Refused,
@@ -30,7 +31,7 @@ fn read_in_pieces(method: &Method, bytes: &[u8], piece: usize) -> Read {
             None => return Read::Incomplete,
         }
     };
-    let status = head.response.status().as_u16();
+    let status = head.status.as_u16();
     let (mut framing, mut body, mut trailers) = (head.body, Vec::new(), 0);
     loop {
         match framing.decode(&mut buffer) {
@@ -153,6 +154,31 @@ fn what_can_be_read_in_two_ways_is_refused() {
     check(&Method::GET, "HTTP/2.0 200 OK\r\n\r\n", Read::Refused);
     check(&Method::GET, "HTTP/1.1 99 Low\r\n\r\n", Read::Refused);
     check(&Method::GET, "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", Read::Refused);
+}
+
+#[test]
+fn lines_go_on_as_they_came_without_what_ends_here() {
+    let mut read = BytesMut::from(
+        "HTTP/1.1 200 OK\r\nServer: x\r\nConnection: keep-alive, X-Hop\r\nx-hop: 1\r\nKeep-Alive: timeout=5\r\n\
+         Set-Cookie: a=1\r\nset-cookie:  b=2 \r\nContent-Length: 0\r\ncontent-length: 0\r\nUpgrade: h2c\r\n\r\n",
+    );
+    let mut fields = Fields::default();
+    head(&mut read, &mut fields, &Method::GET).expect("valid").expect("complete");
+    let lines: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| {
+            (std::str::from_utf8(name).expect("ascii"), std::str::from_utf8(value).expect("ascii"))
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [("Server", "x"), ("Set-Cookie", "a=1"), ("set-cookie", "b=2"), ("Content-Length", "0")]
+    );
+    assert_eq!(fields.to_map().get_all("set-cookie").iter().count(), 2);
+    // The next response is written over it.
+    let mut next = BytesMut::from("HTTP/1.1 204 No Content\r\nA: b\r\n\r\n");
+    head(&mut next, &mut fields, &Method::GET).expect("valid").expect("complete");
+    assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"A"[..], &b"b"[..])]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub enum Violation {
     RequestLine,
     /// A target with a byte or in a form that is not allowed for its method.
     Target,
-    /// A target longer than [`uri_bytes`](super::GuardLimits::uri_bytes).
+    /// A target longer than [`uri_bytes`](super::Limits::uri_bytes).
     TargetTooLong,
     /// Neither HTTP/1.0 nor HTTP/1.1.
     Version,
@@ -26,9 +26,9 @@ pub enum Violation {
     HeaderName,
     /// A control character in a value.
     HeaderValue,
-    /// More header bytes than [`header_bytes`](super::GuardLimits::header_bytes).
+    /// More header bytes than [`header_bytes`](super::Limits::header_bytes).
     HeadersTooLarge,
-    /// More header lines than [`header_count`](super::GuardLimits::header_count).
+    /// More header lines than [`header_count`](super::Limits::header_count).
     TooManyHeaders,
     /// HTTP/1.1 without a `Host`.
     HostMissing,

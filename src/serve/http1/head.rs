@@ -1,15 +1,16 @@
 //! The head of a request: the rules of RFC 9112 and 9110 that decide where it ends and what follows it.
 //!
-//! A head is looked at line by line as it comes, each byte once, however it is split. What must not live
-//! here: input and output, and what a header means to anyone but HTTP's framing.
+//! A head is looked at line by line as it comes, each byte once, however it is split; where its parts stand is noted on
+//! the way. What must not live here: input and output, and what a header means to anyone but HTTP/1.
 
 use std::ops::Range;
 
 use memchr::memchr;
+use smallvec::SmallVec;
 
 use super::authority::Authority;
 use super::class::{self, PATH, QUERY, TOKEN};
-use super::{GuardLimits, Violation};
+use super::{Limits, Violation};
 
 /// No method that anyone uses is longer.
 const METHOD_BYTES: usize = 32;
@@ -17,6 +18,8 @@ const METHOD_BYTES: usize = 32;
 const URI_BYTES: usize = u16::MAX as usize - 1;
 /// ` HTTP/1.1`, the space included.
 const VERSION_BYTES: usize = 9;
+/// Header lines that most requests stay below.
+const USUAL_FIELDS: usize = 16;
 
 /// How far the scan of one head has come. Offsets count from the head's first byte.
 #[derive(Debug)]
@@ -27,20 +30,56 @@ pub(super) struct HeadScan {
     /// Up to where the current line was searched for its end.
     searched: usize,
     fields_start: usize,
-    fields: usize,
+    method: Place,
+    target: Place,
+    fields: SmallVec<[FieldPlace; USUAL_FIELDS]>,
     version: Version,
     /// Where an absolute target's authority is, and its scheme's port.
     authority: Option<(Range<usize>, u16)>,
     host: Host,
     body: Option<BodyLength>,
+    options: Options,
 }
 
-/// A complete, valid head.
+/// Where something stands in a head.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    start: u32,
+    end: u32,
+}
+
+/// Where a header line's name and value stand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FieldPlace {
+    pub(super) name: Place,
+    /// Without the white space around it.
+    pub(super) value: Place,
+}
+
+/// A complete, valid head, in the scan that found it.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct Head<'a> {
     /// Its bytes, up to and with the empty line.
     pub(super) length: usize,
     pub(super) body: BodyLength,
+    pub(super) method: Place,
+    pub(super) target: Place,
+    pub(super) fields: &'a [FieldPlace],
+    pub(super) version: Version,
+    pub(super) options: Options,
+}
+
+/// What a client asks of the connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Options {
+    /// `Connection: close`.
+    pub(super) asks_to_close: bool,
+    /// `Connection: keep-alive`, which matters to HTTP/1.0.
+    pub(super) asks_to_keep: bool,
+    /// `Expect: 100-continue`.
+    pub(super) expects_continue: bool,
+    /// `TE: trailers`.
+    pub(super) takes_trailers: bool,
 }
 
 /// How a head says its body ends.
@@ -58,8 +97,9 @@ enum Stage {
     Fields,
 }
 
+/// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     Http10,
     Http11,
 }
@@ -79,6 +119,23 @@ enum Line {
     Other,
 }
 
+impl Place {
+    fn new(start: usize, length: usize) -> Self {
+        // Limits keep heads far below what does not fit; a longer one would yield a place that holds nothing.
+        let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+        Self { start: at(start), end: at(start + length) }
+    }
+
+    pub(super) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// What stands there.
+    pub(super) fn of(self, head: &[u8]) -> &[u8] {
+        head.get(self.range()).unwrap_or_default()
+    }
+}
+
 impl HeadScan {
     pub(super) fn new() -> Self {
         Self {
@@ -86,12 +143,20 @@ impl HeadScan {
             line_start: 0,
             searched: 0,
             fields_start: 0,
-            fields: 0,
+            method: Place::default(),
+            target: Place::default(),
+            fields: SmallVec::new(),
             version: Version::Http11,
             authority: None,
             host: Host::Missing,
             body: None,
+            options: Options::default(),
         }
+    }
+
+    /// Forgets a head: the next one's first byte comes next.
+    pub(super) fn restart(&mut self) {
+        *self = Self::new();
     }
 
     /// Whether more than an empty line has come, when `received` bytes have.
@@ -101,12 +166,17 @@ impl HeadScan {
 
     /// Goes on with `bytes`, which start with the head's first byte and have more than at the call before.
     /// `None`: the head is not complete yet, and all of `bytes` belong to it.
-    pub(super) fn advance(&mut self, bytes: &[u8], limits: &GuardLimits) -> Result<Option<Head>, Violation> {
+    pub(super) fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Head<'_>>, Violation> {
+        self.find_end(bytes, limits)?.map(|length| self.finish(length)).transpose()
+    }
+
+    /// The length of the head, once it is complete.
+    fn find_end(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Violation> {
         loop {
             if self.stage == Stage::Fields && self.searched == self.line_start {
                 match self.whole_field(bytes, limits)? {
                     Line::Field => continue,
-                    Line::Empty(length) => return self.finish(length).map(Some),
+                    Line::Empty(length) => return Ok(Some(length)),
                     Line::Other => {}
                 }
             }
@@ -126,11 +196,10 @@ impl HeadScan {
                     self.stage = Stage::Fields;
                     self.fields_start = end + 1;
                 }
-                Stage::Fields if line.is_empty() => return self.finish(end + 1).map(Some),
+                Stage::Fields if line.is_empty() => return Ok(Some(end + 1)),
                 Stage::Fields => {
-                    self.count_field(limits)?;
                     let (name, value) = split_field(line)?;
-                    self.field(name, value, bytes)?;
+                    self.field(name, value, bytes, limits)?;
                 }
             }
             self.line_start = end + 1;
@@ -140,7 +209,7 @@ impl HeadScan {
 
     /// The usual case in one pass: a field line that is whole and has nothing wrong with its form. What is left to
     /// the general way is not complete, or wrong; either way takes the same lines for valid.
-    fn whole_field(&mut self, bytes: &[u8], limits: &GuardLimits) -> Result<Line, Violation> {
+    fn whole_field(&mut self, bytes: &[u8], limits: &Limits) -> Result<Line, Violation> {
         let rest = &bytes[self.line_start..];
         let (name, behind) = rest.split_at(class::run(rest, TOKEN));
         match behind {
@@ -151,8 +220,7 @@ impl HeadScan {
                 }
                 let end = self.line_start + name.len() + 1 + value.len() + 1;
                 self.check_limits(&bytes[..end], limits)?;
-                self.count_field(limits)?;
-                self.field(name, value, bytes)?;
+                self.field(name, value, bytes, limits)?;
                 self.line_start = end + 1;
                 self.searched = end + 1;
                 Ok(Line::Field)
@@ -165,17 +233,9 @@ impl HeadScan {
         }
     }
 
-    fn count_field(&mut self, limits: &GuardLimits) -> Result<(), Violation> {
-        self.fields += 1;
-        match self.fields > limits.header_count {
-            true => Err(Violation::TooManyHeaders),
-            false => Ok(()),
-        }
-    }
-
     /// Refuses what cannot become a valid head any more, whether or not its line has ended: early, so that it is
     /// not kept in memory, and for the same reason however the head is split.
-    fn check_limits(&self, bytes: &[u8], limits: &GuardLimits) -> Result<(), Violation> {
+    fn check_limits(&self, bytes: &[u8], limits: &Limits) -> Result<(), Violation> {
         if self.stage == Stage::Fields {
             return match bytes.len() - self.fields_start > limits.header_bytes {
                 true => Err(Violation::HeadersTooLarge),
@@ -196,7 +256,7 @@ impl HeadScan {
         Ok(())
     }
 
-    fn request_line(&mut self, line: &[u8], limits: &GuardLimits) -> Result<(), Violation> {
+    fn request_line(&mut self, line: &[u8], limits: &Limits) -> Result<(), Violation> {
         let method_end = class::run(line, TOKEN);
         let (method, rest) = line.split_at(method_end);
         let Some((b' ', rest)) = rest.split_first() else {
@@ -223,11 +283,13 @@ impl HeadScan {
             }
             _ => return Err(Violation::RequestLine),
         };
-        self.target(method, target, self.line_start + method_end + 1)
+        self.method = Place::new(self.line_start, method_end);
+        self.target = Place::new(self.line_start + method_end + 1, target_end);
+        self.check_target(method, target, self.line_start + method_end + 1)
     }
 
     /// The four forms of RFC 9112, 3.2; `offset` is where the target starts in the head.
-    fn target(&mut self, method: &[u8], target: &[u8], offset: usize) -> Result<(), Violation> {
+    fn check_target(&mut self, method: &[u8], target: &[u8], offset: usize) -> Result<(), Violation> {
         let is_valid = match target {
             _ if method == b"CONNECT" => {
                 Authority::parse(target).is_some_and(|authority| authority.has_port())
@@ -246,14 +308,34 @@ impl HeadScan {
         is_valid.then_some(()).ok_or(Violation::Target)
     }
 
-    /// What a valid field means for the framing.
-    fn field(&mut self, name: &[u8], value: &[u8], bytes: &[u8]) -> Result<(), Violation> {
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => self.host(trim(value), bytes),
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(trim(value)),
-            _ => Ok(()),
+    /// Notes a valid field of the current line, and what it means for the framing.
+    fn field(&mut self, name: &[u8], value: &[u8], bytes: &[u8], limits: &Limits) -> Result<(), Violation> {
+        if self.fields.len() == limits.header_count {
+            return Err(Violation::TooManyHeaders);
         }
+        let value_start = self.line_start + name.len() + 1;
+        let (leading, value) = trim(value);
+        self.fields.push(FieldPlace {
+            name: Place::new(self.line_start, name.len()),
+            value: Place::new(value_start + leading, value.len()),
+        });
+        match name.len() {
+            2 if name.eq_ignore_ascii_case(b"te") => {
+                self.options.takes_trailers |= lists(value, b"trailers");
+            }
+            4 if name.eq_ignore_ascii_case(b"host") => return self.host(value, bytes),
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.options.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.options.asks_to_close |= lists(value, b"close");
+                self.options.asks_to_keep |= lists(value, b"keep-alive");
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => return self.content_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => return self.transfer_encoding(value),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn host(&mut self, value: &[u8], bytes: &[u8]) -> Result<(), Violation> {
@@ -301,11 +383,19 @@ impl HeadScan {
         })
     }
 
-    fn finish(&self, length: usize) -> Result<Head, Violation> {
+    fn finish(&self, length: usize) -> Result<Head<'_>, Violation> {
         if self.version == Version::Http11 && self.host == Host::Missing {
             return Err(Violation::HostMissing);
         }
-        Ok(Head { length, body: self.body.unwrap_or(BodyLength::Known(0)) })
+        Ok(Head {
+            length,
+            body: self.body.unwrap_or(BodyLength::Known(0)),
+            method: self.method,
+            target: self.target,
+            fields: &self.fields,
+            version: self.version,
+            options: self.options,
+        })
     }
 }
 
@@ -350,12 +440,17 @@ fn is_path_and_query(bytes: &[u8]) -> bool {
     }
 }
 
-/// Without the optional white space around a value.
-fn trim(value: &[u8]) -> &[u8] {
+/// A value without the optional white space around it, and how much of that stood in front.
+fn trim(value: &[u8]) -> (usize, &[u8]) {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
     let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
-    &value[start..end]
+    (start, &value[start..end])
+}
+
+/// Whether a comma list has this element, in any case.
+fn lists(value: &[u8], element: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|listed| trim(listed).1.eq_ignore_ascii_case(element))
 }
 
 /// Decimal digits only, at most `i64::MAX`, which every other implementation takes too.
@@ -375,7 +470,7 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
 fn is_list_of_known_codings(value: &[u8]) -> bool {
     const CODINGS: [&[u8]; 6] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity"];
     let is_known = |coding: &[u8]| CODINGS.iter().any(|known| known.eq_ignore_ascii_case(coding));
-    let mut codings: Vec<_> = value.split(|&byte| byte == b',').map(trim).collect();
+    let mut codings: Vec<_> = value.split(|&byte| byte == b',').map(|coding| trim(coding).1).collect();
     if codings.len() > 1 {
         codings.pop_if(|last| last.eq_ignore_ascii_case(b"chunked"));
     }

@@ -1,25 +1,23 @@
-//! A client whose every read is scripted, and a hyper server behind the guard that records what it is asked.
+//! A client whose every read is scripted, and a service that records what it is asked.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::rt::Read;
-use hyper::service::service_fn;
-use postern::serve::guard::{Guard, GuardLimits, GuardState, Violation};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use http_body::Frame;
+use postern::serve::body::{BodyError, RequestBody};
+use postern::serve::http1::{self, Limits, Received, Respond, State, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub(crate) const LIMITS: GuardLimits =
-    GuardLimits { header_bytes: 65_536, header_count: 100, uri_bytes: 16_384 };
+pub(crate) const LIMITS: Limits = Limits { header_bytes: 65_536, header_count: 100, uri_bytes: 16_384 };
 
 /// What a client does once it has sent everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +124,7 @@ impl Outcome {
     }
 }
 
-/// Serves one scripted connection with hyper behind the guard, until the server has closed it.
+/// Serves one scripted connection, until the server has closed it.
 pub(crate) fn serve(pieces: Vec<Bytes>, then: Then) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(serve_within(pieces, then))
@@ -135,72 +133,102 @@ pub(crate) fn serve(pieces: Vec<Bytes>, then: Then) -> Outcome {
 async fn serve_within(pieces: Vec<Bytes>, then: Then) -> Outcome {
     let script = Script::new(pieces, then);
     let written = Rc::clone(&script.written);
-    let guard = Guard::new(script, LIMITS);
-    let recorder =
-        Rc::new(Recorder { state: guard.state(), seen: RefCell::default(), calls: RefCell::new(0) });
-    let service = {
-        let recorder = Rc::clone(&recorder);
-        service_fn(move |request| Rc::clone(&recorder).answer(request))
-    };
-    let connection = hyper::server::conn::http1::Builder::new()
-        .half_close(then == Then::Closes)
-        .serve_connection(guard, service);
+    let seen = RefCell::default();
+    let handler = async |received| answer(received, &seen).await;
+    let connection = http1::serve(script, BytesMut::new(), LIMITS, Rc::new(State::new()), handler);
     // The time is a net for a connection that hangs, never waited for.
     let _ = tokio::time::timeout(Duration::from_secs(20), connection).await.expect("the connection must end");
     let answers = parse_answers(&written.borrow());
-    Outcome { seen: recorder.seen.take(), answers }
+    Outcome { seen: seen.take(), answers }
 }
 
-struct Recorder {
-    state: Rc<GuardState>,
-    seen: RefCell<Vec<Seen>>,
-    calls: RefCell<u64>,
-}
-
-impl Recorder {
-    async fn answer(
-        self: Rc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Empty<Bytes>>, Infallible> {
-        let call = self.calls.replace_with(|calls| *calls + 1);
-        if let Some(violation) = self.state.violation_at(call) {
-            return Ok(refusal(violation));
+async fn answer(received: Received, all_seen: &RefCell<Vec<Seen>>) -> TestAnswer {
+    let Received { head, body, violation } = received;
+    if let Some(violation) = violation {
+        return TestAnswer::refusal(violation);
+    }
+    let collected = collect(body).await;
+    let mut seen = Seen {
+        method: head.method.to_string(),
+        target: head.uri.to_string(),
+        headers: head.headers,
+        body: None,
+        trailers: HeaderMap::new(),
+    };
+    let answer = match collected {
+        Ok((body, trailers)) => {
+            seen.trailers = trailers;
+            seen.body = Some(body);
+            TestAnswer::new(StatusCode::OK)
         }
-        let (head, body) = request.into_parts();
-        let collected = body.collect().await;
-        let mut seen = Seen {
-            method: head.method.to_string(),
-            target: head.uri.to_string(),
-            headers: head.headers,
-            body: None,
-            trailers: HeaderMap::new(),
-        };
-        let response = match collected {
-            Ok(collected) => {
-                seen.trailers = collected.trailers().cloned().unwrap_or_default();
-                seen.body = Some(collected.to_bytes().to_vec());
-                response(StatusCode::OK)
-            }
-            Err(_) => match self.state.body_violation_at(call) {
-                Some(violation) => refusal(violation),
-                // The client went away in its body.
-                None => response(StatusCode::IM_A_TEAPOT),
-            },
-        };
-        self.seen.borrow_mut().push(seen);
-        Ok(response)
+        Err(BodyError::Violation(violation)) => TestAnswer::refusal(violation),
+        // The client went away in its body.
+        Err(_) => TestAnswer::new(StatusCode::IM_A_TEAPOT),
+    };
+    all_seen.borrow_mut().push(seen);
+    answer
+}
+
+/// A body to its end, with its trailers.
+pub(crate) async fn collect(mut body: RequestBody) -> Result<(Vec<u8>, HeaderMap), BodyError> {
+    let (mut bytes, mut trailers) = (Vec::new(), HeaderMap::new());
+    while let Some(frame) = poll_fn(|context| body.poll_frame(context)).await.transpose()? {
+        match frame.into_data() {
+            Ok(data) => bytes.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().unwrap(),
+        }
+    }
+    Ok((bytes, trailers))
+}
+
+/// An answer of the service: its violation's code if it is a refusal, and a body.
+pub(crate) struct TestAnswer {
+    status: StatusCode,
+    code: Option<&'static str>,
+    body: Bytes,
+}
+
+impl TestAnswer {
+    pub(crate) fn new(status: StatusCode) -> Self {
+        Self { status, code: None, body: Bytes::new() }
+    }
+
+    pub(crate) fn with_body(body: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, code: None, body: body.into() }
+    }
+
+    pub(crate) fn refusal(violation: Violation) -> Self {
+        Self { status: violation.status(), code: Some(violation.code()), body: Bytes::new() }
     }
 }
 
-fn response(status: StatusCode) -> Response<Empty<Bytes>> {
-    Response::builder().status(status).header("x-from", "service").body(Empty::new()).unwrap()
-}
+impl Respond for TestAnswer {
+    type Error = Infallible;
 
-fn refusal(violation: Violation) -> Response<Empty<Bytes>> {
-    let mut response = response(violation.status());
-    response.headers_mut().insert("connection", "close".parse().unwrap());
-    response.headers_mut().insert("x-code", violation.code().parse().unwrap());
-    response
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8])) {
+        write(b"x-from", b"service");
+        write(b"content-length", self.body.len().to_string().as_bytes());
+        if let Some(code) = self.code {
+            write(b"x-code", code.as_bytes());
+        }
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        Some(self.body.len() as u64)
+    }
+
+    fn closes(&self) -> bool {
+        self.code.is_some()
+    }
+
+    fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let body = std::mem::take(&mut self.body);
+        Poll::Ready((!body.is_empty()).then(|| Ok(Frame::data(body))))
+    }
 }
 
 fn parse_answers(written: &[u8]) -> Vec<Answer> {
@@ -214,40 +242,6 @@ fn parse_answers(written: &[u8]) -> Vec<Answer> {
             closes: head.contains("connection: close"),
         })
         .collect()
-}
-
-/// What the guard does to bytes, without hyper.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Screened {
-    pub delivered: Vec<u8>,
-    pub violation: Option<Violation>,
-    pub heads: u64,
-}
-
-/// Reads a scripted client's bytes through the guard until it waits, ends or fails, with buffers of one size.
-pub(crate) fn screen(pieces: Vec<Bytes>, buffer_bytes: usize) -> Screened {
-    let mut guard = Guard::new(Script::new(pieces, Then::Closes), LIMITS);
-    let state = guard.state();
-    let mut context = Context::from_waker(Waker::noop());
-    let mut delivered = Vec::new();
-    let mut pending_in_a_row = 0;
-    loop {
-        let mut memory = vec![0; buffer_bytes];
-        let mut buffer = hyper::rt::ReadBuf::new(&mut memory);
-        match Pin::new(&mut guard).poll_read(&mut context, buffer.unfilled()) {
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => break,
-            Poll::Ready(Ok(())) => {
-                pending_in_a_row = 0;
-                delivered.extend_from_slice(buffer.filled());
-            }
-            Poll::Ready(Err(_)) => break,
-            // A script waits once before a piece; silence after a violation lasts.
-            Poll::Pending if pending_in_a_row == 1 => break,
-            Poll::Pending if state.violation().is_some() => pending_in_a_row += 1,
-            Poll::Pending => {}
-        }
-    }
-    Screened { delivered, violation: state.violation(), heads: state.heads() }
 }
 
 /// Cuts bytes at the given places.

@@ -1,26 +1,30 @@
 //! The chunked coding of RFC 9112, 7.1, without the liberties that make two readers disagree.
 //!
-//! What must not live here: decoding. hyper decodes; this only sees to it that there is one way to.
+//! What must not live here: reading, and what becomes of the data.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::class::{self, TOKEN};
-use super::{GuardLimits, Violation};
+use super::{Limits, Violation};
 
 /// Extensions serve nobody; this many bytes of them in one body are put up with.
 const EXTENSION_BYTES: usize = 4096;
-/// hyper takes fewer bytes of trailers than 16 KiB and at most 100 fields, whatever the limits say.
+/// Trailers are few and short, whatever the limits on headers say: they are kept until they are complete.
 const TRAILER_BYTES: usize = 16 * 1024 - 1;
 const TRAILER_FIELDS: usize = 100;
 const SIZE_DIGITS: u8 = 16;
 
 /// How far one chunked body has come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Chunked {
     step: Step,
     /// While its digits come: the chunk's size. Then: the bytes of the chunk that are still to come.
     remaining: u64,
     digits: u8,
     extension_bytes: usize,
-    trailer_bytes: usize,
+    /// The trailer lines so far, for they may come in pieces.
+    trailer_lines: Vec<u8>,
     trailer_fields: usize,
 }
 
@@ -53,13 +57,15 @@ enum Step {
     LastLineFeed,
 }
 
-/// Whether the body goes on behind the bytes that were looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// All bytes belong to the body, and more must come.
-    Continues,
-    /// The body ended after so many bytes.
-    EndsAfter(usize),
+/// What the next bytes of a body were.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// Data of the body.
+    Data(Bytes),
+    /// The end of the body, with its trailers.
+    End(HeaderMap),
+    /// Nothing yet: more must come.
+    Incomplete,
 }
 
 impl Chunked {
@@ -69,36 +75,53 @@ impl Chunked {
             remaining: 0,
             digits: 0,
             extension_bytes: 0,
-            trailer_bytes: 0,
+            trailer_lines: Vec::new(),
             trailer_fields: 0,
         }
     }
 
-    pub(super) fn advance(&mut self, bytes: &[u8], limits: &GuardLimits) -> Result<Progress, Violation> {
-        let mut rest = bytes;
-        while let Some((&byte, behind)) = rest.split_first() {
-            if self.step == Step::Data {
-                let length = usize::try_from(self.remaining).map_or(rest.len(), |left| left.min(rest.len()));
-                self.remaining -= length as u64;
-                if self.remaining == 0 {
-                    self.step = Step::DataReturn;
+    /// Takes the next piece of the body out of what has been read.
+    pub(super) fn take(&mut self, read: &mut BytesMut, limits: &Limits) -> Result<Piece, Violation> {
+        let mut framing_bytes = 0;
+        while let Some(&byte) = read.get(framing_bytes) {
+            match self.step {
+                Step::Data => {
+                    read.advance(framing_bytes);
+                    let length =
+                        usize::try_from(self.remaining).map_or(read.len(), |left| left.min(read.len()));
+                    self.remaining -= length as u64;
+                    if self.remaining == 0 {
+                        self.step = Step::DataReturn;
+                    }
+                    return Ok(Piece::Data(read.split_to(length).freeze()));
                 }
-                rest = &rest[length..];
-                continue;
+                Step::LastLineFeed if byte == b'\n' => {
+                    read.advance(framing_bytes + 1);
+                    return Ok(Piece::End(self.trailers()));
+                }
+                Step::LastLineFeed => return Err(Violation::LineEnding),
+                _ => self.step = self.next(byte, limits)?,
             }
-            rest = behind;
-            if self.step == Step::LastLineFeed {
-                return match byte {
-                    b'\n' => Ok(Progress::EndsAfter(bytes.len() - rest.len())),
-                    _ => Err(Violation::LineEnding),
-                };
-            }
-            self.step = self.next(byte, limits)?;
+            framing_bytes += 1;
         }
-        Ok(Progress::Continues)
+        read.advance(framing_bytes);
+        Ok(Piece::Incomplete)
     }
 
-    fn next(&mut self, byte: u8, limits: &GuardLimits) -> Result<Step, Violation> {
+    /// The fields of the trailer lines, each of which has been found valid.
+    fn trailers(&self) -> HeaderMap {
+        let mut trailers = HeaderMap::with_capacity(self.trailer_fields);
+        for line in self.trailer_lines.split(|byte| *byte == b'\n') {
+            let Some(colon) = memchr::memchr(b':', line) else { continue };
+            let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                trailers.append(name, value);
+            }
+        }
+        trailers
+    }
+
+    fn next(&mut self, byte: u8, limits: &Limits) -> Result<Step, Violation> {
         match self.step {
             Step::Size => self.size(byte),
             Step::ExtensionStart
@@ -121,7 +144,7 @@ impl Chunked {
             Step::TrailerStart | Step::TrailerName | Step::TrailerValue | Step::TrailerLineFeed => {
                 self.trailer(byte, limits)
             }
-            // `advance` sees to these itself.
+            // `take` sees to these itself.
             Step::Data | Step::LastLineFeed => Ok(self.step),
         }
     }
@@ -187,10 +210,10 @@ impl Chunked {
         Ok(step)
     }
 
-    fn trailer(&mut self, byte: u8, limits: &GuardLimits) -> Result<Step, Violation> {
-        self.trailer_bytes += 1;
+    fn trailer(&mut self, byte: u8, limits: &Limits) -> Result<Step, Violation> {
+        self.trailer_lines.push(byte);
         // One byte more is the line feed behind the last of them.
-        if self.trailer_bytes + 1 > limits.header_bytes.min(TRAILER_BYTES) {
+        if self.trailer_lines.len() + 1 > limits.header_bytes.min(TRAILER_BYTES) {
             return Err(Violation::TrailersTooLarge);
         }
         let is_token = class::is(byte, TOKEN);

@@ -1,0 +1,223 @@
+//! HTTP/1.1 and 1.0 with a client, strictly: what other servers may read in another way is refused, since what two
+//! readers of one connection read differently is how requests are smuggled.
+//!
+//! One task drives a connection: it reads a head, hands the request to the pipeline, and sends the response, whose body
+//! and whose request's body are read on the way. What must not live here: what a request means beyond HTTP/1, timers
+//! (see [`State`]), and HTTP/2.
+
+mod authority;
+mod chunked;
+pub(in crate::serve) mod class;
+mod close;
+mod date;
+mod head;
+mod input;
+mod output;
+mod request;
+mod sniff;
+mod state;
+mod violation;
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http::request::Parts;
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::body::{BodyError, BodySource, RequestBody};
+use close::Closing;
+use input::{Arrived, Input, Recipient};
+use output::{Output, SendError};
+pub use sniff::{Prefixed, Protocol, sniff};
+pub use state::{Phase, State};
+pub use violation::Violation;
+
+/// How much a client may send before its request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of header lines in a request, without the request line; also of trailers, of which at most 16 KiB are taken.
+    pub header_bytes: usize,
+    /// Header lines in a request; also of trailers, of which at most 100 are taken.
+    pub header_count: usize,
+    /// Bytes of the request's target; `http::Uri` takes at most 65,534.
+    pub uri_bytes: usize,
+}
+
+/// A request as it arrived.
+#[derive(Debug)]
+pub struct Received {
+    /// Its head; where a violation is set, a stand-in that says nothing about the client's request.
+    pub head: Parts,
+    /// Its body, read from the client as it is asked for.
+    pub body: RequestBody,
+    /// Why its head was refused, if it was. The connection closes after the answer.
+    pub violation: Option<Violation>,
+}
+
+/// A response to be sent.
+pub trait Respond {
+    /// Why its body may break off.
+    type Error: std::error::Error + 'static;
+
+    /// Its status.
+    fn status(&self) -> StatusCode;
+
+    /// Its header lines, name and value at a time, without those of this connection; with `Content-Length` if
+    /// [`remaining`](Self::remaining) knows the length.
+    fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8]));
+
+    /// The number of bytes of its body still to come, if that is known.
+    fn remaining(&self) -> Option<u64>;
+
+    /// Whether the connection is to end with it.
+    fn closes(&self) -> bool;
+
+    /// The next frame of its body; `None` at its end.
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>>;
+}
+
+/// A client's connection.
+#[derive(Debug)]
+struct Http1<S> {
+    stream: RefCell<S>,
+    input: RefCell<Input>,
+}
+
+/// Serves a connection to its end, request by request, beginning with bytes that have been read from it already.
+///
+/// Fails as the stream does, or when a response breaks off: the connection is then of no more use.
+pub async fn serve<S, R>(
+    stream: S,
+    read: BytesMut,
+    limits: Limits,
+    state: Rc<State>,
+    handler: impl AsyncFn(Received) -> R,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static,
+    R: Respond,
+{
+    let input = RefCell::new(Input::new(limits, Rc::clone(&state), read));
+    let connection = Rc::new(Http1 { stream: RefCell::new(stream), input });
+    loop {
+        let Some(arrived) = poll_fn(|context| connection.poll_head(context)).await? else { break };
+        let Arrived { head, violation, recipient, .. } = arrived;
+        let received = Received { head, body: connection.body(), violation };
+        let Some(response) = connection.unless_gone(handler(received)).await else { return Ok(()) };
+        if connection.send(response, recipient, &state).await? == After::Close {
+            break;
+        }
+    }
+    let mut closing = Closing::Open;
+    poll_fn(|context| connection.poll_close(&mut closing, context)).await
+}
+
+/// What becomes of a connection after a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    GoOn,
+    Close,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
+    fn poll_head(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Arrived>>> {
+        self.input.borrow_mut().poll_head(&mut *self.stream.borrow_mut(), context)
+    }
+
+    fn body(self: &Rc<Self>) -> RequestBody {
+        if self.input.borrow().is_body_complete() {
+            RequestBody::Empty
+        } else {
+            RequestBody::Http1(Rc::clone(self) as Rc<dyn BodySource>)
+        }
+    }
+
+    /// The response, unless the client goes away before there is one.
+    async fn unless_gone<R>(&self, response: impl Future<Output = R>) -> Option<R> {
+        let mut response = pin!(response);
+        poll_fn(|context| match response.as_mut().poll(context) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => self.poll_gone(context).map(|()| None),
+        })
+        .await
+    }
+
+    async fn send<R: Respond>(
+        self: &Rc<Self>,
+        mut response: R,
+        recipient: Recipient,
+        state: &State,
+    ) -> io::Result<After> {
+        let mut output = None;
+        let sent = poll_fn(|context| {
+            let output = output.get_or_insert_with(|| {
+                let keeps_alive = recipient.keeps_alive && !state.is_ending() && self.can_go_on(context);
+                self.input.borrow_mut().forget_continue();
+                Output::new(&response, recipient, keeps_alive)
+            });
+            let polled = output.poll(&self.stream, context, &mut response);
+            match polled {
+                Poll::Pending => self.poll_gone(context).map(|()| Ok(After::Close)),
+                Poll::Ready(Ok(())) if output.keeps_alive() && self.skip_body(context) => {
+                    Poll::Ready(Ok(After::GoOn))
+                }
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(After::Close)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            }
+        });
+        match sent.await {
+            Ok(after) => Ok(after),
+            Err(SendError::Connection(error)) => Err(error),
+            Err(error @ SendError::Body(_)) => Err(io::Error::other(error.to_string())),
+        }
+    }
+
+    /// Whether the client will be in step after this response. A body that nobody reads any more has to have come already.
+    fn can_go_on(self: &Rc<Self>, context: &mut Context<'_>) -> bool {
+        let is_wanted = Rc::strong_count(self) > 1;
+        is_wanted || self.skip_body(context)
+    }
+
+    fn skip_body(&self, context: &mut Context<'_>) -> bool {
+        let mut input = self.input.borrow_mut();
+        input.is_body_complete() || input.skip_body(&mut *self.stream.borrow_mut(), context)
+    }
+
+    fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.input.borrow_mut().poll_gone(&mut *self.stream.borrow_mut(), context)
+    }
+
+    fn poll_close(&self, closing: &mut Closing, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = self.stream.borrow_mut();
+        closing.poll(Pin::new(&mut *stream), context, || self.input.borrow().is_mid_message())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug> BodySource for Http1<S> {
+    fn poll_body(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.input.borrow_mut().poll_body(&mut *self.stream.borrow_mut(), context)
+    }
+}
+
+/// Whether a value is `host[:port]`. For HTTP/2, where another reader has read the head: what is refused on HTTP/1 must
+/// not reach an upstream, which speaks it, on another way.
+pub fn is_host(value: &[u8]) -> bool {
+    authority::Authority::parse(value).is_some()
+}
+
+/// Whether only bytes that a target's query may have are in one. For HTTP/2, as [`is_host`].
+pub fn is_query(query: &[u8]) -> bool {
+    class::run(query, class::QUERY) == query.len()
+}
+
+/// Whether a value is one plain number of bytes. For HTTP/2, as [`is_host`].
+pub fn is_content_length(value: &[u8]) -> bool {
+    head::number(value).is_some()
+}
