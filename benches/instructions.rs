@@ -43,23 +43,38 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let (environment, measured) = (baseline::environment(), measure());
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => baseline::compare(&Baseline::read(), &Baseline { environment, figures: measured }),
-        ["--update"] => Baseline { environment, figures: measured }.write(),
+        [] => baseline::compare(&Baseline::read(), &measure(None)),
+        ["--update"] => measure(None).write(),
         ["--show"] => {
-            print!("{}", Baseline { environment, figures: measured });
+            print!("{}", measure(None));
+            ExitCode::SUCCESS
+        }
+        ["--profile", name, file] => {
+            let measured = measure(Some(Profile { name, file: file.as_ref() }));
+            if !measured.figures.contains_key(name) {
+                eprintln!("there is no function `{name}`; `--show` lists them");
+                return ExitCode::from(2);
+            }
+            println!("look at it with: callgrind_annotate --inclusive=yes {file}");
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("usage: benches/instructions/check [--update | --show]");
+            eprintln!("usage: benches/instructions/check [--update | --show | --profile FUNCTION FILE]");
             ExitCode::from(2)
         }
     }
 }
 
-/// Runs everything under callgrind; medians by name.
-fn measure() -> BTreeMap<String, Figures> {
+/// Where a function's instructions went, for callgrind's own tools.
+#[derive(Clone, Copy)]
+struct Profile<'a> {
+    name: &'a str,
+    file: &'a Path,
+}
+
+/// Runs everything under callgrind; the medians, and one sample of the wanted profile.
+fn measure(profile: Option<Profile<'_>>) -> Baseline {
     let folder = tempfile::tempdir().unwrap();
     let dump = folder.path().join("dump");
     let output = Command::new("valgrind")
@@ -81,7 +96,11 @@ fn measure() -> BTreeMap<String, Figures> {
         let [name, operations, allocations] = line.split(' ').collect::<Vec<_>>()[..] else {
             panic!("not a sample: {line}");
         };
-        let instructions = counted(&dump.with_extension((index + 1).to_string()));
+        let dump = dump.with_extension((index + 1).to_string());
+        if let Some(Profile { file, .. }) = profile.filter(|profile| profile.name == name) {
+            std::fs::copy(&dump, file).unwrap();
+        }
+        let instructions = counted(&dump);
         let operations: f64 = operations.parse().unwrap();
         let allocations: f64 = allocations.parse().unwrap();
         samples.entry(name.to_owned()).or_default().push(Figures {
@@ -89,11 +108,9 @@ fn measure() -> BTreeMap<String, Figures> {
             allocations: allocations / operations,
         });
     }
-    samples
-        .into_iter()
-        .filter(|(name, _)| name != WARM)
-        .map(|(name, samples)| (name, median(samples)))
-        .collect()
+    let medians = samples.into_iter().filter(|(name, _)| name != WARM);
+    let figures = medians.map(|(name, samples)| (name, median(&samples))).collect();
+    Baseline { environment: baseline::environment(), figures }
 }
 
 /// What a dump of callgrind says in all.
@@ -103,13 +120,10 @@ fn counted(dump: &Path) -> u64 {
     total.trim().parse().unwrap()
 }
 
-fn median(samples: Vec<Figures>) -> Figures {
+fn median(samples: &[Figures]) -> Figures {
     let middle = |of: fn(&Figures) -> f64| {
         let mut values: Vec<f64> = samples.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
-        if std::env::var_os("POSTERN_BENCH_SPREAD").is_some() {
-            eprintln!("{values:?}");
-        }
         values[values.len() / 2]
     };
     Figures {

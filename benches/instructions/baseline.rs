@@ -29,14 +29,21 @@ pub(crate) struct Baseline {
     pub(crate) figures: BTreeMap<String, Figures>,
 }
 
-/// What other counts than the code's changes come from.
+/// What counts depend on beside the code.
 pub(crate) fn environment() -> String {
-    let version = |program: &str| {
-        let output = Command::new(program).arg("--version").output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        text.unwrap_or_else(|_| format!("no {program}"))
-    };
-    format!("{}, {}, {}", version("rustc"), version("valgrind"), std::env::consts::ARCH)
+    let versions = ["rustc", "valgrind", "ldd"].map(version);
+    #[cfg(target_arch = "x86_64")]
+    let vectors = if std::arch::is_x86_feature_detected!("avx2") { " with AVX2" } else { " without AVX2" };
+    #[cfg(not(target_arch = "x86_64"))]
+    let vectors = "";
+    format!("{}, {}{vectors}", versions.join(", "), std::env::consts::ARCH)
+}
+
+/// The first line of what a program says of itself; `ldd` names the C library.
+fn version(program: &str) -> String {
+    let output = Command::new(program).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().next().map_or_else(|| format!("no {program}"), str::to_owned)
 }
 
 fn path() -> PathBuf {
@@ -48,7 +55,7 @@ impl Baseline {
     pub(crate) fn read() -> Self {
         let text = std::fs::read_to_string(path()).expect("the baseline is there; make it with --update");
         let environment = text.lines().find_map(|line| line.strip_prefix(MEASURED_WITH));
-        let rows = text.lines().filter(|line| !line.starts_with('#'));
+        let rows = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let figures = rows.map(|row| {
             let [name, instructions, allocations] = row.split_whitespace().collect::<Vec<_>>()[..] else {
                 panic!("not a row of the baseline: {row}");
