@@ -20,6 +20,9 @@ use support::work::{self, Setting};
 #[global_allocator]
 static ALLOCATOR: AllocProfiler<MiMalloc> = AllocProfiler::new(MiMalloc);
 
+/// Operations before any is timed.
+const WARM_UP: usize = 500;
+
 thread_local! {
     static SETTING: OnceCell<Setting> = const { OnceCell::new() };
 }
@@ -33,7 +36,10 @@ macro_rules! benchmark {
         #[divan::bench]
         fn $name(bencher: Bencher<'_, '_>) {
             let setting = SETTING.with(|setting| setting.get_or_init(|| Setting::new(unwatched)).clone());
-            bencher.bench_local(work::$name(&setting));
+            let mut operation = work::$name(&setting);
+            // Else divan takes the first, cold one for a measure of how many it has to take at a time.
+            (0..WARM_UP).for_each(|_| operation());
+            bencher.bench_local(operation);
         }
     };
 }
