@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 /// A function may take this much more than its baseline before it fails: thirty times what two runs differ by.
@@ -48,14 +47,14 @@ fn version(program: &str) -> String {
     text.lines().next().map_or_else(|| format!("no {program}"), str::to_owned)
 }
 
-fn path() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/instructions/baseline.txt")
-}
+/// From the package's root, where `check` and `cargo bench` both start this program. Not a path of the machine that
+/// compiled it: several checkouts may share what is compiled.
+const PATH: &str = "benches/instructions/baseline.txt";
 
 impl Baseline {
     /// The committed one.
     pub(crate) fn read() -> Self {
-        let text = std::fs::read_to_string(path()).expect("the baseline is there; make it with --update");
+        let text = std::fs::read_to_string(PATH).expect("the baseline is there; make it with --update");
         let environment = text.lines().find_map(|line| line.strip_prefix(MEASURED_WITH));
         let rows = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let figures = rows.map(|row| {
@@ -71,8 +70,8 @@ impl Baseline {
 
     /// Puts this one in its place.
     pub(crate) fn write(&self) -> ExitCode {
-        std::fs::write(path(), self.to_string()).expect("the baseline can be written");
-        println!("written: {}", path().display());
+        std::fs::write(PATH, self.to_string()).expect("the baseline can be written");
+        println!("written: {PATH}");
         ExitCode::SUCCESS
     }
 }
