@@ -35,66 +35,75 @@ pub struct Additions<'a> {
     pub host: &'a HeaderValue,
     /// The identity of an authenticated request; `None` on an open route.
     pub identity: Option<&'a Identity>,
-    /// `x-postern-request-id`.
-    pub request_id: &'a HeaderValue,
+    /// `x-postern-request-id`, and `traceparent`, passed on or started.
+    pub ids: &'a trace::RequestIds,
     /// The `Authorization` the upstream sees.
     pub authorization: Option<&'a HeaderValue>,
     /// The forwarding headers.
     pub forwarding: &'a forwarded::Forwarding,
-    /// `traceparent`, passed on or started.
-    pub traceparent: &'a HeaderValue,
 }
 
-const USER_ID: HeaderName = HeaderName::from_static("x-postern-user-id");
-const USER_KIND: HeaderName = HeaderName::from_static("x-postern-user-kind");
-const ORGANIZATION_ID: HeaderName = HeaderName::from_static("x-postern-organization-id");
-const PROJECT: HeaderName = HeaderName::from_static("x-postern-project");
-const TOKEN_PREFIX: HeaderName = HeaderName::from_static("x-postern-token-prefix");
-const REQUEST_ID: HeaderName = crate::error::response::REQUEST_ID;
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What a hop-by-hop or joined header needs that the client sent: most requests have none of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rare {
+    connection: bool,
+    cookie: bool,
+    te: bool,
+}
 
-/// Writes the headers of an upstream request, name and value at a time: the client's without those that end here, then
-/// ours.
-pub fn write_upstream_request(
-    client: &HeaderMap,
-    additions: Additions<'_>,
-    mut write: impl FnMut(&[u8], &[u8]),
-) {
-    let mut field =
-        |name: &HeaderName, value: &HeaderValue| write(name.as_str().as_bytes(), value.as_bytes());
-    field(&header::HOST, additions.host);
-    let listed = listed_in_connection(client);
-    for (name, value) in client {
-        if !ends_here(name) && !listed.contains(name) && *name != header::COOKIE {
-            field(name, value);
-        }
+/// Writes the header lines of an upstream request: the client's without those that end here, then ours.
+pub fn write_upstream_request(client: &HeaderMap, additions: Additions<'_>, lines: &mut Vec<u8>) {
+    write_field(lines, b"host", additions.host.as_bytes());
+    let rare = write_client(client, lines);
+    if rare.cookie {
+        write_cookies(client, lines);
     }
-    if let Some(cookies) = cookies(client).filter(|_| !listed.contains(&header::COOKIE)) {
-        field(&header::COOKIE, &cookies);
-    }
-    if wants_trailers(client) {
-        field(&header::TE, &HeaderValue::from_static("trailers"));
-        field(&header::CONNECTION, &HeaderValue::from_static("te"));
+    if rare.te && wants_trailers(client) {
+        lines.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
     }
     if let Some(authorization) = additions.authorization {
-        field(&header::AUTHORIZATION, authorization);
+        write_field(lines, b"authorization", authorization.as_bytes());
     }
     if let Some(identity) = additions.identity {
-        field(&USER_ID, &identity.user_id);
-        field(&USER_KIND, &identity.user_kind);
-        field(&ORGANIZATION_ID, &identity.organization_id);
-        field(&PROJECT, &identity.project);
-        field(&TOKEN_PREFIX, &identity.token_prefix);
+        write_field(lines, b"x-postern-user-id", identity.user_id.as_bytes());
+        write_field(lines, b"x-postern-user-kind", identity.user_kind.as_bytes());
+        write_field(lines, b"x-postern-organization-id", identity.organization_id.as_bytes());
+        write_field(lines, b"x-postern-project", identity.project.as_bytes());
+        write_field(lines, b"x-postern-token-prefix", identity.token_prefix.as_bytes());
     }
-    field(&REQUEST_ID, additions.request_id);
-    field(&header::FORWARDED, &additions.forwarding.forwarded);
-    field(&X_FORWARDED_FOR, &additions.forwarding.x_forwarded_for);
-    field(&X_FORWARDED_PROTO, &additions.forwarding.x_forwarded_proto);
-    field(&X_FORWARDED_HOST, &additions.forwarding.x_forwarded_host);
-    field(&TRACEPARENT, additions.traceparent);
+    lines.extend_from_slice(additions.ids.lines());
+    lines.extend_from_slice(additions.forwarding.lines());
+}
+
+/// Writes what passes of the client's headers; cookies come later, as one.
+fn write_client(client: &HeaderMap, lines: &mut Vec<u8>) -> Rare {
+    let mut rare = Rare::default();
+    for name in client.keys() {
+        match *name {
+            header::CONNECTION => rare.connection = true,
+            header::COOKIE => rare.cookie = true,
+            header::TE => rare.te = true,
+            _ => {}
+        }
+    }
+    let listed = if rare.connection { listed_in_connection(client) } else { SmallVec::new() };
+    for (name, value) in client {
+        if !ends_here(name) && *name != header::COOKIE && !listed.contains(name) {
+            write_field(lines, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    rare.cookie &= !listed.contains(&header::COOKIE);
+    rare
+}
+
+/// Writes one header line.
+#[inline]
+pub fn write_field(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    lines.reserve(name.len() + value.len() + 4);
+    lines.extend_from_slice(name);
+    lines.extend_from_slice(b": ");
+    lines.extend_from_slice(value);
+    lines.extend_from_slice(b"\r\n");
 }
 
 /// Takes the headers that concern only the upstream's connection out of its response.
@@ -269,14 +278,14 @@ fn wants_trailers(client: &HeaderMap) -> bool {
     })
 }
 
-/// The client's cookies as one value: HTTP/2 splits them, HTTP/1.1 must not (RFC 9113, section 8.2.3).
-fn cookies(client: &HeaderMap) -> Option<HeaderValue> {
-    let mut crumbs = client.get_all(header::COOKIE).iter();
-    let first = crumbs.next()?;
-    let mut joined = first.as_bytes().to_vec();
-    for crumb in crumbs {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(crumb.as_bytes());
+/// Writes the client's cookies as one line: HTTP/2 splits them, HTTP/1.1 must not (RFC 9113, section 8.2.3).
+fn write_cookies(client: &HeaderMap, lines: &mut Vec<u8>) {
+    lines.extend_from_slice(b"cookie: ");
+    for (position, crumb) in client.get_all(header::COOKIE).iter().enumerate() {
+        if position > 0 {
+            lines.extend_from_slice(b"; ");
+        }
+        lines.extend_from_slice(crumb.as_bytes());
     }
-    HeaderValue::from_bytes(&joined).ok()
+    lines.extend_from_slice(b"\r\n");
 }

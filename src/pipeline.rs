@@ -143,10 +143,9 @@ async fn forward(
         additions: Additions {
             host: &admitted.host,
             identity: admitted.admission.identity(),
-            request_id: &ids.request_id,
+            ids,
             authorization,
             forwarding: &forwarding,
-            traceparent: &ids.traceparent,
         },
     };
     let (body, upload) = ForwardBody::streaming(body);

@@ -237,16 +237,11 @@ pub fn header_rewrite(setting: &Setting) -> impl FnMut() + use<> {
         let additions = Additions {
             host: &host,
             identity: Some(&identity),
-            request_id: &ids.request_id,
+            ids: &ids,
             authorization: None,
             forwarding: &forwarding,
-            traceparent: &ids.traceparent,
         };
-        headers::write_upstream_request(headers, additions, |name, value| {
-            for piece in [name, b": ", value, b"\r\n"] {
-                written.extend_from_slice(piece);
-            }
-        });
+        headers::write_upstream_request(headers, additions, &mut written);
         black_box(&written);
     })
 }

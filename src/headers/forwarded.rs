@@ -9,17 +9,13 @@ use http::HeaderMap;
 use http::header::{FORWARDED, HeaderValue};
 use ipnet::IpNet;
 
-/// The forwarding headers of one upstream request.
+use super::write_field;
+
+/// The forwarding headers of one upstream request, as header lines: `Forwarded` (RFC 7239), and what is older and more
+/// widely read: `X-Forwarded-For` with the addresses so far, the peer's last, `-Proto` and `-Host`.
 #[derive(Clone, Debug)]
 pub struct Forwarding {
-    /// RFC 7239.
-    pub forwarded: HeaderValue,
-    /// Addresses so far, the peer's last.
-    pub x_forwarded_for: HeaderValue,
-    /// `http` or `https`.
-    pub x_forwarded_proto: HeaderValue,
-    /// The host the client asked for.
-    pub x_forwarded_host: HeaderValue,
+    lines: Vec<u8>,
 }
 
 /// How the client reached us.
@@ -74,27 +70,60 @@ pub fn client_address(trusted_proxies: &[IpNet], peer: IpAddr, headers: &HeaderM
 
 /// The forwarding headers for a peer that is not trusted: nothing the client sent is kept.
 pub fn start(peer: IpAddr, scheme: Scheme, host: &HeaderValue) -> Forwarding {
-    Forwarding {
-        forwarded: value(&element(peer, scheme, host)),
-        x_forwarded_for: value(&peer.to_string()),
-        x_forwarded_proto: HeaderValue::from_static(scheme.as_str()),
-        x_forwarded_host: host.clone(),
-    }
+    Values::start(peer, scheme, host).into()
 }
 
 /// The forwarding headers for a trusted peer: what it sent goes on, with the peer appended.
 pub fn append(peer: IpAddr, scheme: Scheme, host: &HeaderValue, headers: &HeaderMap) -> Forwarding {
-    let fresh = start(peer, scheme, host);
+    let fresh = Values::start(peer, scheme, host);
     let extended = |name: &str, own: &HeaderValue| {
         let mut all: Vec<&str> = list(headers, name).collect();
         all.push(own.to_str().unwrap_or_default());
         value(&all.join(", "))
     };
-    Forwarding {
+    Values {
         forwarded: extended(FORWARDED.as_str(), &fresh.forwarded),
         x_forwarded_for: extended("x-forwarded-for", &fresh.x_forwarded_for),
         x_forwarded_proto: first(headers, "x-forwarded-proto").unwrap_or(fresh.x_forwarded_proto),
         x_forwarded_host: first(headers, "x-forwarded-host").unwrap_or(fresh.x_forwarded_host),
+    }
+    .into()
+}
+
+/// The values of the forwarding headers.
+struct Values {
+    forwarded: HeaderValue,
+    x_forwarded_for: HeaderValue,
+    x_forwarded_proto: HeaderValue,
+    x_forwarded_host: HeaderValue,
+}
+
+impl Values {
+    fn start(peer: IpAddr, scheme: Scheme, host: &HeaderValue) -> Self {
+        Self {
+            forwarded: value(&element(peer, scheme, host)),
+            x_forwarded_for: value(&peer.to_string()),
+            x_forwarded_proto: HeaderValue::from_static(scheme.as_str()),
+            x_forwarded_host: host.clone(),
+        }
+    }
+}
+
+impl From<Values> for Forwarding {
+    fn from(values: Values) -> Self {
+        let mut lines = Vec::with_capacity(256);
+        write_field(&mut lines, b"forwarded", values.forwarded.as_bytes());
+        write_field(&mut lines, b"x-forwarded-for", values.x_forwarded_for.as_bytes());
+        write_field(&mut lines, b"x-forwarded-proto", values.x_forwarded_proto.as_bytes());
+        write_field(&mut lines, b"x-forwarded-host", values.x_forwarded_host.as_bytes());
+        Self { lines }
+    }
+}
+
+impl Forwarding {
+    /// The header lines.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
     }
 }
 

@@ -32,25 +32,15 @@ fn forward(client: &HeaderMap, identity: Option<&Identity>) -> HeaderMap {
     let host = HeaderValue::from_static("search.example");
     let ids = IdGenerator::seeded().expect("random").request(client.get("traceparent"));
     let forwarding = forwarded::start("192.0.2.7".parse().expect("address"), Scheme::Https, &host);
-    let mut upstream = HeaderMap::new();
-    write_upstream_request(
-        client,
-        Additions {
-            host: &host,
-            identity,
-            request_id: &ids.request_id,
-            authorization: None,
-            forwarding: &forwarding,
-            traceparent: &ids.traceparent,
-        },
-        |name, value| {
-            upstream.append(
-                HeaderName::from_bytes(name).expect("name"),
-                HeaderValue::from_bytes(value).expect("value"),
-            );
-        },
-    );
-    upstream
+    let mut lines = Vec::new();
+    let additions =
+        Additions { host: &host, identity, ids: &ids, authorization: None, forwarding: &forwarding };
+    write_upstream_request(client, additions, &mut lines);
+    let text = std::str::from_utf8(&lines).expect("these tests send no other");
+    let split = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let fields: Option<Vec<_>> = text.split_terminator("\r\n").map(split).collect();
+    let fields = fields.expect("every line is a field");
+    map(&fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>())
 }
 
 #[track_caller]

@@ -18,11 +18,22 @@ pub struct IdGenerator {
 pub struct RequestIds {
     /// 32 hexadecimal digits.
     pub request_id: HeaderValue,
-    /// `traceparent`, the client's or a new one.
-    pub traceparent: HeaderValue,
+    /// The header lines that tell the upstream: the request id, and `traceparent`, the client's or a new one.
+    lines: Bytes,
 }
 
-const TRACEPARENT_LENGTH: usize = 55;
+const REQUEST_ID_NAME: &[u8] = b"x-postern-request-id: ";
+const REQUEST_ID_BYTES: usize = 32;
+const TRACEPARENT_NAME: &[u8] = b"traceparent: ";
+const TRACEPARENT_BYTES: usize = 55;
+const LINE_END: &[u8] = b"\r\n";
+
+/// Where things stand in the lines.
+const REQUEST_ID_START: usize = REQUEST_ID_NAME.len();
+const REQUEST_ID_END: usize = REQUEST_ID_START + REQUEST_ID_BYTES;
+const TRACEPARENT_START: usize = REQUEST_ID_END + LINE_END.len() + TRACEPARENT_NAME.len();
+const TRACEPARENT_END: usize = TRACEPARENT_START + TRACEPARENT_BYTES;
+const LINES_BYTES: usize = TRACEPARENT_END + LINE_END.len();
 
 impl IdGenerator {
     /// A generator of its own sequence.
@@ -32,23 +43,28 @@ impl IdGenerator {
 
     /// New ids for a request that came with `traceparent` or without.
     pub fn request(&self, traceparent: Option<&HeaderValue>) -> RequestIds {
-        let passed_on = traceparent.filter(|value| is_valid(value.as_bytes()));
-        let mut text = Vec::with_capacity(32 + TRACEPARENT_LENGTH);
-        push_hex(&mut text, self.next());
-        push_hex(&mut text, self.next());
-        if passed_on.is_none() {
-            text.extend_from_slice(b"00-");
-            push_hex(&mut text, self.next() | 1);
-            push_hex(&mut text, self.next());
-            text.push(b'-');
-            push_hex(&mut text, self.next() | 1);
-            text.extend_from_slice(b"-00");
+        let mut lines = Vec::with_capacity(LINES_BYTES);
+        lines.extend_from_slice(REQUEST_ID_NAME);
+        lines.extend_from_slice(&hex(self.next()));
+        lines.extend_from_slice(&hex(self.next()));
+        lines.extend_from_slice(LINE_END);
+        lines.extend_from_slice(TRACEPARENT_NAME);
+        match traceparent.map(HeaderValue::as_bytes).filter(|value| is_valid(value)) {
+            Some(passed_on) => lines.extend_from_slice(passed_on),
+            None => {
+                lines.extend_from_slice(b"00-");
+                lines.extend_from_slice(&hex(self.next() | 1));
+                lines.extend_from_slice(&hex(self.next()));
+                lines.push(b'-');
+                lines.extend_from_slice(&hex(self.next() | 1));
+                lines.extend_from_slice(b"-00");
+            }
         }
-        let text = Bytes::from(text);
-        RequestIds {
-            request_id: ascii(text.slice(..32)),
-            traceparent: passed_on.cloned().unwrap_or_else(|| ascii(text.slice(32..))),
-        }
+        lines.extend_from_slice(LINE_END);
+        let lines = Bytes::from(lines);
+        let request_id = HeaderValue::from_maybe_shared(lines.slice(REQUEST_ID_START..REQUEST_ID_END))
+            .expect("hexadecimal digits are valid in a header");
+        RequestIds { request_id, lines }
     }
 
     fn next(&self) -> u64 {
@@ -59,25 +75,37 @@ impl IdGenerator {
     }
 }
 
-/// The trace id within a `traceparent` that this module passed on or made.
-pub fn trace_id(traceparent: &HeaderValue) -> [u8; 32] {
-    traceparent.as_bytes().get(3..35).and_then(|id| id.try_into().ok()).unwrap_or([b'0'; 32])
+impl RequestIds {
+    /// The header lines that tell the upstream.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// The trace id within `traceparent`, 32 hexadecimal digits.
+    pub fn trace_id(&self) -> [u8; 32] {
+        let id = self.lines.get(TRACEPARENT_START + 3..TRACEPARENT_START + 35);
+        id.and_then(|id| id.try_into().ok()).unwrap_or([b'0'; 32])
+    }
 }
 
-fn push_hex(text: &mut Vec<u8>, number: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    text.extend((0..16).rev().map(|nibble| DIGITS[(number >> (nibble * 4)) as usize & 15]));
-}
-
-fn ascii(text: Bytes) -> HeaderValue {
-    HeaderValue::from_maybe_shared(text).expect("hexadecimal digits and dashes are valid in a header")
+/// Sixteen hexadecimal digits, all at once: a half byte in each of sixteen, then to its digit.
+fn hex(number: u64) -> [u8; 16] {
+    const LOW: u128 = u128::from_ne_bytes([1; 16]);
+    let spread = u128::from(number);
+    let spread = (spread | spread << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    let spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    let digits = (spread | spread << 4) & (LOW * 0x0f);
+    // Above nine, adding six carries into the fifth bit: those become letters.
+    let is_letter = (digits + LOW * 6) >> 4 & LOW;
+    (digits + LOW * u128::from(b'0') + is_letter * u128::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// Version 00 exactly, lower-case hexadecimal digits, neither id all zero (W3C Trace Context, section 3.2.2).
 fn is_valid(value: &[u8]) -> bool {
     let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let is_zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
-    value.len() == TRACEPARENT_LENGTH
+    value.len() == TRACEPARENT_BYTES
         && value.starts_with(b"00-")
         && value[35] == b'-'
         && value[52] == b'-'
@@ -86,4 +114,18 @@ fn is_valid(value: &[u8]) -> bool {
         && is_hex(&value[53..])
         && !is_zero(&value[3..35])
         && !is_zero(&value[36..52])
+}
+
+#[cfg(test)]
+mod tests {
+    //! Digits.
+
+    use super::hex;
+
+    #[test]
+    fn numbers_are_written_as_the_library_writes_them() {
+        for number in [0, 1, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX, 0x9a9a_a9a9_0f0f_f0f0] {
+            assert_eq!(std::str::from_utf8(&hex(number)), Ok(format!("{number:016x}").as_str()));
+        }
+    }
 }

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 use super::body::Upload;
-use crate::headers::trace::{self, RequestIds};
+use crate::headers::trace::RequestIds;
 use crate::policy::Denial;
 use crate::serve::connection::RunningRequest;
 use crate::snapshot::{Route, Snapshot};
@@ -185,7 +185,7 @@ impl Outcome {
         let route: Option<&Route> = self.route.map(|route| &snapshot.routes[route]);
         Record {
             time: self.time,
-            trace_id: trace::trace_id(&log.ids.traceparent),
+            trace_id: log.ids.trace_id(),
             request_id: log.ids.request_id,
             client_address: log.client_address,
             method: log.method,

@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, header};
 use tokio::io::AsyncWrite;
 
 use super::OutgoingHead;
 use super::connect::UpstreamStream;
-use crate::headers;
+use crate::headers::{self, write_field};
 use crate::pipeline::body::{ForwardBody, Upload, UploadError};
 
 /// Below this, a body's bytes are copied behind what goes before them, so that both leave in one packet.
@@ -35,7 +35,9 @@ enum Framing {
 #[derive(Debug)]
 pub(super) struct Sending {
     /// Bytes that go first: the head, chunk sizes, small pieces of the body.
-    buffer: BytesMut,
+    buffer: Vec<u8>,
+    /// So many of them are sent.
+    buffer_sent: usize,
     /// A large piece of the body, behind the buffer.
     piece: Bytes,
     body: Option<ForwardBody>,
@@ -58,15 +60,20 @@ pub(super) enum SendError {
 impl Sending {
     /// A request whose head is written and of whose body nothing is read yet.
     pub(super) fn new(head: &OutgoingHead<'_>, body: ForwardBody) -> Self {
-        let mut buffer = BytesMut::with_capacity(HEAD_BYTES);
+        let mut buffer = Vec::with_capacity(HEAD_BYTES);
         let framing = write_head(head, &body, &mut buffer);
         let body = (!body.is_empty()).then_some(body);
-        Self { buffer, piece: Bytes::new(), body, framing, sent: 0 }
+        Self { buffer, buffer_sent: 0, piece: Bytes::new(), body, framing, sent: 0 }
     }
 
     /// Whether everything was sent.
     pub(super) fn is_complete(&self) -> bool {
-        self.body.is_none() && self.buffer.is_empty() && self.piece.is_empty()
+        self.body.is_none() && self.is_empty()
+    }
+
+    /// Whether everything was sent that has been read so far.
+    fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.piece.is_empty()
     }
 
     /// Whether the system has taken none of it, so that all of it can be sent over another connection.
@@ -92,7 +99,7 @@ impl Sending {
             } else {
                 Poll::Pending
             };
-            if self.buffer.is_empty() && self.piece.is_empty() {
+            if self.is_empty() {
                 if read.is_ready() && !self.is_complete() {
                     continue;
                 }
@@ -111,16 +118,24 @@ impl Sending {
 
     fn write(&self, stream: &mut UpstreamStream, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let stream = Pin::new(stream);
-        if self.piece.is_empty() {
-            return stream.poll_write(context, &self.buffer);
+        let buffer = self.buffer.get(self.buffer_sent..).unwrap_or_default();
+        match (buffer.is_empty(), self.piece.is_empty()) {
+            (_, true) => stream.poll_write(context, buffer),
+            (true, false) => stream.poll_write(context, &self.piece),
+            (false, false) => {
+                stream.poll_write_vectored(context, &[IoSlice::new(buffer), IoSlice::new(&self.piece)])
+            }
         }
-        stream.poll_write_vectored(context, &[IoSlice::new(&self.buffer), IoSlice::new(&self.piece)])
     }
 
     fn advance(&mut self, written: usize) {
         self.sent += written as u64;
-        let of_buffer = written.min(self.buffer.len());
-        self.buffer.advance(of_buffer);
+        let of_buffer = written.min(self.buffer.len() - self.buffer_sent);
+        self.buffer_sent += of_buffer;
+        if self.buffer_sent == self.buffer.len() {
+            self.buffer.clear();
+            self.buffer_sent = 0;
+        }
         self.piece.advance(written - of_buffer);
         if self.piece.is_empty() && written > of_buffer && self.framing == Framing::Chunked {
             self.buffer.extend_from_slice(b"\r\n");
@@ -184,36 +199,40 @@ impl Sending {
 }
 
 /// The request line and all header lines; says how the body is framed.
-fn write_head(head: &OutgoingHead<'_>, body: &ForwardBody, buffer: &mut BytesMut) -> Framing {
+fn write_head(head: &OutgoingHead<'_>, body: &ForwardBody, buffer: &mut Vec<u8>) -> Framing {
     buffer.extend_from_slice(head.method.as_str().as_bytes());
     buffer.extend_from_slice(b" ");
     buffer.extend_from_slice(head.target.as_bytes());
     buffer.extend_from_slice(b" HTTP/1.1\r\n");
-    headers::write_upstream_request(head.headers, head.additions, |name, value| {
-        write_field(buffer, name, value);
-    });
-    let framing = head.headers.get(header::CONTENT_LENGTH).map_or(Framing::Chunked, |length| {
-        // What is no number lets no byte of a body pass.
-        Framing::Length(length.to_str().ok().and_then(|length| length.parse().ok()).unwrap_or(0))
-    });
-    if !body.is_empty() && framing == Framing::Chunked {
-        write_field(buffer, b"transfer-encoding", b"chunked");
-    } else if body.is_empty() && framing == Framing::Chunked && anticipates_body(head.method) {
-        // RFC 9110, section 8.6: says that there is none, where one would be expected.
-        write_field(buffer, b"content-length", b"0");
-    }
+    headers::write_upstream_request(head.headers, head.additions, buffer);
+    let framing = if body.is_empty() && !anticipates_body(head.method) {
+        Framing::Length(0)
+    } else {
+        framing(head, body, buffer)
+    };
     buffer.extend_from_slice(b"\r\n");
     framing
 }
 
-fn anticipates_body(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+/// The framing of a body, or of one that would be expected, with the line that tells if the client's do not.
+fn framing(head: &OutgoingHead<'_>, body: &ForwardBody, buffer: &mut Vec<u8>) -> Framing {
+    match head.headers.get(header::CONTENT_LENGTH) {
+        // What is no number lets no byte of a body pass.
+        Some(length) => {
+            Framing::Length(length.to_str().ok().and_then(|length| length.parse().ok()).unwrap_or(0))
+        }
+        None if body.is_empty() => {
+            // RFC 9110, section 8.6: says that there is none, where one would be expected.
+            write_field(buffer, b"content-length", b"0");
+            Framing::Length(0)
+        }
+        None => {
+            write_field(buffer, b"transfer-encoding", b"chunked");
+            Framing::Chunked
+        }
+    }
 }
 
-fn write_field(buffer: &mut BytesMut, name: &[u8], value: &[u8]) {
-    buffer.reserve(name.len() + value.len() + 4);
-    buffer.extend_from_slice(name);
-    buffer.extend_from_slice(b": ");
-    buffer.extend_from_slice(value);
-    buffer.extend_from_slice(b"\r\n");
+fn anticipates_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
