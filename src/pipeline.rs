@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod body;
+pub mod glance;
 pub mod outcome;
 pub mod response;
 
@@ -34,6 +35,7 @@ use crate::upstream::{OutgoingHead, Reply, UpstreamError};
 use crate::worker::{LocalSnapshot, Worker};
 use admission::{Admission, Refusal};
 use body::{ForwardBody, Upload, UploadError, UploadState};
+use glance::{Glance, Lines};
 use outcome::Outcome;
 use response::Response;
 
@@ -63,12 +65,13 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let Received { head, body, violation } = received;
     let running = connection.begin_request();
     let snapshot = worker.snapshot();
-    let ids = worker.ids.request(head.headers.get("traceparent"));
+    let glance = Glance::over(&head.headers);
+    let ids = worker.ids.request(glance.traceparent);
     let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
     let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
     let mut outcome = Outcome::begin(worker, &snapshot, running, &head, &ids, client_address);
 
-    let admitted = match admit(worker, &snapshot, violation, &head, client_address, &mut outcome) {
+    let admitted = match admit(worker, &snapshot, violation, &head, &glance, client_address, &mut outcome) {
         Ok(admitted) => admitted,
         Err(refused) => return answer(refused, &snapshot, &ids, outcome),
     };
@@ -84,6 +87,7 @@ fn admit(
     snapshot: &LocalSnapshot,
     violation: Option<Violation>,
     head: &Parts,
+    glance: &Glance<'_>,
     client_address: IpAddr,
     outcome: &mut Outcome,
 ) -> Result<Admitted, Refused> {
@@ -92,16 +96,16 @@ fn admit(
         return Err(Answer::Violation(violation).into());
     }
     check_unguarded(head, &snapshot.shared.limits)?;
-    let host = host(head)?;
+    let host = host(head, glance)?;
     check_method(head)?;
-    check_expectation(head)?;
+    check_expectation(head, glance)?;
     let target = Target::normalized(&head.uri)?;
 
     let name = lower_case(route::host_name(host.to_str().map_err(|_| Answer::BadHost)?));
     let found = snapshot.shared.table.find(&name, target.path());
     outcome.routed(&name, found);
     let Some(position) = found else {
-        admission::holds_valid_token(worker, head, client_address, outcome)?;
+        admission::holds_valid_token(worker, glance, client_address, outcome)?;
         return Err(Answer::NoRoute.into());
     };
     let route = &snapshot.shared.routes[position];
@@ -111,7 +115,7 @@ fn admit(
         return Ok(Admitted { route: position, host, target, admission });
     }
     let required = required_permission(route, &head.method);
-    let admission = admission::authorize(worker, route, required, head, client_address, outcome)
+    let admission = admission::authorize(worker, route, required, glance, client_address, outcome)
         .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
     outcome.decided(Decision::Permit);
     Ok(Admitted { route: position, host, target, admission })
@@ -151,9 +155,10 @@ async fn forward(
     let (body, upload) = ForwardBody::streaming(body);
     let mut endpoint = upstream.next_endpoint();
     outcome.upstream_called(route.upstream, endpoint, upload.clone());
-    let sent = upstream.send(&mut endpoint, &outgoing, body).await;
+    let sent = upstream.send(&mut endpoint, &outgoing, body, outcome.started()).await;
     let result = sent.map_err(|error| explain_failure(&error, upload.as_deref()));
-    outcome.upstream_returned(endpoint, upstream_outcome(&result));
+    let answered_at = result.as_ref().ok().map(Reply::answered_at);
+    outcome.upstream_returned(endpoint, upstream_outcome(&result), answered_at);
     result
 }
 
@@ -201,12 +206,12 @@ impl Target {
 }
 
 /// The one host a request names: `:authority` or absolute form, else `Host`; both must agree.
-fn host(head: &Parts) -> Result<HeaderValue, Answer> {
-    let mut lines = head.headers.get_all(header::HOST).iter();
-    let line = lines.next();
-    if lines.next().is_some() {
-        return Err(Answer::BadHost);
-    }
+fn host(head: &Parts, glance: &Glance<'_>) -> Result<HeaderValue, Answer> {
+    let line = match glance.host {
+        Lines::None => None,
+        Lines::One(line) => Some(line),
+        Lines::Several => return Err(Answer::BadHost),
+    };
     let Some(authority) = head.uri.authority() else {
         // HTTP/1.0 may name none; what HTTP/1 names has been looked at; HTTP/2's is looked at here.
         let Some(line) = line else { return Ok(HeaderValue::from_static("")) };
@@ -254,13 +259,14 @@ fn check_method(head: &Parts) -> Result<(), Answer> {
     }
 }
 
-fn check_expectation(head: &Parts) -> Result<(), Answer> {
+fn check_expectation(head: &Parts, glance: &Glance<'_>) -> Result<(), Answer> {
     let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if head.headers.get_all(header::EXPECT).iter().all(known) {
-        Ok(())
-    } else {
-        Err(Answer::ExpectationFailed)
-    }
+    let is_known = match glance.expect {
+        Lines::None => true,
+        Lines::One(value) => known(value),
+        Lines::Several => head.headers.get_all(header::EXPECT).iter().all(known),
+    };
+    if is_known { Ok(()) } else { Err(Answer::ExpectationFailed) }
 }
 
 /// What a route asks for this method.

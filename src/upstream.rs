@@ -74,6 +74,9 @@ pub struct WorkerUpstream {
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
+    answered_at: Instant,
+    /// Whether the body has kept somebody waiting: then the time of the head is not that of the end.
+    has_waited: bool,
     exchange: Option<Box<Exchange>>,
     pool: Rc<IdlePool>,
 }
@@ -153,7 +156,7 @@ impl WorkerUpstream {
         position % self.pools.len()
     }
 
-    /// Sends a request to an endpoint and waits for the response's head.
+    /// Sends a request to an endpoint and waits for the response's head. `now` is when the request arrived.
     ///
     /// A reused connection may turn out to be closed by the upstream. What was not sent at all is sent again; what
     /// may have been sent only if sending twice does no harm (RFC 9110, section 9.2.2) and there is no body.
@@ -163,8 +166,9 @@ impl WorkerUpstream {
         endpoint: &mut usize,
         head: &OutgoingHead<'_>,
         body: ForwardBody,
+        now: Instant,
     ) -> Result<Reply, UpstreamError> {
-        let result = self.attempt(endpoint, head, body).await;
+        let result = self.attempt(endpoint, head, body, now).await;
         if let Err(error) = &result {
             self.tell(*endpoint, error);
         }
@@ -197,13 +201,14 @@ impl WorkerUpstream {
         endpoint: &mut usize,
         head: &OutgoingHead<'_>,
         body: ForwardBody,
+        now: Instant,
     ) -> Result<Reply, UpstreamError> {
         let timeout = self.shared.config.response_header_timeout;
         let is_repeatable = body.is_empty() && head.method.is_idempotent();
         let mut sending = Sending::new(head, body);
-        while let Some(mut exchange) = self.pools[*endpoint].take() {
+        while let Some(mut exchange) = self.pools[*endpoint].take(now) {
             let pool = &self.pools[*endpoint];
-            match exchange.send(head.method, sending, timeout).await {
+            match exchange.send(head.method, sending, now, timeout).await {
                 Ok(()) => return Ok(Reply::new(exchange, pool)),
                 Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
                 Err(ExchangeError::Closed { unsent: None, .. }) if is_repeatable => {
@@ -214,7 +219,7 @@ impl WorkerUpstream {
             pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
         }
         let mut exchange = self.connect(endpoint).await?;
-        exchange.send(head.method, sending, timeout).await?;
+        exchange.send(head.method, sending, Instant::now(), timeout).await?;
         Ok(Reply::new(exchange, &self.pools[*endpoint]))
     }
 
@@ -244,7 +249,18 @@ impl WorkerUpstream {
 
 impl Reply {
     fn new(exchange: Box<Exchange>, pool: &Rc<IdlePool>) -> Self {
-        Self { status: exchange.status(), exchange: Some(exchange), pool: Rc::clone(pool) }
+        Self {
+            status: exchange.status(),
+            answered_at: Instant::now(),
+            has_waited: false,
+            exchange: Some(exchange),
+            pool: Rc::clone(pool),
+        }
+    }
+
+    /// When the head had come.
+    pub fn answered_at(&self) -> Instant {
+        self.answered_at
     }
 
     /// The status.
@@ -261,6 +277,7 @@ impl Reply {
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
         let polled = exchange.poll_frame(context);
+        self.has_waited |= polled.is_pending();
         if exchange.is_complete() && polled.is_ready() {
             self.finish();
         }
@@ -279,7 +296,8 @@ impl Reply {
 
     fn finish(&mut self) {
         if let Some(exchange) = self.exchange.take() {
-            self.pool.put(exchange);
+            let now = if self.has_waited { Instant::now() } else { self.answered_at };
+            self.pool.put(exchange, now);
         }
     }
 }

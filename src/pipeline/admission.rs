@@ -2,16 +2,17 @@
 //! explicit declaration can yield.
 
 use http::HeaderValue;
-use http::request::Parts;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::glance::{Glance, Lines};
 use super::outcome::Outcome;
 use crate::directory::gather::{Gathered, Question};
 use crate::headers::Identity;
 use crate::policy::facts::UserKind;
 use crate::policy::{self, Denial, Permission, Permit};
 use crate::snapshot::{DeclaredOpen, Route};
+use crate::token::credential::CredentialError;
 use crate::token::{TokenEntry, credential};
 use crate::worker::Worker;
 
@@ -64,11 +65,11 @@ pub fn authorize(
     worker: &Worker,
     route: &Route,
     required: Permission,
-    head: &Parts,
+    glance: &Glance<'_>,
     client_address: IpAddr,
     outcome: &mut Outcome,
 ) -> Result<Admission, Refusal> {
-    let Presented { entry, prefix } = present(worker, head)?;
+    let Presented { entry, prefix } = present(worker, glance)?;
     let now = worker.shared.clock.seconds(outcome.time());
     let gathered = Gathered::new(&entry, Some(&route.project), Question { now, client_address, required });
     outcome.identified(&gathered.user().id, &prefix);
@@ -76,7 +77,7 @@ pub fn authorize(
         Ok(permit) => permit,
         Err(denial) => return Err(Refusal { denial, token_prefix: Some(prefix) }),
     };
-    let user_agent = head.headers.get(http::header::USER_AGENT).map(HeaderValue::as_bytes);
+    let user_agent = glance.user_agent.map(HeaderValue::as_bytes);
     worker.shared.directory.usage.touch(&entry, now, client_address, user_agent);
 
     let identity = Identity {
@@ -92,11 +93,11 @@ pub fn authorize(
 /// Checks 1 to 6, for a request that no route matches: only who holds a valid token learns that.
 pub fn holds_valid_token(
     worker: &Worker,
-    head: &Parts,
+    glance: &Glance<'_>,
     client_address: IpAddr,
     outcome: &mut Outcome,
 ) -> Result<(), Refusal> {
-    let Presented { entry, prefix } = present(worker, head)?;
+    let Presented { entry, prefix } = present(worker, glance)?;
     let now = worker.shared.clock.seconds(outcome.time());
     // No route, so no permission is asked for either: whichever stands here is never looked at.
     let question = Question { now, client_address, required: Permission::ProjectServicesRead };
@@ -112,9 +113,13 @@ pub fn holds_valid_token(
 }
 
 /// Checks 1 to 3: a credential, and a token that the directory knows.
-fn present(worker: &Worker, head: &Parts) -> Result<Presented, Refusal> {
-    let credential =
-        credential::from_headers(&head.headers).map_err(|error| Refusal::of_stranger(error.into()))?;
+fn present(worker: &Worker, glance: &Glance<'_>) -> Result<Presented, Refusal> {
+    let credential = match glance.authorization {
+        Lines::None => Err(CredentialError::Missing),
+        Lines::One(value) => credential::from_header(value),
+        Lines::Several => Err(CredentialError::Malformed),
+    };
+    let credential = credential.map_err(|error| Refusal::of_stranger(error.into()))?;
     let found = worker.shared.directory.tokens.find(&credential.digest);
     let entry = found.ok_or_else(|| Refusal::of_stranger(Denial::UnknownToken))?;
     let prefix = prefix(&credential, entry.imported_prefix());

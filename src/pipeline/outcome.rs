@@ -39,7 +39,6 @@ pub struct Outcome {
 struct UpstreamCall {
     upstream: usize,
     endpoint: usize,
-    started: Instant,
     answered: Option<Duration>,
     outcome: UpstreamOutcome,
 }
@@ -96,6 +95,12 @@ impl Outcome {
         }
     }
 
+    /// When the head had arrived, on the clock that never steps: routing and deciding take a millionth of a second, so
+    /// what comes next has begun then too, and no other look at a clock is taken for it.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// When the head had arrived.
     pub fn time(&self) -> SystemTime {
         self.time
@@ -135,21 +140,21 @@ impl Outcome {
     /// The request goes to an upstream.
     pub fn upstream_called(&mut self, upstream: usize, endpoint: usize, upload: Option<Rc<Upload>>) {
         self.upload = upload;
-        self.upstream = Some(UpstreamCall {
-            upstream,
-            endpoint,
-            started: Instant::now(),
-            answered: None,
-            outcome: UpstreamOutcome::Aborted,
-        });
+        self.upstream =
+            Some(UpstreamCall { upstream, endpoint, answered: None, outcome: UpstreamOutcome::Aborted });
     }
 
-    /// The upstream's response's head is there, from this endpoint, or it is known why not.
-    pub fn upstream_returned(&mut self, endpoint: usize, outcome: UpstreamOutcome) {
+    /// The upstream's response's head is there since `answered_at`, from this endpoint, or it is known why not.
+    pub fn upstream_returned(
+        &mut self,
+        endpoint: usize,
+        outcome: UpstreamOutcome,
+        answered_at: Option<Instant>,
+    ) {
         if let Some(call) = &mut self.upstream {
             call.endpoint = endpoint;
             call.outcome = outcome;
-            call.answered = (outcome == UpstreamOutcome::Ok).then(|| call.started.elapsed());
+            call.answered = answered_at.map(|answered_at| answered_at.duration_since(self.started));
         }
     }
 

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use thiserror::Error;
 
 use super::TokenDigest;
@@ -46,6 +46,15 @@ pub fn from_headers(headers: &HeaderMap) -> Result<Credential, CredentialError> 
     if values.next().is_some() {
         return Err(CredentialError::Malformed);
     }
+    from_header(value)
+}
+
+/// Reads the one credential of a request, as [`from_headers`], where it is known that its header stands alone.
+///
+/// # Errors
+/// [`CredentialError::Malformed`] for anything that is not one token.
+#[inline]
+pub fn from_header(value: &HeaderValue) -> Result<Credential, CredentialError> {
     PresentedToken::of_header(value.as_bytes())?.into_credential()
 }
 

@@ -105,9 +105,9 @@ impl Exchange {
         &mut self,
         method: &Method,
         sending: Sending,
+        started: std::time::Instant,
         timeout: Duration,
     ) -> Result<(), ExchangeError> {
-        let started = Instant::now();
         let upload = sending.upload();
         self.sending = Some(sending);
         self.keeps_alive = false;
@@ -118,7 +118,7 @@ impl Exchange {
             // Out of turn: an upstream that keeps sending could else use up the task's budget each time, and with it
             // the alarm's turn.
             while pin!(unconstrained(self.alarm.as_mut())).poll(context).is_ready() {
-                let due = upload.as_ref().map_or(started, |upload| upload.last()) + timeout;
+                let due = upload.as_ref().map_or_else(|| started.into(), |upload| upload.last()) + timeout;
                 if due <= Instant::now() {
                     return Poll::Ready(Err(ExchangeError::Timeout));
                 }
@@ -222,14 +222,16 @@ impl Exchange {
         self.body.remaining()
     }
 
-    /// Whether another request can be sent: everything of the last one is sent and received, nothing is left over, and
-    /// the upstream has neither closed the connection nor said that it will.
+    /// Whether another request can be sent: it is at rest, and the upstream has neither closed the connection nor sent
+    /// anything since.
     pub fn is_reusable(&mut self) -> bool {
-        self.keeps_alive
-            && self.sending.is_none()
-            && self.body.is_complete()
-            && self.read.is_empty()
-            && self.has_nothing_to_read()
+        self.is_at_rest() && self.has_nothing_to_read()
+    }
+
+    /// Whether everything of the last request is sent and received, nothing is left over, and the upstream has not said
+    /// that it will close the connection.
+    pub fn is_at_rest(&self) -> bool {
+        self.keeps_alive && self.sending.is_none() && self.body.is_complete() && self.read.is_empty()
     }
 
     /// One look, whatever the task has used of its budget: without any left, every read seems to have to wait.

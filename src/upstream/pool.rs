@@ -43,23 +43,24 @@ impl IdlePool {
     }
 
     /// The connection used last that still works.
-    pub fn take(&self) -> Option<Box<Exchange>> {
+    pub fn take(&self, now: Instant) -> Option<Box<Exchange>> {
         loop {
             let mut exchange = self.idle.borrow_mut().pop()?;
             // Nobody has watched the connection while it was idle: one look tells if the other side closed it.
-            if exchange.is_reusable() && exchange.idle_since.elapsed() < self.timeout {
+            if exchange.is_reusable() && now.saturating_duration_since(exchange.idle_since) < self.timeout {
                 exchange.gauge.set_active();
                 return Some(exchange);
             }
         }
     }
 
-    /// Keeps a connection for the next request, if it still works and there is room.
-    pub fn put(&self, mut exchange: Box<Exchange>) {
+    /// Keeps a connection for the next request, if nothing speaks against it and there is room. Whether the other side
+    /// has closed it, or has sent more than it should, is looked at when it is taken.
+    pub fn put(&self, mut exchange: Box<Exchange>, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.most && exchange.is_reusable() {
+        if idle.len() < self.most && exchange.is_at_rest() {
             exchange.rest();
-            exchange.idle_since = Instant::now();
+            exchange.idle_since = now;
             exchange.gauge.set_idle();
             idle.push(exchange);
         }
