@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | [`app`] | the wiring: start, reload, stop |
 //! | [`listen`] | sockets, accepting, TLS |
-//! | [`serve`] | one downstream connection: guard, hyper, deadlines |
+//! | [`serve`] | one downstream connection: HTTP/1, HTTP/2, deadlines |
 //! | [`pipeline`] | one request, from its head to its outcome: read this first |
 //! | [`route`] | host and path → route |
 //! | [`token`] | credential, digest, token format, token cache, usage |

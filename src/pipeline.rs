@@ -95,7 +95,7 @@ fn admit(
         outcome.head_was_refused();
         return Err(Answer::Violation(violation).into());
     }
-    check_unguarded(head, &snapshot.shared.limits)?;
+    check_http2(head, &snapshot.shared.limits)?;
     let host = host(head, glance)?;
     check_method(head)?;
     check_expectation(head, glance)?;
@@ -228,7 +228,7 @@ fn host(head: &Parts, glance: &Glance<'_>) -> Result<HeaderValue, Answer> {
 }
 
 /// What the reader of HTTP/1 has seen to already.
-fn check_unguarded(head: &Parts, limits: &LimitsConfig) -> Result<(), Answer> {
+fn check_http2(head: &Parts, limits: &LimitsConfig) -> Result<(), Answer> {
     if head.version != Version::HTTP_2 {
         return Ok(());
     }

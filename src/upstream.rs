@@ -218,7 +218,8 @@ impl WorkerUpstream {
             }
             pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
         }
-        let mut exchange = self.connect(endpoint).await?;
+        // Rare, and large: a request over a kept connection does without.
+        let mut exchange = Box::pin(self.connect(endpoint)).await?;
         exchange.send(head.method, sending, Instant::now(), timeout).await?;
         Ok(Reply::new(exchange, &self.pools[*endpoint]))
     }

@@ -110,7 +110,13 @@ where
         let Some(arrived) = poll_fn(|context| connection.poll_head(context)).await? else { break };
         let Arrived { head, violation, recipient, .. } = arrived;
         let received = Received { head, body: connection.body(), violation };
-        let Some(response) = connection.unless_gone(handler(received)).await else { return Ok(()) };
+        let mut response = pin!(handler(received));
+        let response = poll_fn(|context| match response.as_mut().poll(context) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            // The client may go away before there is one.
+            Poll::Pending => connection.poll_gone(context).map(|()| None),
+        });
+        let Some(response) = response.await else { return Ok(()) };
         if connection.send(response, recipient, &state).await? == After::Close {
             break;
         }
@@ -137,16 +143,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
         } else {
             RequestBody::Http1(Rc::clone(self) as Rc<dyn BodySource>)
         }
-    }
-
-    /// The response, unless the client goes away before there is one.
-    async fn unless_gone<R>(&self, response: impl Future<Output = R>) -> Option<R> {
-        let mut response = pin!(response);
-        poll_fn(|context| match response.as_mut().poll(context) {
-            Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => self.poll_gone(context).map(|()| None),
-        })
-        .await
     }
 
     async fn send<R: Respond>(

@@ -1,7 +1,7 @@
 //! One reading of a path: what routing decides on and what is forwarded are the same string, and a path that
 //! servers read differently is refused.
 //!
-//! What must not live here: routes, and bytes that no target may have over HTTP/1 (the guard refuses those).
+//! What must not live here: routes, and bytes that no target may have over HTTP/1 (`http1` refuses those).
 
 use std::borrow::Cow;
 use std::fmt;

@@ -24,7 +24,7 @@ pub enum Protocol {
 }
 
 /// Reads until the first byte that is not the preface's, or the whole preface. What was read goes to
-/// [`Guard::with_prefix`](super::Guard::with_prefix) or [`Prefixed::new`]. Fails as the stream does.
+/// [`serve`](super::serve) or [`Prefixed::new`]. Fails as the stream does.
 pub async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Protocol, BytesMut)> {
     let mut read = BytesMut::with_capacity(FIRST_READ_BYTES);
     loop {

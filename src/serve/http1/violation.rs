@@ -7,7 +7,7 @@ use std::io;
 
 use http::StatusCode;
 
-/// Why the guard refused a request. Terminal: the connection closes after the answer.
+/// Why a request was refused. Terminal: the connection closes after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Violation {
     /// Not `method SP target SP HTTP/1.x`.
@@ -52,7 +52,7 @@ pub enum Violation {
     ChunkSize,
     /// A malformed chunk extension.
     ChunkExtension,
-    /// More bytes of chunk extensions in one body than the guard lets through.
+    /// More bytes of chunk extensions in one body than are put up with.
     ChunkExtensionsTooLarge,
     /// Chunk data that is not followed by CR LF.
     ChunkEnd,
