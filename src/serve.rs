@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -84,36 +85,46 @@ pub async fn accepted(
     let origin = Origin { peer: peer.ip().to_canonical(), listener, scheme: settings.scheme };
     match &settings.tls {
         None => serve_cleartext(worker, origin, stream, &snapshot).await,
-        Some(tls) => {
-            let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
-            let handshake = tokio::select! {
-                biased;
-                ended = tokio::time::timeout(snapshot.timeouts.header_read, handshake) => ended,
-                // It has asked for nothing yet, and would be told to close.
-                () = worker.drain.started() => return,
-            };
-            let stream = match handshake {
-                Ok(Ok(stream)) => {
-                    metrics.handshake(worker.index, TlsOutcome::Ok);
-                    stream
-                }
-                Ok(Err(error)) => {
-                    metrics.handshake(worker.index, handshake_outcome(&error));
-                    tracing::debug!(error = %error, peer = %origin.peer, "TLS handshake failed");
-                    return;
-                }
-                Err(_elapsed) => {
-                    metrics.handshake(worker.index, TlsOutcome::Timeout);
-                    return;
-                }
-            };
-            // ALPN has decided: no byte is sniffed after it.
-            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                serve_http2(worker, origin, stream, &snapshot).await;
-            } else {
-                serve_http1(worker, origin, stream, BytesMut::new(), &snapshot).await;
-            }
+        // Large, and in a place of its own, so that cleartext connections do without.
+        Some(tls) => Box::pin(serve_tls(worker, origin, stream, tls, &metrics, &snapshot)).await,
+    }
+}
+
+/// The handshake, and what ALPN has decided: no byte is sniffed after it.
+async fn serve_tls(
+    worker: Rc<Worker>,
+    origin: Origin,
+    stream: TcpStream,
+    tls: &Arc<ServerConfig>,
+    metrics: &ListenerMetrics,
+    snapshot: &Snapshot,
+) {
+    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+    let handshake = tokio::select! {
+        biased;
+        ended = tokio::time::timeout(snapshot.timeouts.header_read, handshake) => ended,
+        // It has asked for nothing yet, and would be told to close.
+        () = worker.drain.started() => return,
+    };
+    let stream = match handshake {
+        Ok(Ok(stream)) => {
+            metrics.handshake(worker.index, TlsOutcome::Ok);
+            stream
         }
+        Ok(Err(error)) => {
+            metrics.handshake(worker.index, handshake_outcome(&error));
+            tracing::debug!(error = %error, peer = %origin.peer, "TLS handshake failed");
+            return;
+        }
+        Err(_elapsed) => {
+            metrics.handshake(worker.index, TlsOutcome::Timeout);
+            return;
+        }
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_http2(worker, origin, stream, snapshot).await;
+    } else {
+        serve_http1(worker, origin, stream, BytesMut::new(), snapshot).await;
     }
 }
 
@@ -155,7 +166,7 @@ where
     let protocol = Protocol::Http1(Rc::clone(&state));
     let connection = Rc::new(Connection::new(origin.peer, origin.listener, origin.scheme, protocol));
     let handler = async |received| pipeline::serve(&worker, &connection, received).await;
-    let served = http1::serve(stream, read, limits(snapshot), Rc::clone(&state), handler);
+    let served = pin!(http1::serve(stream, read, limits(snapshot), Rc::clone(&state), handler));
     run(&worker, &connection, served, |_| state.end_after_this()).await;
 }
 
@@ -174,7 +185,7 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .serve_connection(TokioIo::new(stream), service(&worker, &connection));
-    run(&worker, &connection, served, http2::Connection::graceful_shutdown).await;
+    run(&worker, &connection, pin!(served), http2::Connection::graceful_shutdown).await;
 }
 
 /// Requests of an HTTP/2 connection go into the pipeline.
@@ -199,18 +210,18 @@ fn service(
     })
 }
 
-/// Polls a connection to its end, following the registry's orders.
+/// Polls a connection to its end, following the registry's orders. It is pinned where it was made: a second place for it
+/// would make every idle connection larger.
 async fn run<C, E>(
     worker: &Worker,
     connection: &Rc<Connection>,
-    served: C,
+    mut served: Pin<&mut C>,
     graceful_shutdown: impl Fn(Pin<&mut C>),
 ) where
     C: Future<Output = Result<(), E>>,
     E: Display,
 {
     let _registration = worker.registry.enter(connection);
-    let mut served = pin!(served);
     let mut followed = Order::GoOn;
     let ended =
         poll_fn(|context| follow(connection, &mut followed, served.as_mut(), &graceful_shutdown, context))
