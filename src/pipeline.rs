@@ -19,7 +19,7 @@ use http::{HeaderValue, Method, Uri, Version, header};
 
 use crate::config::{LimitsConfig, UpstreamCredential};
 use crate::error::Answer;
-use crate::error::response::{Details, build};
+use crate::error::response::Details;
 use crate::headers::trace::RequestIds;
 use crate::headers::{Additions, forwarded};
 use crate::policy::Permission;
@@ -171,18 +171,16 @@ fn respond(reply: Reply, mut outcome: Outcome) -> Response {
 /// Postern's own answer.
 fn answer(refused: Refused, snapshot: &LocalSnapshot, ids: &RequestIds, mut outcome: Outcome) -> Response {
     let details = Details {
-        realm: &snapshot.shared.realm,
-        request_id: &ids.request_id,
         required: refused.required,
         token_prefix: refused.token_prefix.as_ref().and_then(|prefix| prefix.to_str().ok()),
     };
-    let response = build(refused.answer, details);
-    outcome.answered(response.status());
+    let rendered = snapshot.answers.render(refused.answer, details);
+    outcome.answered(rendered.status);
     if let Answer::Denied(_) = refused.answer {
         outcome.decided(Decision::Deny);
     }
     outcome.end(refused.answer.ending());
-    Response::own(response, refused.answer.closes_connection(), outcome)
+    Response::own(rendered, ids.request_id.clone(), refused.answer.closes_connection(), outcome)
 }
 
 impl Target {

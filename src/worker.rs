@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 
 use crate::directory::view::DirectoryView;
+use crate::error::response::Answers;
 use crate::headers::trace::IdGenerator;
 use crate::lifecycle::WorkerDrain;
 use crate::serve::registry::Registry;
@@ -54,6 +55,8 @@ pub struct LocalSnapshot {
     pub shared: Arc<Snapshot>,
     /// Upstreams in the configuration's order.
     pub upstreams: Vec<Rc<WorkerUpstream>>,
+    /// What Postern says itself.
+    pub answers: Answers,
 }
 
 /// The clock of policy decisions: a wall clock that steps back never revives an expired token.
@@ -142,7 +145,8 @@ impl LocalSnapshot {
                     .map_or_else(|| Rc::new(WorkerUpstream::new(Arc::clone(upstream), worker)), Rc::clone)
             })
             .collect();
-        Self { generation, shared, upstreams }
+        let answers = Answers::new(Arc::clone(&shared.realm));
+        Self { generation, shared, upstreams, answers }
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Whoever holds a known token learns why it fails and what to do next; whoever does not learns `invalid_token`.
 
-use std::sync::LazyLock;
+use std::borrow::Cow;
+use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use serde_json::json;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
 
 use super::Answer;
 use crate::policy::{Denial, Permission};
@@ -18,95 +20,151 @@ mod tests;
 /// The header that names a request to client, upstream and log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-postern-request-id");
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const SERVED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// The bodies for those who hold no known token.
-static MISSING: LazyLock<Bytes> = LazyLock::new(|| stranger_body(Denial::MissingCredentials));
-static INVALID: LazyLock<Bytes> = LazyLock::new(|| stranger_body(Denial::UnknownToken));
+/// What most header lines and all of a body but its two messages fit in.
+const REST_BYTES: usize = 512;
+
+/// All own answers in one organization's name. Each worker has them for itself: workers that count one text's users
+/// together would wait for each other.
+#[derive(Debug)]
+pub struct Answers {
+    realm: Arc<str>,
+    quoted_realm: String,
+    /// What strangers are told depends on the realm alone: floods of it are answered from two texts made once.
+    missing: Rendered,
+    invalid: Rendered,
+}
+
+/// An answer in any protocol's reach, but for the request id.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The status.
+    pub status: StatusCode,
+    /// Header lines as HTTP/1 has them, each with its end.
+    pub lines: Bytes,
+    /// The body.
+    pub body: Bytes,
+}
 
 /// What an answer needs to know beyond its reason.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Details<'a> {
-    /// The organization's name: the realm.
-    pub realm: &'a str,
-    /// The request id.
-    pub request_id: &'a HeaderValue,
     /// The permission that was missing.
     pub required: Option<Permission>,
     /// Prefix of the known token that was presented.
     pub token_prefix: Option<&'a str>,
 }
 
-/// The whole response to a request that Postern answers itself.
-pub fn build(answer: Answer, details: Details<'_>) -> Response<Bytes> {
-    let status = answer.status();
-    let body = match answer {
-        Answer::ServerOptions => Bytes::new(),
-        // What strangers are told depends on nothing: floods of it are answered from two texts made once.
-        Answer::Denied(Denial::MissingCredentials) => MISSING.clone(),
-        Answer::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => INVALID.clone(),
-        _ => body(answer, status, &details),
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.reserve(5);
-    headers.insert(CACHE_CONTROL, NO_STORE);
-    headers.insert(REQUEST_ID, details.request_id.clone());
-    match answer {
-        Answer::ServerOptions => {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-        }
-        _ => {
-            headers.insert(CONTENT_TYPE, JSON);
-        }
-    }
-    if let Some(challenge) = challenge(answer, &details) {
-        headers.insert(WWW_AUTHENTICATE, challenge);
-    }
-    if answer == Answer::MethodNotAllowed {
-        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-    }
-    response
-}
-
-fn stranger_body(denial: Denial) -> Bytes {
-    let nothing = HeaderValue::from_static("");
-    let details = Details { realm: "", request_id: &nothing, required: None, token_prefix: None };
-    body(Answer::Denied(denial), denial.status(), &details)
-}
-
 /// Aiven's error shape.
-fn body(answer: Answer, status: StatusCode, details: &Details<'_>) -> Bytes {
-    let message = message(answer, details);
-    let mut error = json!({
-        "message": message,
-        "error_code": answer.public_code(),
-        "status": status.as_u16(),
-    });
-    if let (Some(prefix), Some(object)) = (details.token_prefix, error.as_object_mut()) {
-        object.insert("token_prefix".into(), prefix.into());
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    errors: [ErrorEntry<'a>; 1],
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct ErrorEntry<'a> {
+    error_code: &'a str,
+    message: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_prefix: Option<&'a str>,
+}
+
+impl Answers {
+    /// The answers of the organization with this name, which is the realm.
+    pub fn new(realm: Arc<str>) -> Self {
+        let quoted_realm = quoted(&realm);
+        let stranger = |denial| render(Answer::Denied(denial), Details::default(), &realm, &quoted_realm);
+        Self {
+            missing: stranger(Denial::MissingCredentials),
+            invalid: stranger(Denial::UnknownToken),
+            realm,
+            quoted_realm,
+        }
     }
-    json!({ "message": message, "errors": [error] }).to_string().into()
+
+    /// The whole response to a request that Postern answers itself.
+    pub fn render(&self, answer: Answer, details: Details<'_>) -> Rendered {
+        match answer {
+            Answer::Denied(Denial::MissingCredentials) => self.missing.clone(),
+            Answer::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => self.invalid.clone(),
+            _ => render(answer, details, &self.realm, &self.quoted_realm),
+        }
+    }
+}
+
+impl Rendered {
+    /// The header lines for those who do not write them as HTTP/1 does.
+    pub fn to_map(&self) -> HeaderMap {
+        self.lines.split(|byte| *byte == b'\n').filter_map(|line| self.field(line)).collect()
+    }
+
+    fn field(&self, line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+        let line = line.strip_suffix(b"\r")?;
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        let value = line[colon..].strip_prefix(b": ")?;
+        Some((name, HeaderValue::from_maybe_shared(self.lines.slice_ref(value)).ok()?))
+    }
+}
+
+/// Writes body and header lines into one buffer.
+fn render(answer: Answer, details: Details<'_>, realm: &str, quoted_realm: &str) -> Rendered {
+    let status = answer.status();
+    let message = message(answer, details.required, realm);
+    let mut buffer = Vec::with_capacity(2 * message.len() + quoted_realm.len() + REST_BYTES);
+    let has_body = answer != Answer::ServerOptions;
+    if has_body {
+        let entry = ErrorEntry {
+            error_code: answer.public_code(),
+            message: &message,
+            status: status.as_u16(),
+            token_prefix: details.token_prefix,
+        };
+        let body = ErrorBody { errors: [entry], message: &message };
+        serde_json::to_writer(&mut buffer, &body).expect("texts and numbers go into any vector");
+    }
+    let body_bytes = buffer.len();
+
+    push_line(&mut buffer, &CACHE_CONTROL, &["no-store"]);
+    push_challenge(&mut buffer, answer, details.required, quoted_realm);
+    if matches!(answer, Answer::ServerOptions | Answer::MethodNotAllowed) {
+        push_line(&mut buffer, &ALLOW, &[SERVED_METHODS]);
+    }
+    if has_body {
+        push_line(&mut buffer, &CONTENT_TYPE, &["application/json"]);
+        write!(buffer, "{CONTENT_LENGTH}: {body_bytes}\r\n").expect("a vector takes anything");
+    }
+    let mut body = Bytes::from(buffer);
+    let lines = body.split_off(body_bytes);
+    Rendered { status, lines, body }
+}
+
+fn push_line(lines: &mut Vec<u8>, name: &HeaderName, value: &[&str]) {
+    lines.extend_from_slice(name.as_str().as_bytes());
+    lines.extend_from_slice(b": ");
+    value.iter().for_each(|part| lines.extend_from_slice(part.as_bytes()));
+    lines.extend_from_slice(b"\r\n");
 }
 
 /// RFC 6750, section 3: no `error` attribute when no credentials came.
-fn challenge(answer: Answer, details: &Details<'_>) -> Option<HeaderValue> {
-    let Answer::Denied(denial) = answer else { return None };
-    let realm = quoted(details.realm);
-    let text = match denial {
-        Denial::MissingCredentials => format!("Bearer realm=\"{realm}\""),
+fn push_challenge(lines: &mut Vec<u8>, answer: Answer, required: Option<Permission>, quoted_realm: &str) {
+    let Answer::Denied(denial) = answer else { return };
+    let (start, realm, end) = ("Bearer realm=\"", quoted_realm, "\"");
+    match denial {
+        Denial::MissingCredentials => push_line(lines, &WWW_AUTHENTICATE, &[start, realm, end]),
         Denial::InsufficientScope | Denial::PermissionDenied => {
-            let scope = details.required.map_or("", Permission::as_str);
-            format!("Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{scope}\"")
+            let scope = required.map_or("", Permission::as_str);
+            let error = ", error=\"insufficient_scope\", scope=\"";
+            push_line(lines, &WWW_AUTHENTICATE, &[start, realm, end, error, scope, "\""]);
         }
         _ if denial.status() == StatusCode::UNAUTHORIZED => {
-            format!("Bearer realm=\"{realm}\", error=\"invalid_token\"")
+            push_line(lines, &WWW_AUTHENTICATE, &[start, realm, end, ", error=\"invalid_token\""]);
         }
-        _ => return None,
-    };
-    HeaderValue::from_str(&text).ok()
+        _ => {}
+    }
 }
 
 /// What may stand in a quoted-string: anything that is visible ASCII and neither a quote nor a backslash.
@@ -121,9 +179,8 @@ fn quoted(text: &str) -> String {
 }
 
 /// What happened and what to do about it.
-fn message(answer: Answer, details: &Details<'_>) -> String {
-    let organization = details.realm;
-    let required = details.required.map_or("", Permission::as_str);
+fn message(answer: Answer, required: Option<Permission>, organization: &str) -> Cow<'static, str> {
+    let required = required.map_or("", Permission::as_str);
     match answer {
         Answer::Violation(violation) => violation.message().into(),
         Answer::AmbiguousTarget(ambiguity) => ambiguity.message().into(),
@@ -132,7 +189,7 @@ fn message(answer: Answer, details: &Details<'_>) -> String {
         Answer::BadHost => "A request names exactly one host, and its target's authority is that host.".into(),
         Answer::ClientBodyBroken => "The request's body broke off before its end.".into(),
         Answer::ClientBodyTimeout => "The request's body did not come on in time.".into(),
-        Answer::ServerOptions => String::new(),
+        Answer::ServerOptions => "".into(),
         Answer::NoRoute => "Nothing is served at this host and path.".into(),
         Answer::UpstreamUnreachable => "The service behind could not be reached. Try again later.".into(),
         Answer::UpstreamTimeout => "The service behind did not answer in time. Try again later.".into(),
@@ -149,37 +206,46 @@ fn message(answer: Answer, details: &Details<'_>) -> String {
             Denial::TokenExpired => "This token has expired. Create a new one.".into(),
             Denial::UserDeactivated => format!(
                 "The user of this token has been deactivated. Ask an admin of {organization} to activate the user."
-            ),
+            )
+            .into(),
             Denial::UserDeleted => {
                 "The user of this token has been deleted. Create a token for another user.".into()
             }
             Denial::NotAMember => format!(
                 "The user of this token does not belong to {organization}, which owns this service. Ask one of its admins for an invitation."
-            ),
+            )
+            .into(),
             Denial::IpNotAllowedByOrganization => format!(
                 "{organization} does not allow requests from this address. Ask one of its admins to add the address to the allowed ranges."
-            ),
+            )
+            .into(),
             Denial::IpNotAllowedByToken => {
                 "This token may not be used from this address. Use it from an address on its allow-list, or create a token that allows this one.".into()
             }
             Denial::PersonalTokensDisabled => format!(
                 "{organization} does not allow personal tokens. Use an application user's token."
-            ),
+            )
+            .into(),
             Denial::AuthenticationMethodNotAllowed => format!(
                 "This token was created with a login method that {organization} does not allow. Log in with an allowed method and create a new token."
-            ),
+            )
+            .into(),
             Denial::ExternalIdentityProviderNotAllowed => format!(
                 "This token was created with another organization's identity provider, which {organization} does not allow. Log in with an identity provider of {organization} and create a new token."
-            ),
+            )
+            .into(),
             Denial::TwoFactorRequired => format!(
                 "{organization} requires two-factor authentication for password logins. Set it up, then log in again."
-            ),
+            )
+            .into(),
             Denial::InsufficientScope => format!(
                 "This token's scopes do not contain {required}. Create a token with that scope, or without scopes."
-            ),
+            )
+            .into(),
             Denial::PermissionDenied => format!(
                 "The user of this token does not hold {required} on this project. Ask an admin of {organization} to grant it."
-            ),
+            )
+            .into(),
         },
     }
 }

@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::outcome::Outcome;
+use crate::error::response::{REQUEST_ID, Rendered};
 use crate::serve::http1::Respond;
 use crate::telemetry::record::Ending;
 use crate::upstream::Reply;
@@ -28,9 +29,8 @@ pub enum Response {
 /// An answer that is all there.
 #[derive(Debug)]
 pub struct OwnAnswer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+    rendered: Rendered,
+    request_id: HeaderValue,
     closes: bool,
     _outcome: Outcome,
 }
@@ -44,10 +44,9 @@ pub struct ForwardedReply {
 
 impl Response {
     /// Postern's own answer, after which the connection may have to close.
-    pub fn own(answer: http::Response<Bytes>, closes: bool, mut outcome: Outcome) -> Self {
-        let (head, body) = answer.into_parts();
-        outcome.sent(body.len());
-        Self::Own(OwnAnswer { status: head.status, headers: head.headers, body, closes, _outcome: outcome })
+    pub fn own(rendered: Rendered, request_id: HeaderValue, closes: bool, mut outcome: Outcome) -> Self {
+        outcome.sent(rendered.body.len());
+        Self::Own(OwnAnswer { rendered, request_id, closes, _outcome: outcome })
     }
 
     /// The upstream's response.
@@ -56,10 +55,14 @@ impl Response {
     }
 
     /// The same for HTTP/2, which frames bodies itself.
-    pub fn into_http2(mut self) -> http::Response<Self> {
+    pub fn into_http2(self) -> http::Response<Self> {
         let status = self.status();
-        let headers = match &mut self {
-            Self::Own(own) => std::mem::take(&mut own.headers),
+        let headers = match &self {
+            Self::Own(own) => {
+                let mut headers = own.rendered.to_map();
+                headers.insert(REQUEST_ID, own.request_id.clone());
+                headers
+            }
             Self::Forwarded(forwarded) => {
                 forwarded.reply.fields().map_or_else(HeaderMap::new, |fields| fields.to_map())
             }
@@ -76,20 +79,21 @@ impl Respond for Response {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Own(own) => own.status,
+            Self::Own(own) => own.rendered.status,
             Self::Forwarded(forwarded) => forwarded.reply.status(),
+        }
+    }
+
+    fn lines(&self) -> &[u8] {
+        match self {
+            Self::Own(own) => &own.rendered.lines,
+            Self::Forwarded(_) => b"",
         }
     }
 
     fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         match self {
-            Self::Own(own) => {
-                for (name, value) in &own.headers {
-                    write(name.as_str().as_bytes(), value.as_bytes());
-                }
-                let length = own.body.len().to_string();
-                write(header::CONTENT_LENGTH.as_str().as_bytes(), length.as_bytes());
-            }
+            Self::Own(own) => write(REQUEST_ID.as_str().as_bytes(), own.request_id.as_bytes()),
             Self::Forwarded(forwarded) => {
                 for (name, value) in forwarded.reply.fields().into_iter().flat_map(|fields| fields.iter()) {
                     write(name, value);
@@ -100,7 +104,7 @@ impl Respond for Response {
 
     fn remaining(&self) -> Option<u64> {
         match self {
-            Self::Own(own) => Some(own.body.len() as u64),
+            Self::Own(own) => Some(own.rendered.body.len() as u64),
             Self::Forwarded(forwarded) => forwarded.reply.remaining(),
         }
     }
@@ -114,8 +118,8 @@ impl Respond for Response {
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
-            Self::Own(own) if own.body.is_empty() => Poll::Ready(None),
-            Self::Own(own) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut own.body))))),
+            Self::Own(own) if own.rendered.body.is_empty() => Poll::Ready(None),
+            Self::Own(own) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut own.rendered.body))))),
             Self::Forwarded(forwarded) => forwarded.poll_frame(context),
         }
     }
@@ -135,7 +139,7 @@ impl Body for Response {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Own(own) => own.body.is_empty(),
+            Self::Own(own) => own.rendered.body.is_empty(),
             Self::Forwarded(forwarded) => forwarded.reply.is_complete(),
         }
     }

@@ -69,8 +69,11 @@ pub trait Respond {
     /// Its status.
     fn status(&self) -> StatusCode;
 
-    /// Its header lines, name and value at a time, without those of this connection; with `Content-Length` if
-    /// [`remaining`](Self::remaining) knows the length.
+    /// Header lines that are written already, each with its end; no `Date` is among them.
+    fn lines(&self) -> &[u8];
+
+    /// Its other header lines, name and value at a time, without those of this connection. Either these or
+    /// [`lines`](Self::lines) have `Content-Length` if [`remaining`](Self::remaining) knows the length.
     fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8]));
 
     /// The number of bytes of its body still to come, if that is known.

@@ -209,6 +209,10 @@ impl Respond for TestAnswer {
         self.status
     }
 
+    fn lines(&self) -> &[u8] {
+        b""
+    }
+
     fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         write(b"x-from", b"service");
         write(b"content-length", self.body.len().to_string().as_bytes());

@@ -1,26 +1,25 @@
 //! What clients are told, and what they are not.
 
-use http::HeaderValue;
 use http::header::WWW_AUTHENTICATE;
+use serde_json::json;
 
-use super::{Details, build};
+use super::{Answers, Details, Rendered};
 use crate::error::Answer;
 use crate::policy::{Denial, Permission};
 
+fn rendered(answer: Answer, token_prefix: Option<&str>) -> Rendered {
+    let required = Some(Permission::ServiceDataWrite);
+    Answers::new("example \"org\"".into()).render(answer, Details { required, token_prefix })
+}
+
 fn answer(denial: Denial) -> (u16, Option<String>, serde_json::Value) {
-    let request_id = HeaderValue::from_static("request-1");
-    let details = Details {
-        realm: "example \"org\"",
-        request_id: &request_id,
-        required: Some(Permission::ServiceDataWrite),
-        token_prefix: None,
-    };
-    let response = build(Answer::Denied(denial), details);
-    assert_eq!(response.headers()["cache-control"], "no-store");
-    assert_eq!(response.headers()["x-postern-request-id"], "request-1");
-    let challenge =
-        response.headers().get(WWW_AUTHENTICATE).map(|value| value.to_str().expect("ascii").to_owned());
-    (response.status().as_u16(), challenge, serde_json::from_slice(response.body()).expect("json"))
+    let response = rendered(Answer::Denied(denial), None);
+    let headers = response.to_map();
+    assert_eq!(headers["cache-control"], "no-store");
+    assert_eq!(headers["content-type"], "application/json");
+    assert_eq!(headers["content-length"], response.body.len().to_string());
+    let challenge = headers.get(WWW_AUTHENTICATE).map(|value| value.to_str().expect("ascii").to_owned());
+    (response.status.as_u16(), challenge, serde_json::from_slice(&response.body).expect("json"))
 }
 
 #[test]
@@ -55,4 +54,35 @@ fn challenges_follow_rfc_6750() {
 fn strangers_cannot_tell_unknown_from_malformed() {
     assert_eq!(answer(Denial::UnknownToken), answer(Denial::MalformedCredentials));
     assert_eq!(answer(Denial::UnknownToken).2["errors"][0]["error_code"], "invalid_token");
+}
+
+#[test]
+fn bodies_are_json_with_every_text_escaped() {
+    let body = rendered(Answer::Denied(Denial::UserDeactivated), Some("pst_1\"2")).body;
+    let message =
+        "The user of this token has been deactivated. Ask an admin of example \"org\" to activate the user.";
+    let entry = json!({
+        "message": message, "error_code": "user_deactivated", "status": 401, "token_prefix": "pst_1\"2",
+    });
+    assert_eq!(body, json!({ "message": message, "errors": [entry] }).to_string());
+}
+
+#[test]
+fn lines_are_whole_and_the_map_has_each() {
+    for (answer, names) in [
+        (Answer::ServerOptions, vec!["cache-control", "allow"]),
+        (Answer::MethodNotAllowed, vec!["cache-control", "allow", "content-type", "content-length"]),
+        (
+            Answer::Denied(Denial::UnknownToken),
+            vec!["cache-control", "www-authenticate", "content-type", "content-length"],
+        ),
+    ] {
+        let rendered = rendered(answer, None);
+        let lines = str::from_utf8(&rendered.lines).expect("ascii");
+        let lines: Vec<_> = lines.strip_suffix("\r\n").expect("a line's end").split("\r\n").collect();
+        let map = rendered.to_map();
+        assert_eq!(map.keys().map(|name| name.as_str()).collect::<Vec<_>>(), names);
+        let fields = map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("ascii")));
+        assert_eq!(fields.collect::<Vec<_>>(), lines);
+    }
 }

@@ -7,21 +7,21 @@ use std::time::{Duration, SystemTime};
 
 struct Written {
     second: u64,
-    text: String,
+    line: String,
 }
 
 thread_local! {
-    static WRITTEN: RefCell<Written> = const { RefCell::new(Written { second: 0, text: String::new() }) };
+    static WRITTEN: RefCell<Written> = const { RefCell::new(Written { second: 0, line: String::new() }) };
 }
 
-/// Shows the present date.
-pub(super) fn with(show: impl FnOnce(&[u8])) {
+/// Shows the header line with the present date, and its end.
+pub(super) fn with_line(show: impl FnOnce(&[u8])) {
     let now = SystemTime::now();
     let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     WRITTEN.with_borrow_mut(|written| {
-        if written.second != second || written.text.is_empty() {
-            *written = Written { second, text: httpdate::fmt_http_date(now) };
+        if written.second != second || written.line.is_empty() {
+            *written = Written { second, line: format!("date: {}\r\n", httpdate::fmt_http_date(now)) };
         }
-        show(written.text.as_bytes());
+        show(written.line.as_bytes());
     });
 }

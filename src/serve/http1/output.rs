@@ -214,6 +214,7 @@ fn write_head<R: Respond>(
     buffer.extend_from_slice(b" ");
     buffer.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     buffer.extend_from_slice(b"\r\n");
+    buffer.extend_from_slice(response.lines());
     let mut has_date = false;
     response.write_fields(&mut |name, value| {
         has_date |= name.len() == 4 && name.eq_ignore_ascii_case(b"date");
@@ -231,7 +232,7 @@ fn write_head<R: Respond>(
         (Version::Http11, true) => {}
     }
     if !has_date {
-        date::with(|date| write_field(buffer, b"date", date));
+        date::with_line(|line| buffer.extend_from_slice(line));
     }
     buffer.extend_from_slice(b"\r\n");
 }
