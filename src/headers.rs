@@ -7,6 +7,7 @@
 pub mod forwarded;
 pub mod trace;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
@@ -94,6 +95,19 @@ fn write_client(client: &HeaderMap, lines: &mut Vec<u8>) -> Rare {
     }
     rare.cookie &= !listed.contains(&header::COOKIE);
     rare
+}
+
+/// The map of header lines that were written already; names and values share the lines' memory.
+pub fn map_of_lines(lines: &Bytes) -> HeaderMap {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| field_of_line(lines, line)).collect()
+}
+
+fn field_of_line(lines: &Bytes, line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let line = line.strip_suffix(b"\r")?;
+    let (name, value) = line.split_at(memchr::memchr(b':', line)?);
+    let name = HeaderName::from_bytes(name).ok()?;
+    let value = value.strip_prefix(b": ")?;
+    Some((name, HeaderValue::from_maybe_shared(lines.slice_ref(value)).ok()?))
 }
 
 /// Writes one header line.

@@ -57,7 +57,8 @@ fn challenge(status: u16, code: &str) -> Vec<&'static str> {
 /// Refuses a known token: its holder learns the reason and the prefix, never the token.
 #[track_caller]
 fn refused_token(sidecar: &Sidecar, credential: &Credential, status: u16, code: &str) {
-    sidecar.wait_for(credential);
+    // Changes take effect in their order: once a token made now is known, all that happened to this one is in force.
+    sidecar.wait_for(&sidecar.directory.permitted());
     let response = refused(sidecar, &[&format!("Bearer {}", credential.token)], status, code);
     assert_eq!(response.json()["errors"][0]["token_prefix"], credential.prefix.as_str());
     assert!(!response.text().contains(&credential.token), "the token itself is not repeated");

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde::Serialize;
 
 use super::Answer;
+use crate::headers;
 use crate::policy::{Denial, Permission};
 
 #[cfg(test)]
@@ -98,15 +99,7 @@ impl Answers {
 impl Rendered {
     /// The header lines for those who do not write them as HTTP/1 does.
     pub fn to_map(&self) -> HeaderMap {
-        self.lines.split(|byte| *byte == b'\n').filter_map(|line| self.field(line)).collect()
-    }
-
-    fn field(&self, line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-        let line = line.strip_suffix(b"\r")?;
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        let value = line[colon..].strip_prefix(b": ")?;
-        Some((name, HeaderValue::from_maybe_shared(self.lines.slice_ref(value)).ok()?))
+        headers::map_of_lines(&self.lines)
     }
 }
 

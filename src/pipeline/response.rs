@@ -7,15 +7,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::outcome::Outcome;
 use crate::error::response::{REQUEST_ID, Rendered};
+use crate::headers;
 use crate::serve::http1::Respond;
 use crate::telemetry::record::Ending;
-use crate::upstream::Reply;
 use crate::upstream::exchange::BodyError;
+use crate::upstream::{Fields, Reply};
 
 /// The response to a request.
 #[derive(Debug)]
@@ -63,9 +64,7 @@ impl Response {
                 headers.insert(REQUEST_ID, own.request_id.clone());
                 headers
             }
-            Self::Forwarded(forwarded) => {
-                forwarded.reply.fields().map_or_else(HeaderMap::new, |fields| fields.to_map())
-            }
+            Self::Forwarded(forwarded) => headers::map_of_lines(&Bytes::copy_from_slice(forwarded.lines())),
         };
         let mut response = http::Response::new(self);
         *response.status_mut() = status;
@@ -87,18 +86,21 @@ impl Respond for Response {
     fn lines(&self) -> &[u8] {
         match self {
             Self::Own(own) => &own.rendered.lines,
-            Self::Forwarded(_) => b"",
+            Self::Forwarded(forwarded) => forwarded.lines(),
+        }
+    }
+
+    fn has_date(&self) -> bool {
+        match self {
+            Self::Own(_) => false,
+            Self::Forwarded(forwarded) => forwarded.reply.fields().is_some_and(Fields::has_date),
         }
     }
 
     fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         match self {
             Self::Own(own) => write(REQUEST_ID.as_str().as_bytes(), own.request_id.as_bytes()),
-            Self::Forwarded(forwarded) => {
-                for (name, value) in forwarded.reply.fields().into_iter().flat_map(|fields| fields.iter()) {
-                    write(name, value);
-                }
-            }
+            Self::Forwarded(_) => {}
         }
     }
 
@@ -150,6 +152,10 @@ impl Body for Response {
 }
 
 impl ForwardedReply {
+    fn lines(&self) -> &[u8] {
+        self.reply.fields().map_or(b"", Fields::lines)
+    }
+
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = self.reply.poll_frame(context);
         match &polled {

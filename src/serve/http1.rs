@@ -69,8 +69,11 @@ pub trait Respond {
     /// Its status.
     fn status(&self) -> StatusCode;
 
-    /// Header lines that are written already, each with its end; no `Date` is among them.
+    /// Header lines that are written already, each with its end.
     fn lines(&self) -> &[u8];
+
+    /// Whether `Date` is among its lines.
+    fn has_date(&self) -> bool;
 
     /// Its other header lines, name and value at a time, without those of this connection. Either these or
     /// [`lines`](Self::lines) have `Content-Length` if [`remaining`](Self::remaining) knows the length.

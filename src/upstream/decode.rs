@@ -87,48 +87,60 @@ pub(super) struct Head {
 /// written over them.
 #[derive(Debug, Default)]
 pub struct Fields {
-    head: Vec<u8>,
-    lines: Vec<(Place, Place)>,
+    lines: Vec<u8>,
+    has_date: bool,
 }
 
-/// Where a name or a value stands in a head.
-type Place = Range<u32>;
-
 impl Fields {
-    /// The header lines, names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.lines.iter().map(|(name, value)| (self.at(name), self.at(value)))
+    /// The header lines, each a name, a colon, a space, a value and CR LF.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
     }
 
-    /// The same as a map.
-    pub fn to_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.lines.len());
-        for (name, value) in self.iter() {
-            // What is read from an upstream has been found valid already.
-            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-                map.append(name, value);
-            }
-        }
-        map
-    }
-
-    fn at(&self, place: &Place) -> &[u8] {
-        self.head.get(place.start as usize..place.end as usize).unwrap_or_default()
-    }
-
-    /// Lines that say the same length again are one too many for whoever reads on.
-    fn keep_one_length(&mut self) {
-        let Self { head, lines } = self;
-        let mut has_length = false;
-        lines.retain(|(name, _)| {
-            let name = head.get(name.start as usize..name.end as usize).unwrap_or_default();
-            !name.eq_ignore_ascii_case(b"content-length") || !std::mem::replace(&mut has_length, true)
-        });
+    /// Whether `Date` is among them.
+    pub fn has_date(&self) -> bool {
+        self.has_date
     }
 
     fn restart(&mut self) {
-        self.head.clear();
         self.lines.clear();
+        self.has_date = false;
+    }
+}
+
+/// Copies lines out of a head: those that stand side by side at once.
+struct Copying<'a> {
+    head: &'a [u8],
+    fields: &'a mut Fields,
+    /// What is copied next.
+    run: Range<usize>,
+}
+
+impl Copying<'_> {
+    /// Takes over one line, whose name and value are slices of the head.
+    fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.fields.has_date |= name.len() == 4 && name.eq_ignore_ascii_case(b"date");
+        let start = name.as_ptr() as usize - self.head.as_ptr() as usize;
+        let end = start + name.len() + 2 + value.len() + 2;
+        let is_plain = self.head.get(start + name.len()..start + name.len() + 2) == Some(b": ")
+            && value.as_ptr() as usize - self.head.as_ptr() as usize == start + name.len() + 2
+            && self.head.get(end - 2..end) == Some(b"\r\n");
+        if !is_plain {
+            // Other white space, or a bare line feed: written as it should be.
+            self.flush();
+            headers::write_field(&mut self.fields.lines, name, value);
+            return;
+        }
+        if self.run.end != start {
+            self.flush();
+            self.run.start = start;
+        }
+        self.run.end = end;
+    }
+
+    fn flush(&mut self) {
+        self.fields.lines.extend_from_slice(self.head.get(self.run.clone()).unwrap_or_default());
+        self.run = 0..0;
     }
 }
 
@@ -177,21 +189,18 @@ fn final_or_interim(
     let is_http11 = parsed.version == Some(1);
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(DecodeError::Header)?;
     let framing = Framing::of(parsed.headers, is_http11)?;
-    // Names and values are slices of the buffer; what goes on is copied once, with their places in it.
-    let start = read.as_ptr() as usize;
-    let place = |slice: &[u8]| {
-        let offset = slice.as_ptr() as usize - start;
-        offset as u32..(offset + slice.len()) as u32
-    };
+    let mut copying = Copying { head: read, fields, run: 0..0 };
+    let mut has_length = false;
     for field in parsed.headers.iter() {
-        if !headers::ends_with_response(field.name) && !framing.is_listed(field.name) {
-            fields.lines.push((place(field.name.as_bytes()), place(field.value)));
+        let is_length = field.name.eq_ignore_ascii_case("content-length");
+        // One line tells the length, and none where there can be no body (RFC 9110, section 8.6).
+        let is_idle_length = is_length && (has_length || status == StatusCode::NO_CONTENT);
+        has_length |= is_length;
+        if !is_idle_length && !headers::ends_with_response(field.name) && !framing.is_listed(field.name) {
+            copying.add(field.name.as_bytes(), field.value);
         }
     }
-    fields.head.extend_from_slice(&read[..length]);
-    if framing.lengths > 1 {
-        fields.keep_one_length();
-    }
+    copying.flush();
     let head = framing.finish(status, method);
     read.advance(length);
     Ok(Some(head))
@@ -201,7 +210,6 @@ fn final_or_interim(
 struct Framing<'a> {
     is_http11: bool,
     length: Option<u64>,
-    lengths: usize,
     is_chunked: bool,
     asks_to_close: bool,
     asks_to_keep: bool,
@@ -214,7 +222,6 @@ impl<'a> Framing<'a> {
         let mut framing = Self {
             is_http11,
             length: None,
-            lengths: 0,
             is_chunked: false,
             asks_to_close: false,
             asks_to_keep: false,
@@ -244,7 +251,6 @@ impl<'a> Framing<'a> {
                     return Err(DecodeError::Framing);
                 }
                 self.length = Some(length);
-                self.lengths += 1;
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") || !self.is_http11 {

@@ -213,6 +213,10 @@ impl Respond for TestAnswer {
         b""
     }
 
+    fn has_date(&self) -> bool {
+        false
+    }
+
     fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         write(b"x-from", b"service");
         write(b"content-length", self.body.len().to_string().as_bytes());

@@ -215,14 +215,7 @@ fn write_head<R: Respond>(
     buffer.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     buffer.extend_from_slice(b"\r\n");
     buffer.extend_from_slice(response.lines());
-    let mut has_date = false;
-    response.write_fields(&mut |name, value| {
-        has_date |= name.len() == 4 && name.eq_ignore_ascii_case(b"date");
-        // RFC 9110, section 8.6: there is no length where there can be no body.
-        if status != StatusCode::NO_CONTENT || !name.eq_ignore_ascii_case(b"content-length") {
-            write_field(buffer, name, value);
-        }
-    });
+    response.write_fields(&mut |name, value| write_field(buffer, name, value));
     if framing == Framing::Chunked {
         write_field(buffer, b"transfer-encoding", b"chunked");
     }
@@ -231,7 +224,7 @@ fn write_head<R: Respond>(
         (Version::Http10, true) => write_field(buffer, b"connection", b"keep-alive"),
         (Version::Http11, true) => {}
     }
-    if !has_date {
+    if !response.has_date() {
         date::with_line(|line| buffer.extend_from_slice(line));
     }
     buffer.extend_from_slice(b"\r\n");
