@@ -3,13 +3,11 @@
 //! Whoever holds a known token learns why it fails and what to do next; whoever does not learns `invalid_token`.
 
 use std::borrow::Cow;
-use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, StatusCode};
-use serde::Serialize;
 
 use super::Answer;
 use crate::headers;
@@ -57,22 +55,6 @@ pub struct Details<'a> {
     pub token_prefix: Option<&'a str>,
 }
 
-/// Aiven's error shape.
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    errors: [ErrorEntry<'a>; 1],
-    message: &'a str,
-}
-
-#[derive(Serialize)]
-struct ErrorEntry<'a> {
-    error_code: &'a str,
-    message: &'a str,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_prefix: Option<&'a str>,
-}
-
 impl Answers {
     /// The answers of the organization with this name, which is the realm.
     pub fn new(realm: Arc<str>) -> Self {
@@ -110,14 +92,7 @@ fn render(answer: Answer, details: Details<'_>, realm: &str, quoted_realm: &str)
     let mut buffer = Vec::with_capacity(2 * message.len() + quoted_realm.len() + REST_BYTES);
     let has_body = answer != Answer::ServerOptions;
     if has_body {
-        let entry = ErrorEntry {
-            error_code: answer.public_code(),
-            message: &message,
-            status: status.as_u16(),
-            token_prefix: details.token_prefix,
-        };
-        let body = ErrorBody { errors: [entry], message: &message };
-        serde_json::to_writer(&mut buffer, &body).expect("texts and numbers go into any vector");
+        push_body(&mut buffer, answer, &message, details.token_prefix);
     }
     let body_bytes = buffer.len();
 
@@ -128,17 +103,56 @@ fn render(answer: Answer, details: Details<'_>, realm: &str, quoted_realm: &str)
     }
     if has_body {
         push_line(&mut buffer, &CONTENT_TYPE, &["application/json"]);
-        write!(buffer, "{CONTENT_LENGTH}: {body_bytes}\r\n").expect("a vector takes anything");
+        push_length(&mut buffer, body_bytes);
     }
     let mut body = Bytes::from(buffer);
     let lines = body.split_off(body_bytes);
     Rendered { status, lines, body }
 }
 
+/// Aiven's error shape. The message is there twice; what is escaped once is copied.
+fn push_body(body: &mut Vec<u8>, answer: Answer, message: &str, token_prefix: Option<&str>) {
+    body.extend_from_slice(b"{\"errors\":[{\"error_code\":\"");
+    body.extend_from_slice(answer.public_code().as_bytes());
+    body.extend_from_slice(b"\",\"message\":");
+    let message_start = body.len();
+    push_json(body, message);
+    let message = message_start..body.len();
+    body.extend_from_slice(b",\"status\":");
+    body.extend_from_slice(answer.status().as_str().as_bytes());
+    if let Some(prefix) = token_prefix {
+        body.extend_from_slice(b",\"token_prefix\":");
+        push_json(body, prefix);
+    }
+    body.extend_from_slice(b"}],\"message\":");
+    body.extend_from_within(message);
+    body.push(b'}');
+}
+
+fn push_json(body: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(body, text).expect("a vector takes any text");
+}
+
 fn push_line(lines: &mut Vec<u8>, name: &HeaderName, value: &[&str]) {
     lines.extend_from_slice(name.as_str().as_bytes());
     lines.extend_from_slice(b": ");
     value.iter().for_each(|part| lines.extend_from_slice(part.as_bytes()));
+    lines.extend_from_slice(b"\r\n");
+}
+
+fn push_length(lines: &mut Vec<u8>, length: usize) {
+    lines.extend_from_slice(CONTENT_LENGTH.as_str().as_bytes());
+    lines.extend_from_slice(b": ");
+    let start = lines.len();
+    let mut rest = length;
+    loop {
+        lines.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    lines[start..].reverse();
     lines.extend_from_slice(b"\r\n");
 }
 
