@@ -81,7 +81,7 @@ fn main() {
     measure_decisions(&view, &tokens, "hot", hot, 1_000);
     measure_decisions(&view, &tokens, "cold", &order, 1);
 
-    let flushed = view.usage.flush(&**synchronizer.store()).unwrap();
+    let flushed = view.usage.flush(&view.tokens, &**synchronizer.store()).unwrap();
     println!("usage of {} tokens flushed in {:.2?}", flushed.tokens, flushed.duration);
 }
 
@@ -111,7 +111,7 @@ fn measure_look_ups(view: &DirectoryView, tokens: &[Box<[u8]>], name: &str, orde
     for _ in 0..rounds {
         for digest in &digests {
             let entry = view.tokens.find(black_box(digest)).unwrap();
-            black_box(entry.facts());
+            black_box(entry.state().facts());
         }
     }
     report(&format!("look-up and facts, {name}"), started, rounds * order.len());
@@ -151,8 +151,8 @@ fn is_permitted(
 ) -> bool {
     let entry = view.tokens.find(&TokenDigest::of(token)).unwrap();
     let question = Question { now, client_address: client, required: Permission::ServiceDataWrite };
-    let permitted = decide(&Gathered::new(&entry, Some(project), question).facts()).is_ok();
-    view.usage.touch(&entry, now, client, Some(b"bench/1.0"));
+    let permitted = decide(&Gathered::new(view, entry, Some(project), question).facts()).is_ok();
+    view.usage.touch(entry, now, client, Some(b"bench/1.0"));
     permitted
 }
 
