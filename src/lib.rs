@@ -15,6 +15,7 @@
 //! | [`upstream`] | connections to the services behind |
 //! | [`error`] | Postern's own answers |
 //! | [`worker`], [`snapshot`] | one thread's state, and the configuration it runs on |
+//! | `slab` | a table that one thread makes longer while others read it |
 //! | [`directory`] | organizations, users, grants, policies and tokens: durable, in memory, and in step |
 //! | [`config`] | the TOML file and what it resolves to |
 //! | [`telemetry`] | metrics, access log, the program's own log |
@@ -35,6 +36,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod route;
 pub mod serve;
+mod slab;
 pub mod snapshot;
 pub mod telemetry;
 pub mod token;

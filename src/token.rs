@@ -9,7 +9,7 @@ pub mod digest;
 pub mod format;
 pub mod usage;
 
-pub use cache::{TokenCache, TokenEntry};
+pub use cache::{TokenCache, TokenEntry, TokenIndex};
 pub use credential::{Credential, CredentialError};
 pub use digest::TokenDigest;
 pub use format::{FreshToken, TokenKind};

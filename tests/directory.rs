@@ -77,7 +77,8 @@ impl Fixture {
 /// What the decision is for a token on a project, at a time.
 fn outcome(view: &DirectoryView, digest: &TokenDigest, project: &str, now: u32) -> Result<(), Denial> {
     let entry = view.tokens.find(digest).ok_or(Denial::UnknownToken)?;
-    let user = entry.user().current.load();
+    let user = view.users.current(entry.user());
+    let state = entry.state();
     let project = view.project(project).current.load_full();
     let organization = project
         .as_ref()
@@ -89,7 +90,7 @@ fn outcome(view: &DirectoryView, digest: &TokenDigest, project: &str, now: u32) 
             required: Permission::ServiceDataWrite,
             resource_chain: project.as_ref().map_or(&[], |project| &project.resource_chain),
         },
-        token: entry.facts(),
+        token: state.facts(),
         user: user.facts(),
         organization: organization.as_ref().map(|(index, entry)| entry.facts(*index)),
     };
@@ -196,7 +197,7 @@ fn a_revoked_token_never_comes_back() {
     let held = fixture.view.tokens.find(&token.digest).unwrap();
     op::revoke_token(&*fixture.store, &token.token_prefix, NOW).unwrap();
     fixture.expect(&token, "alpha", Err(Denial::TokenRevoked));
-    assert!(held.facts().revoked, "who holds the entry sees it too");
+    assert!(held.state().facts().revoked, "who holds the entry sees it too");
     // A store that was put back to an earlier state says otherwise.
     let path = fixture.folder.path().join("directory.sqlite");
     let raw = rusqlite::Connection::open(path).unwrap();
@@ -332,8 +333,8 @@ fn an_imported_token_has_its_prefix_in_memory() {
     let token = import().unwrap().value;
     fixture.expect(&token, "alpha", Ok(()));
     let entry = fixture.synchronizer.token_by_prefix("AVNx/+=4").unwrap().unwrap();
-    assert_eq!(entry.imported_prefix(), Some("AVNx/+=4"));
-    assert_eq!(fixture.view.tokens.find(&own.digest).unwrap().imported_prefix(), None);
+    assert_eq!(entry.state().imported_prefix(), Some("AVNx/+=4"));
+    assert_eq!(fixture.view.tokens.find(&own.digest).unwrap().state().imported_prefix(), None);
     assert!(matches!(import(), Err(OperationError::AlreadyExists { entity: "token", .. })));
     assert_eq!(fixture.view.tokens.unrevoked(TokenKind::Application), 2);
 }
@@ -391,15 +392,15 @@ fn usage_goes_from_the_worker_to_the_store_and_survives_its_absence() {
     let entry = fixture.view.tokens.find(&token.digest).unwrap();
     let client: IpAddr = CLIENT.parse().unwrap();
     for second in [1, 1, 2, 2, 3] {
-        fixture.view.usage.touch(&entry, NOW.0 + second, client, Some(b"curl/8.0\n\xff"));
+        fixture.view.usage.touch(entry, NOW.0 + second, client, Some(b"curl/8.0\n\xff"));
     }
     assert_eq!(fixture.view.usage.pending(), 1);
     let raw = rusqlite::Connection::open(fixture.folder.path().join("directory.sqlite")).unwrap();
     raw.execute_batch("ALTER TABLE token_usage RENAME TO away").unwrap();
-    assert!(fixture.view.usage.flush(&*fixture.store).is_err());
+    assert!(fixture.view.usage.flush(&fixture.view.tokens, &*fixture.store).is_err());
     assert_eq!(fixture.view.usage.pending(), 1);
     raw.execute_batch("ALTER TABLE away RENAME TO token_usage").unwrap();
-    assert_eq!(fixture.view.usage.flush(&*fixture.store).unwrap().tokens, 1);
+    assert_eq!(fixture.view.usage.flush(&fixture.view.tokens, &*fixture.store).unwrap().tokens, 1);
     assert_eq!((fixture.view.usage.pending(), fixture.view.usage.flushed_total()), (0, 1));
     let usage =
         fixture.store.read(|records| records.token(&token.token_prefix)).unwrap().unwrap().usage.unwrap();
@@ -600,7 +601,7 @@ impl World {
     fn seen(&self, view: &DirectoryView) -> BTreeMap<String, String> {
         let describe = |token: &Token| {
             let entry = view.tokens.find(&token.digest).unwrap();
-            let user = entry.user().current.load_full();
+            let user = view.users.current(entry.user());
             let outcomes = PROJECTS.map(|project| outcome(view, &token.digest, project, NOW.0 + 10));
             let permissions = user.grants.iter().map(|grant| format!("{}", grant.permissions));
             let mut permissions: Vec<_> = permissions.filter(|permissions| !permissions.is_empty()).collect();
@@ -608,7 +609,7 @@ impl World {
             let memberships = user.memberships.iter().map(|membership| membership.is_super_admin);
             format!(
                 "{outcomes:?} {:?} {:?} {} {} {permissions:?} {:?}",
-                entry.facts(),
+                entry.state().facts(),
                 user.state,
                 user.two_factor_enabled,
                 user.token_validity_begin,

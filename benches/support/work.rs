@@ -10,13 +10,14 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use postern::directory::gather::{Gathered, Question};
 use postern::directory::model::Timestamp;
+use postern::directory::view::DirectoryView;
 use postern::headers::forwarded::{self, Scheme};
 use postern::headers::trace::IdGenerator;
 use postern::headers::{self, Additions, Identity};
 use postern::policy::{self, permission};
 use postern::route::RouteTable;
 use postern::serve::target;
-use postern::token::{TokenDigest, credential, format};
+use postern::token::{TokenDigest, TokenEntry, credential, format};
 
 use super::directory::{CLIENT, Directory, REQUIRED};
 use super::pipeline::{Pipeline, Request};
@@ -156,12 +157,11 @@ pub fn look_up_unknown(setting: &Setting) -> impl FnMut() + use<> {
 /// The entry is known: cells to facts to permit.
 pub fn decision(setting: &Setting) -> impl FnMut() + use<> {
     let directory = setting.directory.clone();
-    let find = |token: &String| directory.view.tokens.find(&TokenDigest::of(token.as_bytes())).unwrap();
-    let entries: Vec<_> = directory.tokens.iter().map(find).collect();
+    let (view, entries) = entries(&directory);
     let now = Timestamp::now().0;
     each(entries, move |entry| {
         let question = Question { now, client_address: CLIENT, required: REQUIRED };
-        let gathered = Gathered::new(entry, Some(&directory.project), question);
+        let gathered = Gathered::new(view, *entry, Some(&directory.project), question);
         let _permit = black_box(policy::decide(&gathered.facts())).unwrap();
     })
 }
@@ -176,17 +176,22 @@ pub fn usage_first_in_a_second(setting: &Setting) -> impl FnMut() + use<> {
 
 /// A use of one token after another, in the second that `second` makes of a start and the use's number.
 fn usage<S: Fn(u32, u32) -> u32>(setting: &Setting, second: S) -> impl FnMut() + use<S> {
-    let directory = setting.directory.clone();
-    let find = |token: &String| directory.view.tokens.find(&TokenDigest::of(token.as_bytes())).unwrap();
-    let entries: Vec<_> = directory.tokens.iter().map(find).collect();
+    let (view, entries) = entries(&setting.directory);
     // No other use of these tokens is later, so that none is taken for noted already.
     let start = entries.iter().filter_map(|entry| entry.last_used_at()).max().unwrap_or(0);
     let start = start.max(Timestamp::now().0) + 1;
     let mut number = 0;
     each(entries, move |entry| {
         number += 1;
-        directory.view.usage.touch(entry, second(start, number), CLIENT, Some(b"bench/1.0"));
+        view.usage.touch(*entry, second(start, number), CLIENT, Some(b"bench/1.0"));
     })
+}
+
+/// A directory's view and its tokens' entries, which live as long as the process: entries borrow the view.
+fn entries(directory: &Directory) -> (&'static DirectoryView, Vec<TokenEntry<'static>>) {
+    let view: &'static DirectoryView = Box::leak(Box::new(directory.view.clone()));
+    let find = |token: &String| view.tokens.find(&TokenDigest::of(token.as_bytes())).unwrap();
+    (view, directory.tokens.iter().map(find).collect())
 }
 
 /// Everything between a head and the decision: credential, look-up, cells, policy, and usage that is noted already.
@@ -198,9 +203,9 @@ pub fn token_to_decision(setting: &Setting) -> impl FnMut() + use<> {
         let credential = credential::from_headers(headers).unwrap();
         let entry = directory.view.tokens.find(&credential.digest).unwrap();
         let question = Question { now, client_address: CLIENT, required: REQUIRED };
-        let gathered = Gathered::new(&entry, Some(&directory.project), question);
+        let gathered = Gathered::new(&directory.view, entry, Some(&directory.project), question);
         let _permit = black_box(policy::decide(&gathered.facts())).unwrap();
-        directory.view.usage.touch(&entry, now, CLIENT, Some(b"bench/1.0"));
+        directory.view.usage.touch(entry, now, CLIENT, Some(b"bench/1.0"));
     })
 }
 

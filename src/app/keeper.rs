@@ -191,7 +191,7 @@ impl Kept {
 
     fn flush(&mut self) -> Option<StoreError> {
         self.last_flush = Instant::now();
-        match self.view.usage.flush(&*self.store) {
+        match self.view.usage.flush(&self.view.tokens, &*self.store) {
             Ok(flushed) if flushed.tokens == 0 => None,
             Ok(flushed) => {
                 self.metrics.control().usage_flushed(flushed.tokens as u64, flushed.duration);

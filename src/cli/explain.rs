@@ -82,7 +82,7 @@ pub(super) fn execute(arguments: &ExplainArguments, output: Output) -> Result<Ex
         (_, None) => (shown::first_rows(None), Decision::Denied(Denial::UnknownToken)),
         (route, Some(entry)) => {
             let names = Names::of(&directory, &view, &arguments.token_prefix, request.project(&directory))?;
-            evaluate(&request, *route, entry, &names)
+            evaluate(&request, *route, &view, *entry, &names)
         }
     };
     let explanation = Explanation::new(arguments.token_prefix.as_str(), &request.shown(), decision, checks);
@@ -159,16 +159,17 @@ impl<'a> Request<'a> {
 fn evaluate(
     request: &Request<'_>,
     route: Option<&Route>,
-    entry: &TokenEntry,
+    view: &DirectoryView,
+    entry: TokenEntry<'_>,
     names: &Names,
 ) -> (Vec<Row>, Decision) {
     let question =
         Question { now: request.time.0, client_address: request.client_address, required: request.required };
-    let gathered = Gathered::new(entry, route.map(|route| &*route.project), question);
+    let gathered = Gathered::new(view, entry, route.map(|route| &*route.project), question);
     let facts = gathered.facts();
     let decided = policy::decide(&facts);
     let explained = policy::explain(&facts);
-    let mut rows = shown::first_rows(Some(entry.facts().kind));
+    let mut rows = shown::first_rows(Some(facts.token.kind));
     if route.is_none() {
         // Only the checks of the token itself are made: who holds a valid one learns that there is no route.
         let of_token = explained.iter().filter(|check| check.number <= LAST_CHECK_OF_TOKEN);

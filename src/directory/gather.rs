@@ -9,9 +9,10 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use http::HeaderValue;
 
-use super::view::{OrganizationEntry, ProjectCell, ProjectEntry, UserEntry};
+use super::view::{CurrentUser, DirectoryView, OrganizationEntry, ProjectCell, ProjectEntry, UserEntry};
 use crate::policy::{Facts, Permission, RequestFacts};
 use crate::token::TokenEntry;
+use crate::token::cache::TokenState;
 
 /// What is asked of a token.
 #[derive(Clone, Copy, Debug)]
@@ -28,19 +29,24 @@ pub struct Question {
 #[derive(Debug)]
 pub struct Gathered<'a> {
     question: Question,
-    entry: &'a TokenEntry,
-    user: Guard<Arc<UserEntry>>,
+    token: TokenState<'a>,
+    user: CurrentUser,
     project: Option<Guard<Option<Arc<ProjectEntry>>>>,
     organization: Option<Guard<Arc<OrganizationEntry>>>,
 }
 
 impl<'a> Gathered<'a> {
     /// Looks at every cell once. Without a project there is no organization, of which then nobody is a member.
-    pub fn new(entry: &'a TokenEntry, project: Option<&ProjectCell>, question: Question) -> Self {
+    pub fn new(
+        view: &DirectoryView,
+        entry: TokenEntry<'a>,
+        project: Option<&ProjectCell>,
+        question: Question,
+    ) -> Self {
         let project = project.map(|cell| cell.current.load());
         let owner = project.as_ref().and_then(|project| project.as_ref());
         let organization = owner.map(|project| project.organization.current.load());
-        Self { question, entry, user: entry.user().current.load(), organization, project }
+        Self { question, token: entry.state(), user: view.users.current(entry.user()), organization, project }
     }
 
     /// The facts, borrowed.
@@ -54,10 +60,15 @@ impl<'a> Gathered<'a> {
                 required: self.question.required,
                 resource_chain: project.map_or(&[], |project| &project.resource_chain),
             },
-            token: self.entry.facts(),
+            token: self.token.facts(),
             user: self.user.facts(),
             organization: organization.map(|(project, current)| current.facts(project.organization.index)),
         }
+    }
+
+    /// What decides about the token.
+    pub fn token(&self) -> &TokenState<'a> {
+        &self.token
     }
 
     /// Whose token it is.

@@ -114,7 +114,7 @@ impl Synchronizer {
     /// # Errors
     ///
     /// If the store fails.
-    pub fn token_by_prefix(&self, prefix: &str) -> Result<Option<Arc<TokenEntry>>, StoreError> {
+    pub fn token_by_prefix(&self, prefix: &str) -> Result<Option<TokenEntry<'_>>, StoreError> {
         let digest: Option<TokenDigest> =
             self.store.read(|records| Ok(records.token(prefix)?.map(|found| found.token.digest)))?;
         Ok(digest.and_then(|digest| self.view.tokens.find(&digest)))

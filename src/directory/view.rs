@@ -1,11 +1,12 @@
 //! The directory in memory, as workers see it: one cell per user, organization and project, each swapped whole
 //! when it changes, so that one change costs one cell. Workers only read.
 
-use std::sync::Arc;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use dashmap::DashMap;
 use http::HeaderValue;
 use smallvec::SmallVec;
@@ -15,6 +16,7 @@ use crate::policy::facts::{OrganizationIndex, ResourceIndex, UserKind, UserState
 use crate::policy::{
     AuthenticationPolicy, ExpandedGrant, IdentityProviderFacts, Membership, OrganizationFacts, UserFacts,
 };
+use crate::slab::Slab;
 use crate::token::TokenCache;
 use crate::token::usage::UsageLog;
 
@@ -23,6 +25,8 @@ use crate::token::usage::UsageLog;
 pub struct DirectoryView {
     /// Digest → token.
     pub tokens: TokenCache,
+    /// The users that tokens point at.
+    pub users: UserTable,
     /// Tokens used since the last flush.
     pub usage: UsageLog,
     /// How well the view follows the store.
@@ -85,12 +89,55 @@ impl DirectoryStatus {
     }
 }
 
-/// A user's place in memory; tokens point at it.
-#[derive(Debug)]
-pub struct UserCell {
-    /// The user as of the last change.
-    pub current: ArcSwap<UserEntry>,
+/// Number by which tokens name their user. Never leaves the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserIndex(pub u32);
+
+/// Every user as of its last change, each in a cell of its own, side by side: a decision follows one pointer.
+#[derive(Debug, Default)]
+pub struct UserTable(Slab<ArcSwapOption<UserEntry>>);
+
+impl UserTable {
+    /// The user as it is now. A number that nobody has is that of a deactivated user.
+    #[inline]
+    pub fn current(&self, user: UserIndex) -> CurrentUser {
+        CurrentUser(self.0.get(user.0 as usize).map(ArcSwapOption::load))
+    }
+
+    /// Makes room for this many users.
+    pub(super) fn reserve(&self, count: usize) {
+        self.0.reserve(count);
+    }
+
+    /// Puts a user in force.
+    pub(super) fn put(&self, user: UserIndex, entry: UserEntry) {
+        self.0.at_or_blank(user.0 as usize).store(Some(Arc::new(entry)));
+    }
 }
+
+/// A user at one moment.
+#[derive(Debug)]
+pub struct CurrentUser(Option<Guard<Option<Arc<UserEntry>>>>);
+
+impl Deref for CurrentUser {
+    type Target = UserEntry;
+
+    #[inline]
+    fn deref(&self) -> &UserEntry {
+        self.0.as_ref().and_then(|guard| guard.as_deref()).unwrap_or_else(|| &NOBODY)
+    }
+}
+
+/// Whose tokens open nothing.
+static NOBODY: LazyLock<UserEntry> = LazyLock::new(|| UserEntry {
+    id: HeaderValue::from_static("unknown"),
+    kind: UserKind::ApplicationUser,
+    state: UserState::Deactivated,
+    token_validity_begin: 0,
+    two_factor_enabled: false,
+    memberships: SmallVec::new(),
+    grants: SmallVec::new(),
+});
 
 /// A user with everything a decision needs to know of it, grants expanded.
 #[derive(Clone, Debug)]

@@ -3,7 +3,6 @@
 
 use http::HeaderValue;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::glance::{Glance, Lines};
 use super::outcome::Outcome;
@@ -13,7 +12,7 @@ use crate::policy::facts::UserKind;
 use crate::policy::{self, Denial, Permission, Permit};
 use crate::snapshot::{DeclaredOpen, Route};
 use crate::token::credential::CredentialError;
-use crate::token::{TokenEntry, credential};
+use crate::token::{Credential, TokenEntry, credential};
 use crate::worker::Worker;
 
 /// Proof that a request may be sent on, with what the upstream is told about its sender.
@@ -55,9 +54,9 @@ impl Refusal {
 }
 
 /// A known token, as a request presented it.
-struct Presented {
-    entry: Arc<TokenEntry>,
-    prefix: HeaderValue,
+struct Presented<'a> {
+    entry: TokenEntry<'a>,
+    credential: Credential,
 }
 
 /// Checks 1 to 14 of the policy, for a route; usage is noted when it permits.
@@ -69,16 +68,19 @@ pub fn authorize(
     client_address: IpAddr,
     outcome: &mut Outcome,
 ) -> Result<Admission, Refusal> {
-    let Presented { entry, prefix } = present(worker, glance)?;
+    let Presented { entry, credential } = present(worker, glance)?;
     let now = worker.shared.clock.seconds(outcome.time());
-    let gathered = Gathered::new(&entry, Some(&route.project), Question { now, client_address, required });
+    let directory = &worker.shared.directory;
+    let question = Question { now, client_address, required };
+    let gathered = Gathered::new(directory, entry, Some(&route.project), question);
+    let prefix = prefix(&credential, gathered.token().imported_prefix());
     outcome.identified(&gathered.user().id, &prefix);
     let permit = match policy::decide(&gathered.facts()) {
         Ok(permit) => permit,
         Err(denial) => return Err(Refusal { denial, token_prefix: Some(prefix) }),
     };
     let user_agent = glance.user_agent.map(HeaderValue::as_bytes);
-    worker.shared.directory.usage.touch(&entry, now, client_address, user_agent);
+    directory.usage.touch(entry, now, client_address, user_agent);
 
     let identity = Identity {
         user_id: gathered.user().id.clone(),
@@ -97,11 +99,13 @@ pub fn holds_valid_token(
     client_address: IpAddr,
     outcome: &mut Outcome,
 ) -> Result<(), Refusal> {
-    let Presented { entry, prefix } = present(worker, glance)?;
+    let Presented { entry, credential } = present(worker, glance)?;
     let now = worker.shared.clock.seconds(outcome.time());
+    let directory = &worker.shared.directory;
     // No route, so no permission is asked for either: whichever stands here is never looked at.
     let question = Question { now, client_address, required: Permission::ProjectServicesRead };
-    let gathered = Gathered::new(&entry, None, question);
+    let gathered = Gathered::new(directory, entry, None, question);
+    let prefix = prefix(&credential, gathered.token().imported_prefix());
     outcome.identified(&gathered.user().id, &prefix);
     // Without an organization, the decision fails at check 7 at the latest: what fails before concerns the token.
     match policy::decide(&gathered.facts()) {
@@ -113,7 +117,7 @@ pub fn holds_valid_token(
 }
 
 /// Checks 1 to 3: a credential, and a token that the directory knows.
-fn present(worker: &Worker, glance: &Glance<'_>) -> Result<Presented, Refusal> {
+fn present<'a>(worker: &'a Worker, glance: &Glance<'_>) -> Result<Presented<'a>, Refusal> {
     let credential = match glance.authorization {
         Lines::None => Err(CredentialError::Missing),
         Lines::One(value) => credential::from_header(value),
@@ -122,12 +126,11 @@ fn present(worker: &Worker, glance: &Glance<'_>) -> Result<Presented, Refusal> {
     let credential = credential.map_err(|error| Refusal::of_stranger(error.into()))?;
     let found = worker.shared.directory.tokens.find(&credential.digest);
     let entry = found.ok_or_else(|| Refusal::of_stranger(Denial::UnknownToken))?;
-    let prefix = prefix(&credential, entry.imported_prefix());
-    Ok(Presented { entry, prefix })
+    Ok(Presented { entry, credential })
 }
 
 /// The token's public handle: its own beginning, or what it was imported under.
-fn prefix(credential: &credential::Credential, imported: Option<&str>) -> HeaderValue {
+fn prefix(credential: &Credential, imported: Option<&str>) -> HeaderValue {
     let bytes = match (&credential.prefix, imported) {
         (_, Some(imported)) => imported.as_bytes(),
         (Some(own), None) => own,

@@ -3,65 +3,73 @@
 //! Entries stay after revocation (tombstones), so that a late fill cannot revive a token and its holder
 //! learns why it fails. Only [`crate::directory`] changes entries; workers read them and touch their usage.
 //!
-//! At a million tokens every byte here is a megabyte: an entry with its reference counts is 128 bytes, two cache
-//! lines, and a slot of the map is eight (the digest is read through the entry).
+//! A look-up takes no lock and counts no reference. Of a token nobody has asked for lately it reads one cache line of the index and
+//! one of the entry; noting a use writes one more. At a million tokens every byte here is a megabyte: an entry is 64
+//! bytes and its usage 32; the index has 8 a slot.
 
 mod entry;
+mod index;
 #[cfg(test)]
 pub(in crate::token) mod tests;
 
-use std::borrow::Borrow;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use parking_lot::Mutex;
 
 use super::{TokenDigest, TokenKind};
+use crate::slab::Slab;
+use entry::{Attributes, Usage};
+use index::Index;
 
-pub use entry::{Restrictions, TokenAttributes, TokenEntry};
+pub use entry::{Restrictions, TokenAttributes, TokenEntry, TokenState};
 
-/// Shards of the map. Workers only read, so that this bounds how many look-ups one change keeps waiting.
-const SHARDS: usize = 64;
+/// A token's place in the cache, good for as long as the cache lives. Who outlives a look-up, such as a tunnel that checks its token from
+/// time to time, remembers this: the entry there always has what is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenIndex(u32);
 
 /// Digest → entry, shared by all workers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TokenCache {
-    entries: DashMap<Slot, (), BuildHasherDefault<DigestHasher>>,
+    index: Index,
+    attributes: Slab<Attributes>,
+    usage: Slab<Usage>,
+    len: AtomicUsize,
     unrevoked: [AtomicUsize; 3],
-}
-
-impl Default for TokenCache {
-    fn default() -> Self {
-        let hasher = BuildHasherDefault::default();
-        Self { entries: DashMap::with_hasher_and_shard_amount(hasher, SHARDS), unrevoked: Default::default() }
-    }
+    /// Held by whoever changes attributes or adds entries. Readers do not ask for it.
+    writing: Mutex<()>,
 }
 
 impl TokenCache {
     /// The entry of a token, revoked ones included; `None` for a token the directory does not know.
-    pub fn find(&self, digest: &TokenDigest) -> Option<Arc<TokenEntry>> {
-        self.entries.get(digest).map(|slot| Arc::clone(&slot.key().0))
+    #[inline]
+    pub fn find(&self, digest: &TokenDigest) -> Option<TokenEntry<'_>> {
+        let hash = self.index.hash(digest);
+        let place = self.index.find(hash, |place| {
+            let place = place as usize;
+            if let Some(usage) = self.usage.get(place) {
+                usage.bring_near();
+            }
+            self.attributes.get(place).is_some_and(|attributes| attributes.are_of(digest))
+        })?;
+        self.entry(TokenIndex(place))
     }
 
-    /// The entry in force for the token of an older entry. For those who keep an entry for long, such as a tunnel
-    /// that checks its token from time to time: a change of attributes puts a new entry in place.
-    pub fn current(&self, entry: &Arc<TokenEntry>) -> Arc<TokenEntry> {
-        match self.find(entry.digest()) {
-            Some(current) if entry.is_superseded() => current,
-            _ => Arc::clone(entry),
-        }
+    /// The entry at a place that this cache has given out.
+    #[inline]
+    pub fn entry(&self, index: TokenIndex) -> Option<TokenEntry<'_>> {
+        let place = index.0 as usize;
+        Some(TokenEntry::new(index, self.attributes.get(place)?, self.usage.get(place)?))
     }
 
     /// How many tokens are known, revoked ones included.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Whether no token is known.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// How many tokens of this kind are known and not revoked; those that have expired are among them.
@@ -69,111 +77,48 @@ impl TokenCache {
         self.unrevoked[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Makes room for this many more tokens, so that filling the cache does not grow it step by step.
-    pub fn reserve(&self, additional: usize) {
-        if additional == 0 {
-            return;
-        }
-        let even_share = additional / SHARDS;
-        let hasher = self.entries.hasher();
-        for shard in self.entries.shards() {
-            shard.write().reserve(even_share + even_share / 16, |(slot, _)| hasher.hash_one(slot));
-        }
+    /// Makes room for this many tokens, so that filling the cache does not grow it step by step.
+    pub fn reserve(&self, count: usize) {
+        let _writing = self.writing.lock();
+        self.index.reserve(count);
+        self.attributes.reserve(count);
+        self.usage.reserve(count);
     }
 
-    /// Puts a token's attributes in force. The usage of an entry that was there is carried over, the later one
-    /// winning, and a token once revoked stays so whatever the new attributes say.
-    ///
-    /// For one caller at a time: the directory's applier.
+    /// Puts a token's attributes in force. Usage is carried over, the later one winning, and a token once revoked stays
+    /// so whatever the new attributes say.
     pub fn put(&self, attributes: TokenAttributes) {
-        let new = Arc::new(TokenEntry::new(attributes));
-        let old = match self.entries.entry(Slot(Arc::clone(&new))) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(());
-                if !new.is_revoked() {
-                    self.unrevoked[new.kind() as usize].fetch_add(1, Ordering::Relaxed);
-                }
-                return;
-            }
-            // The entry holds the new key; the old one is looked up once the shard is free again.
-            Entry::Occupied(occupied) => {
-                drop(occupied);
-                self.find(new.digest())
-                    .expect("only the one caller of put adds entries, and nobody removes any")
-            }
-        };
-        self.replace(&old, new);
-    }
-
-    fn replace(&self, old: &Arc<TokenEntry>, new: Arc<TokenEntry>) {
-        let was_revoked = old.is_revoked();
-        new.inherit(old);
-        if new.is_revoked() {
-            // Also in the old entry, for those who hold it still.
-            old.revoke();
-        }
-        if old.same_attributes(&new) {
-            old.inherit_usage(&new);
-        } else {
-            if let Entry::Occupied(occupied) = self.entries.entry(Slot(Arc::clone(&new))) {
-                occupied.replace_entry(());
-            }
-            old.supersede();
-            // Uses that were noted on the old entry while it was being replaced.
-            new.inherit(old);
-        }
-        if !was_revoked {
-            self.unrevoked[old.kind() as usize].fetch_sub(1, Ordering::Relaxed);
-        }
-        if !new.is_revoked() {
-            self.unrevoked[new.kind() as usize].fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// One slot of the map: an entry, found by the digest inside it.
-#[derive(Clone, Debug)]
-struct Slot(Arc<TokenEntry>);
-
-impl Borrow<TokenDigest> for Slot {
-    fn borrow(&self) -> &TokenDigest {
-        self.0.digest()
-    }
-}
-
-impl Hash for Slot {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.digest().hash(state);
-    }
-}
-
-impl PartialEq for Slot {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.digest() == other.0.digest()
-    }
-}
-
-impl Eq for Slot {}
-
-/// Takes the eight bytes that a digest offers as they are: they are uniform, and nobody can choose the digests that
-/// are stored. The map picks shard, tag and bucket from different bits of them.
-#[derive(Default)]
-struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
+        let _writing = self.writing.lock();
+        match self.find(&attributes.digest) {
+            Some(entry) => self.change(entry, attributes),
+            None => self.add(attributes),
         }
     }
 
-    fn write_u64(&mut self, bits: u64) {
-        self.0 ^= bits;
+    fn add(&self, attributes: TokenAttributes) {
+        let (count, hash) = (self.len(), self.index.hash(&attributes.digest));
+        let place = u32::try_from(count).expect("fewer than four billion tokens fit into memory");
+        let entry = TokenEntry::new(
+            TokenIndex(place),
+            self.attributes.at_or_blank(count),
+            self.usage.at_or_blank(count),
+        );
+        entry.fill(attributes);
+        // Nobody knew of the entry until here.
+        self.index.insert(hash, place, count);
+        self.len.store(count + 1, Ordering::Relaxed);
+        if !entry.is_revoked() {
+            self.unrevoked[entry.kind() as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn change(&self, entry: TokenEntry<'_>, attributes: TokenAttributes) {
+        if !entry.is_revoked() {
+            self.unrevoked[entry.kind() as usize].fetch_sub(1, Ordering::Relaxed);
+        }
+        entry.change(attributes);
+        if !entry.is_revoked() {
+            self.unrevoked[entry.kind() as usize].fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

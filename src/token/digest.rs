@@ -23,14 +23,12 @@ impl TokenDigest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
-}
 
-impl std::hash::Hash for TokenDigest {
-    /// A digest is uniform already: eight of its bytes are its hash.
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let mut first = [0; 8];
-        first.copy_from_slice(&self.0[..8]);
-        state.write_u64(u64::from_le_bytes(first));
+    /// The digest as four numbers, for the token cache.
+    #[inline]
+    pub(super) fn words(&self) -> [u64; 4] {
+        let (eights, _) = self.0.as_chunks::<8>();
+        std::array::from_fn(|word| u64::from_le_bytes(eights[word]))
     }
 }
 
@@ -43,8 +41,6 @@ impl fmt::Debug for TokenDigest {
 
 #[cfg(test)]
 mod tests {
-    use std::hash::{Hash as _, Hasher};
-
     use super::*;
 
     #[test]
@@ -63,21 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn its_hash_is_eight_of_its_bytes() {
-        struct Seen(Vec<u64>);
-        impl Hasher for Seen {
-            fn write(&mut self, _: &[u8]) {
-                unreachable!("a digest is hashed as one number");
-            }
-            fn write_u64(&mut self, number: u64) {
-                self.0.push(number);
-            }
-            fn finish(&self) -> u64 {
-                0
-            }
-        }
-        let mut seen = Seen(Vec::new());
-        TokenDigest::of(b"abc").hash(&mut seen);
-        assert_eq!(seen.0, [0xeacf_018f_bf16_78ba]);
+    fn its_words_are_its_bytes_in_order() {
+        let digest = TokenDigest::from_bytes(std::array::from_fn(|byte| byte as u8));
+        assert_eq!(digest.words()[0], 0x0706_0504_0302_0100);
+        assert_eq!(digest.words()[3], 0x1f1e_1d1c_1b1a_1918);
     }
 }

@@ -8,13 +8,12 @@ mod agent;
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::SegQueue;
 
-use super::TokenEntry;
+use super::{TokenCache, TokenEntry, TokenIndex};
 use crate::directory::error::StoreError;
 use crate::directory::store::{Store, UsageUpdate};
 
@@ -26,7 +25,7 @@ const BATCH: usize = 5_000;
 /// The entries whose usage changed since the last flush. Memory is bounded by the number of tokens.
 #[derive(Debug, Default)]
 pub struct UsageLog {
-    dirty: SegQueue<Arc<TokenEntry>>,
+    dirty: SegQueue<TokenIndex>,
     pending: AtomicUsize,
     flushed: AtomicU64,
 }
@@ -43,12 +42,12 @@ pub struct Flushed {
 impl UsageLog {
     /// Notes that a token was just used. On the hot path: one relaxed load if the token was already used in
     /// this second, and no waiting ever.
-    pub fn touch(&self, entry: &Arc<TokenEntry>, now: u32, client: IpAddr, user_agent: Option<&[u8]>) {
+    pub fn touch(&self, entry: TokenEntry<'_>, now: u32, client: IpAddr, user_agent: Option<&[u8]>) {
         if entry.is_noted(now) {
             return;
         }
         if entry.note(now, client, || user_agent.map(UserAgent::shared)) {
-            self.push(Arc::clone(entry));
+            self.push(entry.index());
         }
     }
 
@@ -67,16 +66,16 @@ impl UsageLog {
     /// # Errors
     ///
     /// If the store fails; what was not written then stays on the list.
-    pub fn flush(&self, store: &dyn Store) -> Result<Flushed, StoreError> {
+    pub fn flush(&self, tokens: &TokenCache, store: &dyn Store) -> Result<Flushed, StoreError> {
         let started = Instant::now();
         // What is noted while this runs is the next flush's: the work must end.
-        let mut entries = self.take(self.dirty.len());
+        let mut entries = self.take(tokens, self.dirty.len());
         // In the order of the store's rows, neighbours share a page.
         entries.sort_unstable_by_key(|entry| entry.number());
-        let tokens = entries.len();
+        let count = entries.len();
         while !entries.is_empty() {
             let batch = entries.split_off(entries.len().saturating_sub(BATCH));
-            let updates: Vec<_> = batch.iter().map(|entry| update(entry)).collect();
+            let updates: Vec<_> = batch.iter().map(|&entry| update(entry)).collect();
             if let Err(error) = store.record_usage(&updates) {
                 self.put_back(batch);
                 self.put_back(entries);
@@ -84,38 +83,40 @@ impl UsageLog {
             }
             self.flushed.fetch_add(updates.len() as u64, Ordering::Relaxed);
         }
-        Ok(Flushed { tokens, duration: started.elapsed() })
+        Ok(Flushed { tokens: count, duration: started.elapsed() })
     }
 
     /// Takes entries off the list, unmarked: whoever notes a use from now on puts its entry on again.
-    fn take(&self, at_most: usize) -> Vec<Arc<TokenEntry>> {
+    fn take<'a>(&self, tokens: &'a TokenCache, at_most: usize) -> Vec<TokenEntry<'a>> {
         let mut entries = Vec::with_capacity(at_most);
         while entries.len() < at_most
-            && let Some(entry) = self.dirty.pop()
+            && let Some(index) = self.dirty.pop()
         {
             self.pending.fetch_sub(1, Ordering::Relaxed);
-            entry.clear_dirty();
-            entries.push(entry);
+            if let Some(entry) = tokens.entry(index) {
+                entry.clear_dirty();
+                entries.push(entry);
+            }
         }
         entries
     }
 
-    fn put_back(&self, entries: Vec<Arc<TokenEntry>>) {
+    fn put_back(&self, entries: Vec<TokenEntry<'_>>) {
         for entry in entries {
             // One that has been used again in the meantime is on the list already.
             if entry.mark_dirty() {
-                self.push(entry);
+                self.push(entry.index());
             }
         }
     }
 
-    fn push(&self, entry: Arc<TokenEntry>) {
+    fn push(&self, index: TokenIndex) {
         self.pending.fetch_add(1, Ordering::Relaxed);
-        self.dirty.push(entry);
+        self.dirty.push(index);
     }
 }
 
-fn update(entry: &TokenEntry) -> UsageUpdate {
+fn update(entry: TokenEntry<'_>) -> UsageUpdate {
     let last_used_at = entry.last_used_at().unwrap_or(0);
     let (address, user_agent) = entry.last_used_by();
     UsageUpdate { token_number: entry.number(), last_used_at, address, user_agent }

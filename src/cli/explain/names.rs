@@ -121,7 +121,9 @@ impl Names {
         let Some(entry) = view.tokens.find(&token.token.digest) else { return Ok(()) };
         let Some(method) = token.token.authentication_method_id else { return Ok(()) };
         let provider = records.authentication_method(&method)?.and_then(|method| method.identity_provider_id);
-        if let (Some(MethodBinding::IdentityProvider(index)), Some(id)) = (entry.facts().binding, provider) {
+        if let (Some(MethodBinding::IdentityProvider(index)), Some(id)) =
+            (entry.state().facts().binding, provider)
+        {
             let provider = records.identity_provider(&id)?;
             let name = provider.map_or(id, |provider| format!("{} ({})", provider.name, provider.id));
             self.identity_providers.insert(index.0, name);

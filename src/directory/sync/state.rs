@@ -19,7 +19,7 @@ use crate::directory::model::{
 };
 use crate::directory::store::{Change, DirectorySnapshot, Records, RowBinding, TokenRow};
 use crate::directory::view::{
-    DirectoryView, OrganizationCell, OrganizationEntry, ProjectEntry, UserCell, UserEntry,
+    DirectoryView, OrganizationCell, OrganizationEntry, ProjectEntry, UserEntry, UserIndex,
 };
 use crate::policy::facts::{IdentityProviderIndex, OrganizationIndex, ResourceIndex, UserState};
 use crate::policy::{
@@ -48,8 +48,8 @@ pub(super) struct State {
     organization_numbers: Numbers<String>,
     resource_numbers: Numbers<Resource>,
     provider_numbers: Numbers<String>,
-    users: HashMap<String, Arc<UserCell>>,
-    users_by_number: HashMap<u32, Arc<UserCell>>,
+    users: HashMap<String, UserIndex>,
+    users_by_number: HashMap<u32, UserIndex>,
     restrictions: HashMap<StoredRestrictions, Arc<Restrictions>>,
 }
 
@@ -78,6 +78,7 @@ impl State {
     /// Takes in everything but tokens.
     pub(super) fn load_directory(&mut self, directory: DirectorySnapshot) {
         self.view.tokens.reserve(directory.token_count);
+        self.view.users.reserve(directory.users.len());
         let mut providers =
             group_by(directory.identity_providers, |provider| provider.organization_id.clone());
         for organization in directory.organizations {
@@ -151,7 +152,7 @@ impl State {
 
     /// Puts a token's attributes in force.
     pub(super) fn put_token(&mut self, row: TokenRow) {
-        let Some(user) = self.users_by_number.get(&row.user_number).map(Arc::clone) else {
+        let Some(user) = self.users_by_number.get(&row.user_number).copied() else {
             self.report("token", &row.number.to_string(), "has no user; it stays unknown");
             return;
         };
@@ -261,14 +262,18 @@ impl State {
     }
 
     fn put_user(&mut self, number: u32, id: &str, entry: UserEntry) {
-        match self.users.get(id) {
-            Some(cell) => cell.current.store(Arc::new(entry)),
+        let index = match self.users.get(id) {
+            Some(&index) => index,
             None => {
-                let cell = Arc::new(UserCell { current: ArcSwap::from_pointee(entry) });
-                self.users_by_number.insert(number, Arc::clone(&cell));
-                self.users.insert(id.to_owned(), cell);
+                let count =
+                    u32::try_from(self.users.len()).expect("fewer than four billion users fit into memory");
+                let index = UserIndex(count);
+                self.users_by_number.insert(number, index);
+                self.users.insert(id.to_owned(), index);
+                index
             }
-        }
+        };
+        self.view.users.put(index, entry);
     }
 
     fn user_entry(&mut self, user: &User, memberships: &[MembershipRecord], grants: &[&Grant]) -> UserEntry {

@@ -1,48 +1,67 @@
-//! One token in memory: attributes that decide about it, fixed for the entry's life, and its usage, which workers
-//! touch without waiting. How entries are found is not known here.
+//! One token in memory: attributes that decide about it, and its usage, which workers touch without waiting. How
+//! entries are found is not known here.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
-use crate::directory::view::UserCell;
+use super::TokenIndex;
+use crate::directory::view::UserIndex;
 use crate::policy::facts::IdentityProviderIndex;
 use crate::policy::{MethodBinding, PermissionSet, ThirdParty, TokenFacts};
 use crate::token::usage::UserAgent;
 use crate::token::{TokenDigest, TokenKind};
 
-const REVOKED: u8 = 1;
-const DIRTY: u8 = 2;
-const SUPERSEDED: u8 = 4;
-
 /// One token: attributes that decide about it, and its usage.
-///
-/// In this order the first cache line has what every look-up reads, the second what the decision and usage need.
-#[derive(Debug)]
-#[repr(C)]
-pub struct TokenEntry {
-    digest: TokenDigest,
-    user: Arc<UserCell>,
-    restrictions: Option<Arc<Restrictions>>,
-    created_at: u32,
-    /// 0: never ends.
-    max_age_seconds: u32,
-    number: u32,
-    binding: PackedBinding,
-    /// 0: never used.
-    last_used_at: AtomicU32,
-    shape: Shape,
-    state: AtomicU8,
-    /// From where it was last used, IPv4 as mapped into IPv6; unspecified: unknown. Its lock holds for the user agent too.
-    last_address: Mutex<Ipv6Addr>,
-    last_user_agent: ArcSwapOption<UserAgent>,
+#[derive(Clone, Copy, Debug)]
+pub struct TokenEntry<'a> {
+    index: TokenIndex,
+    attributes: &'a Attributes,
+    usage: &'a Usage,
 }
 
-/// What few tokens have. Equal ones are shared between tokens, except those of imported ones.
+/// What a decision reads of a token: one cache line, that of its last use included.
+///
+/// Everything is atomic because it lies in a table that readers and the writer share. All but `last_used_at`, `flags` and
+/// `restrictions` is written once, before anyone can find the entry.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct Attributes {
+    digest: [AtomicU64; 4],
+    /// Looked at only if the flags say that there are any.
+    restrictions: ArcSwapOption<Restrictions>,
+    user: AtomicU32,
+    number: AtomicU32,
+    created_at: AtomicU32,
+    /// 0: never ends. A lifetime that was changed later is with the restrictions.
+    max_age_seconds: AtomicU32,
+    /// 0: never used.
+    last_used_at: AtomicU32,
+    flags: AtomicU32,
+}
+
+/// From where and by what a token was last used.
+#[derive(Debug, Default)]
+pub(super) struct Usage(Mutex<LastUse>);
+
+#[derive(Debug)]
+struct LastUse {
+    /// IPv4 as mapped into IPv6; unspecified: unknown.
+    address: Ipv6Addr,
+    user_agent: Option<Arc<UserAgent>>,
+}
+
+impl Default for LastUse {
+    fn default() -> Self {
+        Self { address: Ipv6Addr::UNSPECIFIED, user_agent: None }
+    }
+}
+
+/// What few tokens have. Equal ones are shared between tokens, except those of imported and of changed ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Restrictions {
     /// Addresses the token may be used from; empty: any.
@@ -51,6 +70,18 @@ pub struct Restrictions {
     pub scopes: Option<PermissionSet>,
     /// The prefix of an imported token: no restriction, but as rare as one.
     imported_prefix: Option<Box<str>>,
+    /// The lifetime of a token that was changed after it had become known: all that can change is in one place, so that
+    /// no decision sees one half of a change.
+    lifetime: Option<Lifetime>,
+}
+
+/// How long a token lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Lifetime {
+    /// 0: for ever.
+    max_age_seconds: u32,
+    /// Whether it counts from the last use.
+    extends_when_used: bool,
 }
 
 /// Everything an entry is made from.
@@ -61,7 +92,7 @@ pub struct TokenAttributes {
     /// The store's number for the token.
     pub number: u32,
     /// Whose.
-    pub user: Arc<UserCell>,
+    pub user: UserIndex,
     /// Application, personal or session token.
     pub kind: TokenKind,
     /// When it was made, in seconds since the epoch.
@@ -86,211 +117,262 @@ pub struct TokenAttributes {
     pub last_user_agent: Option<Arc<UserAgent>>,
 }
 
+/// What decides about a token at one moment.
+#[derive(Debug)]
+pub struct TokenState<'a> {
+    attributes: &'a Attributes,
+    flags: Flags,
+    restrictions: Option<Guard<Option<Arc<Restrictions>>>>,
+}
+
 impl Restrictions {
     /// An allow-list (empty: any address) and scopes (`None`: any permission).
     pub fn new(ip_allowlist: Box<[IpNet]>, scopes: Option<PermissionSet>) -> Self {
-        Self { ip_allowlist, scopes, imported_prefix: None }
+        Self { ip_allowlist, scopes, ..Self::default() }
     }
 }
 
-/// A token's kind, and what its lifetime counts from, in one byte.
+/// Kind, method binding and what is true or false of a token, in four bytes.
+///
+/// From the lowest bit: two of the kind, four of what is true or false, 26 of the binding (an identity provider by its number, after the
+/// numbers of the other methods).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape(u8);
+struct Flags(u32);
 
-/// A method binding in four bytes: an identity provider by its number, the other methods by the numbers just below the
-/// highest one, which no directory has as many providers to reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct PackedBinding(u32);
+impl Flags {
+    const KIND: u32 = 0b11;
+    /// Its lifetime counts from the last use.
+    const EXTENDS: u32 = 1 << 2;
+    const REVOKED: u32 = 1 << 3;
+    /// On the list of usage to be flushed.
+    const DIRTY: u32 = 1 << 4;
+    /// There are restrictions, or a changed lifetime.
+    const RESTRICTED: u32 = 1 << 5;
+    const BINDING_SHIFT: u32 = 6;
 
-impl Shape {
-    const EXTENDS: u8 = 0x80;
+    const NO_BINDING: u32 = 0;
+    const PASSWORD: u32 = 1;
+    const GOOGLE: u32 = 2;
+    const MICROSOFT: u32 = 3;
+    const GITHUB: u32 = 4;
+    const FIRST_PROVIDER: u32 = 5;
+    const MOST_BINDING: u32 = u32::MAX >> Self::BINDING_SHIFT;
 
-    const fn new(kind: TokenKind, extend_when_used: bool) -> Self {
-        Self(kind as u8 | if extend_when_used { Self::EXTENDS } else { 0 })
-    }
-
-    fn kind(self) -> TokenKind {
-        TokenKind::ALL[usize::from(self.0 & !Self::EXTENDS)]
-    }
-
-    const fn extends_when_used(self) -> bool {
-        self.0 & Self::EXTENDS != 0
-    }
-}
-
-impl PackedBinding {
-    const NONE: u32 = u32::MAX;
-    const PASSWORD: u32 = u32::MAX - 1;
-    const GOOGLE: u32 = u32::MAX - 2;
-    const MICROSOFT: u32 = u32::MAX - 3;
-    const GITHUB: u32 = u32::MAX - 4;
-
-    const fn new(binding: Option<MethodBinding>) -> Self {
-        Self(match binding {
-            None => Self::NONE,
+    /// Kind and binding, with nothing else true.
+    const fn new(kind: TokenKind, binding: Option<MethodBinding>) -> Self {
+        let binding = match binding {
+            None => Self::NO_BINDING,
             Some(MethodBinding::Password) => Self::PASSWORD,
             Some(MethodBinding::ThirdParty(ThirdParty::Google)) => Self::GOOGLE,
             Some(MethodBinding::ThirdParty(ThirdParty::Microsoft)) => Self::MICROSOFT,
             Some(MethodBinding::ThirdParty(ThirdParty::GitHub)) => Self::GITHUB,
-            Some(MethodBinding::IdentityProvider(index)) => index.0,
-        })
+            Some(MethodBinding::IdentityProvider(index)) => {
+                match index.0.checked_add(Self::FIRST_PROVIDER) {
+                    Some(number) if number <= Self::MOST_BINDING => number,
+                    // Sixty million providers on, a token is bound to none that is allowed.
+                    _ => Self::NO_BINDING,
+                }
+            }
+        };
+        Self(kind as u32 | binding << Self::BINDING_SHIFT)
     }
 
-    const fn unpack(self) -> Option<MethodBinding> {
-        Some(match self.0 {
-            Self::NONE => return None,
+    const fn with(self, flag: u32, is_true: bool) -> Self {
+        if is_true { Self(self.0 | flag) } else { self }
+    }
+
+    const fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn kind(self) -> TokenKind {
+        // Two bits that only `new` writes.
+        TokenKind::ALL.get((self.0 & Self::KIND) as usize).copied().unwrap_or(TokenKind::Session)
+    }
+
+    const fn binding(self) -> Option<MethodBinding> {
+        Some(match self.0 >> Self::BINDING_SHIFT {
+            Self::NO_BINDING => return None,
             Self::PASSWORD => MethodBinding::Password,
             Self::GOOGLE => MethodBinding::ThirdParty(ThirdParty::Google),
             Self::MICROSOFT => MethodBinding::ThirdParty(ThirdParty::Microsoft),
             Self::GITHUB => MethodBinding::ThirdParty(ThirdParty::GitHub),
-            number => MethodBinding::IdentityProvider(IdentityProviderIndex(number)),
+            number => MethodBinding::IdentityProvider(IdentityProviderIndex(number - Self::FIRST_PROVIDER)),
         })
     }
 }
 
-impl TokenEntry {
+impl Attributes {
+    /// Whether they are those of the token with this digest.
+    #[inline]
+    pub(super) fn are_of(&self, digest: &TokenDigest) -> bool {
+        // Not one after another: the four comparisons become one.
+        let differing = self
+            .digest
+            .iter()
+            .zip(digest.words())
+            .fold(0, |differing, (ours, word)| differing | (ours.load(Ordering::Relaxed) ^ word));
+        differing == 0
+    }
+
+    fn flags(&self) -> Flags {
+        Flags(self.flags.load(Ordering::Acquire))
+    }
+
+    fn set(&self, flag: u32) -> Flags {
+        Flags(self.flags.fetch_or(flag, Ordering::AcqRel))
+    }
+}
+
+impl Usage {
+    /// Asks for the memory that noting a use will write, so that it comes together with the attributes and not after
+    /// them: noting begins with a locked instruction, which waits for what it needs.
+    #[inline]
+    pub(super) fn bring_near(&self) {
+        std::hint::black_box(self.0.is_locked());
+    }
+}
+
+impl<'a> TokenEntry<'a> {
+    #[inline]
+    pub(super) const fn new(index: TokenIndex, attributes: &'a Attributes, usage: &'a Usage) -> Self {
+        Self { index, attributes, usage }
+    }
+
+    /// The entry's place in its cache.
+    pub const fn index(self) -> TokenIndex {
+        self.index
+    }
+
     /// Whose token it is.
-    pub fn user(&self) -> &UserCell {
-        &self.user
+    #[inline]
+    pub fn user(self) -> UserIndex {
+        UserIndex(self.attributes.user.load(Ordering::Relaxed))
     }
 
-    /// What the token is found by.
-    pub const fn digest(&self) -> &TokenDigest {
-        &self.digest
-    }
-
-    /// The token's part of a decision's facts, as they are now.
-    pub fn facts(&self) -> TokenFacts<'_> {
-        let restrictions = self.restrictions.as_deref();
-        TokenFacts {
-            kind: self.shape.kind(),
-            revoked: self.is_revoked(),
-            created_at: self.created_at,
-            expires_at: self.expires_at(),
-            binding: self.binding.unpack(),
-            ip_allowlist: restrictions.map_or(&[], |restrictions| &restrictions.ip_allowlist),
-            scopes: restrictions.and_then(|restrictions| restrictions.scopes),
-        }
-    }
-
-    /// The token prefix of an imported token; a token in Postern's own format carries its prefix itself.
-    pub fn imported_prefix(&self) -> Option<&str> {
-        self.restrictions.as_ref()?.imported_prefix.as_deref()
+    /// What decides about the token now.
+    #[inline]
+    pub fn state(self) -> TokenState<'a> {
+        let flags = self.attributes.flags();
+        let restrictions = flags.has(Flags::RESTRICTED).then(|| self.attributes.restrictions.load());
+        TokenState { attributes: self.attributes, flags, restrictions }
     }
 
     /// When it was last used, in seconds since the epoch; `None`: never.
-    pub fn last_used_at(&self) -> Option<u32> {
-        Some(self.last_used_at.load(Ordering::Relaxed)).filter(|&time| time != 0)
+    pub fn last_used_at(self) -> Option<u32> {
+        Some(self.attributes.last_used_at.load(Ordering::Relaxed)).filter(|&time| time != 0)
     }
 
     /// Address and user agent of the last use. Waits for a worker that is just noting one: not for workers.
-    pub fn last_used_by(&self) -> (Option<IpAddr>, Option<Arc<UserAgent>>) {
-        let address = self.last_address.lock();
-        (from_mapped(*address), self.last_user_agent.load_full())
+    pub fn last_used_by(self) -> (Option<IpAddr>, Option<Arc<UserAgent>>) {
+        let last = self.usage.0.lock();
+        (from_mapped(last.address), last.user_agent.clone())
     }
 
-    pub(super) fn new(attributes: TokenAttributes) -> Self {
-        let restrictions = match attributes.imported_prefix {
-            None => attributes.restrictions,
+    pub(super) fn kind(self) -> TokenKind {
+        self.attributes.flags().kind()
+    }
+
+    pub(super) fn is_revoked(self) -> bool {
+        self.attributes.flags().has(Flags::REVOKED)
+    }
+
+    /// Fills a blank entry that nobody can find yet.
+    pub(super) fn fill(self, new: TokenAttributes) {
+        let into = self.attributes;
+        for (ours, word) in into.digest.iter().zip(new.digest.words()) {
+            ours.store(word, Ordering::Relaxed);
+        }
+        into.user.store(new.user.0, Ordering::Relaxed);
+        into.number.store(new.number, Ordering::Relaxed);
+        into.created_at.store(new.created_at, Ordering::Relaxed);
+        into.max_age_seconds.store(new.max_age_seconds.unwrap_or(0), Ordering::Relaxed);
+        into.last_used_at.store(new.last_used_at, Ordering::Relaxed);
+        let restrictions = match new.imported_prefix {
+            None => new.restrictions,
             prefix => {
-                let shared = attributes.restrictions.as_deref().cloned().unwrap_or_default();
+                let shared = new.restrictions.as_deref().cloned().unwrap_or_default();
                 Some(Arc::new(Restrictions { imported_prefix: prefix, ..shared }))
             }
         };
-        Self {
-            digest: attributes.digest,
-            user: attributes.user,
-            restrictions,
-            created_at: attributes.created_at,
-            max_age_seconds: attributes.max_age_seconds.unwrap_or(0),
-            number: attributes.number,
-            binding: PackedBinding::new(attributes.binding),
-            last_used_at: AtomicU32::new(attributes.last_used_at),
-            shape: Shape::new(attributes.kind, attributes.extend_when_used),
-            state: AtomicU8::new(if attributes.revoked { REVOKED } else { 0 }),
-            last_address: Mutex::new(attributes.last_address.map_or(Ipv6Addr::UNSPECIFIED, to_mapped)),
-            last_user_agent: ArcSwapOption::new(attributes.last_user_agent),
+        let flags = Flags::new(new.kind, new.binding)
+            .with(Flags::EXTENDS, new.extend_when_used)
+            .with(Flags::REVOKED, new.revoked)
+            .with(Flags::RESTRICTED, restrictions.is_some());
+        if restrictions.is_some() {
+            into.restrictions.store(restrictions);
         }
+        into.flags.store(flags.0, Ordering::Release);
+        *self.usage.0.lock() = LastUse::new(new.last_address, new.last_user_agent);
     }
 
-    pub(super) fn kind(&self) -> TokenKind {
-        self.shape.kind()
-    }
-
-    pub(super) fn is_revoked(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & REVOKED != 0
-    }
-
-    pub(super) fn revoke(&self) {
-        self.state.fetch_or(REVOKED, Ordering::Release);
-    }
-
-    pub(super) fn is_superseded(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & SUPERSEDED != 0
-    }
-
-    pub(super) fn supersede(&self) {
-        self.state.fetch_or(SUPERSEDED, Ordering::Release);
-    }
-
-    /// Whether all but revocation and usage are the same.
-    pub(super) fn same_attributes(&self, other: &Self) -> bool {
-        self.digest == other.digest
-            && Arc::ptr_eq(&self.user, &other.user)
-            && self.restrictions == other.restrictions
-            && self.created_at == other.created_at
-            && self.max_age_seconds == other.max_age_seconds
-            && self.number == other.number
-            && self.binding == other.binding
-            && self.shape == other.shape
-    }
-
-    /// Takes over revocation and later use from an older entry of the same token.
-    pub(super) fn inherit(&self, old: &Self) {
-        if old.is_revoked() {
-            self.revoke();
+    /// Brings the entry to other attributes of the same token. Each decision sees all of a change or nothing of it;
+    /// revocation goes first and is never taken back. For one caller at a time.
+    pub(super) fn change(self, new: TokenAttributes) {
+        let into = self.attributes;
+        if new.revoked {
+            into.set(Flags::REVOKED);
         }
-        self.inherit_usage(old);
-    }
-
-    pub(super) fn inherit_usage(&self, other: &Self) {
-        let time = other.last_used_at.load(Ordering::Acquire);
-        if self.last_used_at.fetch_max(time, Ordering::AcqRel) < time {
-            let (address, user_agent) = {
-                let address = other.last_address.lock();
-                (*address, other.last_user_agent.load_full())
+        let now = self.state();
+        let then = Restrictions {
+            imported_prefix: new.imported_prefix,
+            lifetime: Some(Lifetime {
+                max_age_seconds: new.max_age_seconds.unwrap_or(0),
+                extends_when_used: new.extend_when_used,
+            }),
+            ..new.restrictions.as_deref().cloned().unwrap_or_default()
+        };
+        let is_same = then.lifetime == Some(now.lifetime())
+            && match now.restrictions() {
+                Some(now) => *now == Restrictions { lifetime: now.lifetime, ..then.clone() },
+                None => then == Restrictions { lifetime: then.lifetime, ..Restrictions::default() },
             };
-            let mut last_address = self.last_address.lock();
-            *last_address = address;
-            self.last_user_agent.store(user_agent);
+        drop(now);
+        if !is_same {
+            into.restrictions.store(Some(Arc::new(then)));
+            into.set(Flags::RESTRICTED);
+        }
+        // Kind, and a binding whose method is gone. Workers may be setting other flags at the same moment.
+        let named = Flags::new(new.kind, new.binding).0;
+        let others = Flags::EXTENDS | Flags::REVOKED | Flags::DIRTY | Flags::RESTRICTED;
+        into.flags.update(Ordering::AcqRel, Ordering::Acquire, |flags| flags & others | named);
+        // A store never changes these of a token; should one do so, the new ones count.
+        into.user.store(new.user.0, Ordering::Relaxed);
+        into.number.store(new.number, Ordering::Relaxed);
+        into.created_at.store(new.created_at, Ordering::Relaxed);
+        if into.last_used_at.fetch_max(new.last_used_at, Ordering::AcqRel) < new.last_used_at {
+            let mut last = self.usage.0.lock();
+            if into.last_used_at.load(Ordering::Relaxed) == new.last_used_at {
+                *last = LastUse::new(new.last_address, new.last_user_agent);
+            }
         }
     }
 
     /// Whether a use in this second, or in a later one, has been noted.
-    pub(in crate::token) fn is_noted(&self, now: u32) -> bool {
-        self.last_used_at.load(Ordering::Relaxed) >= now
+    #[inline]
+    pub(in crate::token) fn is_noted(self, now: u32) -> bool {
+        self.attributes.last_used_at.load(Ordering::Relaxed) >= now
     }
 
     /// Notes a use. Returns whether the entry must now be put on the list of those to be flushed.
     pub(in crate::token) fn note(
-        &self,
+        self,
         now: u32,
         client: IpAddr,
         user_agent: impl FnOnce() -> Option<Arc<UserAgent>>,
     ) -> bool {
-        if self.last_used_at.fetch_max(now, Ordering::AcqRel) >= now {
+        if self.attributes.last_used_at.fetch_max(now, Ordering::AcqRel) >= now {
             return false;
         }
         let user_agent = user_agent();
         // A flush may be reading them at this very moment, for nanoseconds: try a little, but never wait.
         for _ in 0..16 {
-            let Some(mut last_address) = self.last_address.try_lock() else {
+            let Some(mut last) = self.usage.0.try_lock() else {
                 std::hint::spin_loop();
                 continue;
             };
-            if self.last_used_at.load(Ordering::Relaxed) == now {
-                *last_address = to_mapped(client);
-                self.last_user_agent.store(user_agent);
+            if self.attributes.last_used_at.load(Ordering::Relaxed) == now {
+                *last = LastUse { address: to_mapped(client), user_agent };
             }
             break;
         }
@@ -298,30 +380,73 @@ impl TokenEntry {
     }
 
     /// Marks the entry as one to be flushed; returns whether it was not marked before.
-    pub(in crate::token) fn mark_dirty(&self) -> bool {
-        self.state.fetch_or(DIRTY, Ordering::AcqRel) & DIRTY == 0
+    pub(in crate::token) fn mark_dirty(self) -> bool {
+        !self.attributes.set(Flags::DIRTY).has(Flags::DIRTY)
     }
 
     /// Takes the mark away. What is read of the usage afterwards includes all that was noted under the mark.
-    pub(in crate::token) fn clear_dirty(&self) {
-        self.state.fetch_and(!DIRTY, Ordering::AcqRel);
+    pub(in crate::token) fn clear_dirty(self) {
+        self.attributes.flags.fetch_and(!Flags::DIRTY, Ordering::AcqRel);
     }
 
     /// The store's number for the token.
-    pub(in crate::token) const fn number(&self) -> u32 {
-        self.number
+    pub(in crate::token) fn number(self) -> u32 {
+        self.attributes.number.load(Ordering::Relaxed)
+    }
+}
+
+impl TokenState<'_> {
+    /// The token's part of a decision's facts.
+    #[inline]
+    pub fn facts(&self) -> TokenFacts<'_> {
+        let restrictions = self.restrictions();
+        TokenFacts {
+            kind: self.flags.kind(),
+            revoked: self.flags.has(Flags::REVOKED),
+            created_at: self.attributes.created_at.load(Ordering::Relaxed),
+            expires_at: self.expires_at(),
+            binding: self.flags.binding(),
+            ip_allowlist: restrictions.map_or(&[], |restrictions| &restrictions.ip_allowlist),
+            scopes: restrictions.and_then(|restrictions| restrictions.scopes),
+        }
+    }
+
+    /// The token prefix of an imported token; a token in Postern's own format carries its prefix itself.
+    #[inline]
+    pub fn imported_prefix(&self) -> Option<&str> {
+        self.restrictions()?.imported_prefix.as_deref()
+    }
+
+    fn restrictions(&self) -> Option<&Restrictions> {
+        self.restrictions.as_ref()?.as_deref()
+    }
+
+    fn lifetime(&self) -> Lifetime {
+        let changed = self.restrictions().and_then(|restrictions| restrictions.lifetime);
+        changed.unwrap_or_else(|| Lifetime {
+            max_age_seconds: self.attributes.max_age_seconds.load(Ordering::Relaxed),
+            extends_when_used: self.flags.has(Flags::EXTENDS),
+        })
     }
 
     fn expires_at(&self) -> Option<u32> {
-        if self.max_age_seconds == 0 {
+        let lifetime = self.lifetime();
+        if lifetime.max_age_seconds == 0 {
             return None;
         }
-        let start = if self.shape.extends_when_used() {
-            self.created_at.max(self.last_used_at.load(Ordering::Relaxed))
+        let created_at = self.attributes.created_at.load(Ordering::Relaxed);
+        let start = if lifetime.extends_when_used {
+            created_at.max(self.attributes.last_used_at.load(Ordering::Relaxed))
         } else {
-            self.created_at
+            created_at
         };
-        Some(start.saturating_add(self.max_age_seconds))
+        Some(start.saturating_add(lifetime.max_age_seconds))
+    }
+}
+
+impl LastUse {
+    fn new(address: Option<IpAddr>, user_agent: Option<Arc<UserAgent>>) -> Self {
+        Self { address: address.map_or(Ipv6Addr::UNSPECIFIED, to_mapped), user_agent }
     }
 }
 
@@ -341,29 +466,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_with_its_reference_counts_fits_the_allocators_112_bytes() {
-        assert!(size_of::<TokenEntry>() + 2 * size_of::<usize>() <= 112, "{}", size_of::<TokenEntry>());
+    fn what_a_decision_reads_is_one_cache_line_and_usage_half_of_one() {
+        assert_eq!((size_of::<Attributes>(), align_of::<Attributes>()), (64, 64));
+        assert_eq!(size_of::<Usage>(), 32);
     }
 
     #[test]
     fn what_is_packed_comes_back() {
+        let providers = [0, 70_000, Flags::MOST_BINDING - Flags::FIRST_PROVIDER];
         let bindings = [
             None,
             Some(MethodBinding::Password),
             Some(MethodBinding::ThirdParty(ThirdParty::Google)),
             Some(MethodBinding::ThirdParty(ThirdParty::Microsoft)),
             Some(MethodBinding::ThirdParty(ThirdParty::GitHub)),
-            Some(MethodBinding::IdentityProvider(IdentityProviderIndex(0))),
-            Some(MethodBinding::IdentityProvider(IdentityProviderIndex(70_000))),
-        ];
+        ]
+        .into_iter()
+        .chain(providers.map(|number| Some(MethodBinding::IdentityProvider(IdentityProviderIndex(number)))));
         for binding in bindings {
-            assert_eq!(PackedBinding::new(binding).unpack(), binding);
-        }
-        for kind in TokenKind::ALL {
-            for extends in [false, true] {
-                let shape = Shape::new(kind, extends);
-                assert_eq!((shape.kind(), shape.extends_when_used()), (kind, extends));
+            for kind in TokenKind::ALL {
+                let flags = Flags::new(kind, binding).with(Flags::REVOKED, true);
+                assert_eq!((flags.kind(), flags.binding()), (kind, binding));
+                assert!(flags.has(Flags::REVOKED) && !flags.has(Flags::EXTENDS | Flags::RESTRICTED));
             }
+        }
+        for number in [Flags::MOST_BINDING, u32::MAX] {
+            let binding = Some(MethodBinding::IdentityProvider(IdentityProviderIndex(number)));
+            assert_eq!(Flags::new(TokenKind::Session, binding).binding(), None);
         }
     }
 }

@@ -1,37 +1,22 @@
 //! The cache's promises: tombstones, usage carried over, counts.
 
 use std::net::IpAddr;
-
-use arc_swap::ArcSwap;
-use http::HeaderValue;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::thread;
 
 use super::*;
-use crate::directory::view::{UserCell, UserEntry};
-use crate::policy::facts::{UserKind, UserState};
-use crate::policy::{MethodBinding, ThirdParty};
+use crate::directory::view::UserIndex;
+use crate::policy::{MethodBinding, PermissionSet, ThirdParty};
 use crate::token::usage::{UsageLog, UserAgent};
 
 const CREATED: u32 = 1_800_000_000;
 
-fn user() -> Arc<UserCell> {
-    Arc::new(UserCell {
-        current: ArcSwap::from_pointee(UserEntry {
-            id: HeaderValue::from_static("u1"),
-            kind: UserKind::ApplicationUser,
-            state: UserState::Active,
-            token_validity_begin: 0,
-            two_factor_enabled: false,
-            memberships: Default::default(),
-            grants: Default::default(),
-        }),
-    })
-}
-
-fn attributes(user: &Arc<UserCell>) -> TokenAttributes {
+fn attributes() -> TokenAttributes {
     TokenAttributes {
         digest: TokenDigest::of(b"a token of some length"),
         number: 1,
-        user: Arc::clone(user),
+        user: UserIndex(7),
         kind: TokenKind::Application,
         created_at: CREATED,
         max_age_seconds: None,
@@ -49,7 +34,7 @@ fn attributes(user: &Arc<UserCell>) -> TokenAttributes {
 /// A cache with one token, for tests of usage.
 pub(in crate::token) fn one_token() -> (TokenCache, TokenDigest) {
     let cache = TokenCache::default();
-    cache.put(attributes(&user()));
+    cache.put(attributes());
     (cache, TokenDigest::of(b"a token of some length"))
 }
 
@@ -58,46 +43,131 @@ fn address(text: &str) -> IpAddr {
 }
 
 #[track_caller]
-fn entry(cache: &TokenCache) -> Arc<TokenEntry> {
+fn entry(cache: &TokenCache) -> TokenEntry<'_> {
     cache.find(&TokenDigest::of(b"a token of some length")).expect("the token is known")
 }
 
 #[test]
 fn a_late_fill_revives_no_revoked_token() {
-    let (cache, user) = (TokenCache::default(), user());
-    cache.put(attributes(&user));
+    let cache = TokenCache::default();
+    cache.put(attributes());
     assert_eq!(cache.unrevoked(TokenKind::Application), 1);
-    cache.put(TokenAttributes { revoked: true, ..attributes(&user) });
-    cache.put(attributes(&user));
-    cache.put(TokenAttributes { max_age_seconds: Some(600), ..attributes(&user) });
-    assert!(entry(&cache).facts().revoked);
+    cache.put(TokenAttributes { revoked: true, ..attributes() });
+    cache.put(attributes());
+    cache.put(TokenAttributes { max_age_seconds: Some(600), ..attributes() });
+    assert!(entry(&cache).state().facts().revoked);
     assert_eq!((cache.len(), cache.unrevoked(TokenKind::Application)), (1, 0));
 }
 
 #[test]
-fn who_holds_an_older_entry_learns_of_revocation_and_finds_the_new_one() {
-    let (cache, user) = (TokenCache::default(), user());
-    cache.put(attributes(&user));
-    let first = entry(&cache);
-    assert!(Arc::ptr_eq(&cache.current(&first), &first));
-    cache.put(TokenAttributes { max_age_seconds: Some(600), ..attributes(&user) });
-    assert_eq!(cache.current(&first).facts().expires_at, Some(CREATED + 600));
+fn who_remembers_a_tokens_place_finds_what_is_in_force() {
+    let cache = TokenCache::default();
+    cache.put(attributes());
     let held = entry(&cache);
-    cache.put(TokenAttributes { max_age_seconds: Some(700), revoked: true, ..attributes(&user) });
-    assert!(held.facts().revoked && cache.current(&first).facts().revoked);
+    let find = || cache.entry(held.index()).expect("places are never taken back");
+    cache.put(TokenAttributes { max_age_seconds: Some(600), ..attributes() });
+    assert_eq!(find().state().facts().expires_at, Some(CREATED + 600));
+    cache.put(TokenAttributes { max_age_seconds: Some(700), revoked: true, ..attributes() });
+    assert!(held.state().facts().revoked && find().state().facts().revoked);
+    assert_eq!(held.state().facts().expires_at, Some(CREATED + 700));
+}
+
+#[test]
+fn each_attribute_that_can_change_does_and_the_others_stay() {
+    let cache = TokenCache::default();
+    let restrictions = |ranges: &[&str], scopes| {
+        let ranges = ranges.iter().map(|range| range.parse().expect("a range")).collect();
+        Some(Arc::new(Restrictions::new(ranges, scopes)))
+    };
+    let changes = [
+        attributes(),
+        TokenAttributes { max_age_seconds: Some(600), ..attributes() },
+        TokenAttributes { max_age_seconds: Some(600), extend_when_used: true, ..attributes() },
+        TokenAttributes { restrictions: restrictions(&["192.0.2.0/24"], None), ..attributes() },
+        TokenAttributes { restrictions: restrictions(&[], Some(PermissionSet::EMPTY)), ..attributes() },
+        TokenAttributes { imported_prefix: Some("imported".into()), ..attributes() },
+        TokenAttributes { binding: Some(MethodBinding::Password), kind: TokenKind::Session, ..attributes() },
+    ];
+    // From each to each, and from each to itself.
+    for from in &changes {
+        for to in &changes {
+            let afresh = TokenCache::default();
+            afresh.put(to.clone());
+            cache.put(from.clone());
+            cache.put(to.clone());
+            let (changed, afresh) = (entry(&cache).state(), entry(&afresh).state());
+            assert_eq!(format!("{:?}", changed.facts()), format!("{:?}", afresh.facts()));
+            assert_eq!(changed.imported_prefix(), afresh.imported_prefix());
+        }
+    }
+    assert_eq!((cache.len(), cache.unrevoked(TokenKind::Session)), (1, 1));
+}
+
+#[test]
+fn no_decision_sees_half_a_change() {
+    // Each of the two allows what the other one does not.
+    let states = [
+        TokenAttributes {
+            max_age_seconds: Some(600),
+            restrictions: Some(Arc::new(Restrictions::new(Box::default(), Some(PermissionSet::EMPTY)))),
+            ..attributes()
+        },
+        TokenAttributes { max_age_seconds: Some(700), ..attributes() },
+    ];
+    let cache = TokenCache::default();
+    cache.put(states[0].clone());
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            for _ in 0..100_000 {
+                let state = entry(&cache).state();
+                let facts = state.facts();
+                assert_eq!(facts.scopes.is_some(), facts.expires_at == Some(CREATED + 600));
+            }
+        });
+        let mut turn = 0;
+        while !reader.is_finished() {
+            turn += 1;
+            cache.put(states[turn % 2].clone());
+        }
+    });
+}
+
+#[test]
+fn workers_find_every_token_while_the_cache_grows() {
+    const TOKENS: u32 = 20_000;
+    let (cache, known) = (TokenCache::default(), AtomicU32::new(0));
+    let digest = |n: u32| TokenDigest::of(&n.to_le_bytes());
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut n = 0;
+            while n < TOKENS {
+                let known = known.load(Ordering::Acquire);
+                for n in n..known {
+                    assert_eq!(cache.find(&digest(n)).map(|entry| entry.number()), Some(n));
+                }
+                n = known;
+            }
+        });
+        for number in 0..TOKENS {
+            cache.put(TokenAttributes { digest: digest(number), number, ..attributes() });
+            known.store(number + 1, Ordering::Release);
+        }
+        drop(reader);
+    });
+    assert_eq!(cache.len(), TOKENS as usize);
 }
 
 #[test]
 fn a_change_of_attributes_keeps_the_later_usage() {
-    let (cache, user, usage) = (TokenCache::default(), user(), UsageLog::default());
+    let (cache, usage) = (TokenCache::default(), UsageLog::default());
     let used = |seconds: u32| TokenAttributes {
         max_age_seconds: Some(600 + seconds),
         last_used_at: CREATED + seconds,
         last_address: Some(address("192.0.2.1")),
-        ..attributes(&user)
+        ..attributes()
     };
-    cache.put(attributes(&user));
-    usage.touch(&entry(&cache), CREATED + 50, address("2001:db8::1"), Some(b"curl"));
+    cache.put(attributes());
+    usage.touch(entry(&cache), CREATED + 50, address("2001:db8::1"), Some(b"curl"));
     cache.put(used(40));
     let agent = Arc::new(UserAgent::from_bytes(b"curl"));
     assert_eq!(entry(&cache).last_used_at(), Some(CREATED + 50));
@@ -108,7 +178,7 @@ fn a_change_of_attributes_keeps_the_later_usage() {
     // Nothing but usage differs: the same entry, brought forward.
     let same = entry(&cache);
     cache.put(TokenAttributes { last_used_at: CREATED + 70, ..used(60) });
-    assert!(Arc::ptr_eq(&same, &entry(&cache)));
+    assert_eq!(same.index(), entry(&cache).index());
     assert_eq!(same.last_used_at(), Some(CREATED + 70));
 }
 
@@ -120,8 +190,8 @@ fn check_expiry(
     expected: Option<u32>,
 ) {
     let cache = TokenCache::default();
-    cache.put(TokenAttributes { max_age_seconds, extend_when_used, last_used_at, ..attributes(&user()) });
-    assert_eq!(entry(&cache).facts().expires_at, expected);
+    cache.put(TokenAttributes { max_age_seconds, extend_when_used, last_used_at, ..attributes() });
+    assert_eq!(entry(&cache).state().facts().expires_at, expected);
 }
 
 #[test]
@@ -146,18 +216,18 @@ fn every_binding_reads_back_as_it_was_put() {
         Some(MethodBinding::IdentityProvider(crate::policy::facts::IdentityProviderIndex(7))),
     ];
     for binding in bindings {
-        cache.put(TokenAttributes { binding, ..attributes(&user()) });
-        assert_eq!(entry(&cache).facts().binding, binding);
+        cache.put(TokenAttributes { binding, ..attributes() });
+        assert_eq!(entry(&cache).state().facts().binding, binding);
     }
 }
 
 #[test]
 fn many_tokens_are_told_apart() {
-    let (cache, user) = (TokenCache::default(), user());
+    let cache = TokenCache::default();
     cache.reserve(10_000);
     let digest = |n: u32| TokenDigest::of(&n.to_le_bytes());
     for number in 0..10_000 {
-        cache.put(TokenAttributes { digest: digest(number), number, ..attributes(&user) });
+        cache.put(TokenAttributes { digest: digest(number), number, ..attributes() });
     }
     assert_eq!(cache.len(), 10_000);
     for number in 0..10_000 {

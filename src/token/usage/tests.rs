@@ -43,7 +43,7 @@ fn workers_touching_the_same_token_lose_no_use_and_list_it_once() {
                 let entry = cache.find(digest).expect("the token is known");
                 for now in 1..=5_000 {
                     let client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, worker));
-                    log.touch(&entry, now, client, Some(b"load"));
+                    log.touch(entry, now, client, Some(b"load"));
                 }
             });
         }
@@ -52,10 +52,10 @@ fn workers_touching_the_same_token_lose_no_use_and_list_it_once() {
     assert_eq!(entry.last_used_at(), Some(5_000));
     assert_eq!(entry.last_used_by().1.expect("an agent").as_str(), "load");
     assert_eq!(log.pending(), 1);
-    let taken = log.take(10);
+    let taken = log.take(cache, 10);
     assert_eq!((taken.len(), log.pending()), (1, 0));
     // A use after taking is listed again; putting back then adds nothing.
-    log.touch(&entry, 5_001, IpAddr::V4(Ipv4Addr::LOCALHOST), None);
+    log.touch(entry, 5_001, IpAddr::V4(Ipv4Addr::LOCALHOST), None);
     log.put_back(taken);
     assert_eq!(log.pending(), 1);
 }
