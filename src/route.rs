@@ -7,22 +7,27 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 #[cfg(test)]
 mod tests;
+
+/// The keys are the configuration's: nobody can choose them so that they collide, and a quick hash will do.
+type Map<T> = HashMap<Box<str>, T, RandomState>;
 
 /// Host and path → position of a route in the configuration's list.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    exact: HashMap<Box<str>, PrefixTable>,
+    exact: Map<PrefixTable>,
     /// Keyed by what follows the `*.`.
-    wildcard: HashMap<Box<str>, PrefixTable>,
+    wildcard: Map<PrefixTable>,
     any: PrefixTable,
 }
 
 /// Path prefix → position of a route.
 #[derive(Debug, Default)]
 struct PrefixTable {
-    routes: HashMap<Box<str>, usize>,
+    routes: Map<usize>,
     /// Number of segments in the longest prefix: no more of a path than this need be looked at.
     deepest: usize,
 }
@@ -95,7 +100,7 @@ fn segment_end(path: &str, segments: usize) -> usize {
 /// The host of a `Host` header or authority, without its port and without the final dot of a fully qualified name,
 /// which must not lead to another route; brackets of IPv6 literals stay.
 pub fn host_name(authority: &str) -> &str {
-    let host = match authority.rfind(':') {
+    let host = match memchr::memrchr(b':', authority.as_bytes()) {
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
         _ => authority,
     };
