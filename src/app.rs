@@ -42,6 +42,8 @@ const ACCESS_LOG_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct App {
     config: Config,
+    /// Notices changes since before the start; handed over when this runs.
+    watcher: Option<ConfigWatcher>,
     /// Files that the last configuration read, good or bad, depends on.
     watched: Vec<PathBuf>,
     addresses: BoundAddresses,
@@ -101,6 +103,8 @@ pub enum StartError {
 impl App {
     /// Starts everything: ready to serve when this returns. Must be called within a tokio runtime.
     pub async fn start(config: Config, log: Option<LogHandle>) -> Result<Self, StartError> {
+        // First of all: what changes while the directory is being loaded is noticed too.
+        let watcher = watch(&config);
         let drain = Drain::new(config.workers);
         let readiness = Readiness::new(drain.clone());
         let metrics = Metrics::new(config.workers);
@@ -131,6 +135,7 @@ impl App {
         readiness.listeners_bound();
         Ok(Self {
             watched: config.referenced_files.clone(),
+            watcher,
             config,
             addresses,
             shared,
@@ -158,7 +163,7 @@ impl App {
     /// Serves until a signal says stop, reloading when asked; then drains, until a second signal cuts it short.
     /// Returns how the drain ended.
     pub async fn run(mut self, mut signals: Signals) -> DrainOutcome {
-        let mut watcher = self.watch();
+        let mut watcher = self.watcher.take();
         let mut control_socket = self.control_socket.take();
         loop {
             tokio::select! {
@@ -218,22 +223,8 @@ impl App {
         outcome
     }
 
-    fn watch(&self) -> Option<ConfigWatcher> {
-        let mut watcher = ConfigWatcher::start(&self.config.file)
-            .inspect_err(|error| {
-                tracing::warn!(error = %error, "changes of the configuration file will not be noticed; use `postern reload`");
-            })
-            .ok();
-        self.follow(&mut watcher);
-        watcher
-    }
-
     fn follow(&self, watcher: &mut Option<ConfigWatcher>) {
-        if let Some(watching) = watcher
-            && let Err(error) = watching.follow(&self.watched)
-        {
-            tracing::warn!(error = %error, "changes of some referenced files will not be noticed");
-        }
+        follow(watcher, &self.watched);
     }
 
     fn reopen_logs(&self) {
@@ -251,6 +242,25 @@ async fn load(config: &Config, metrics: &Arc<Metrics>) -> Result<(Keeper, Arc<Di
         Keeper::start(store, &config, metrics)
     });
     loading.await.map_err(io::Error::other)?
+}
+
+/// Watches the configuration file and what it refers to.
+fn watch(config: &Config) -> Option<ConfigWatcher> {
+    let mut watcher = ConfigWatcher::start(&config.file)
+        .inspect_err(|error| {
+            tracing::warn!(error = %error, "changes of the configuration file will not be noticed; use `postern reload`");
+        })
+        .ok();
+    follow(&mut watcher, &config.referenced_files);
+    watcher
+}
+
+fn follow(watcher: &mut Option<ConfigWatcher>, files: &[PathBuf]) {
+    if let Some(watching) = watcher
+        && let Err(error) = watching.follow(files)
+    {
+        tracing::warn!(error = %error, "changes of some referenced files will not be noticed");
+    }
 }
 
 async fn changed(watcher: &mut Option<ConfigWatcher>) {
