@@ -12,7 +12,7 @@ import threading
 import time
 
 from lab import machine
-from lab.generators import Open, Wrk, idle
+from lab.generators import NICENESS, Open, Wrk, idle
 from lab.process import Failure
 from lab.site import PATH
 
@@ -190,6 +190,7 @@ class Denial(Kind):
         failure = []
 
         def attack():
+            NICENESS.set(19)
             try:
                 self.attack(proxy, seconds + 2)
             except Failure as error:

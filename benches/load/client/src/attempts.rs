@@ -28,11 +28,6 @@ pub fn run(target: SocketAddrV4, options: &Options) -> Outcome {
     if samples.is_empty() {
         return Err("the file of bytes, one attempt in hexadecimal digits a line, is empty".into());
     }
-    let until_close = match options.text("until")? {
-        "close" => true,
-        "answer" => false,
-        _ => return Err("--until is close or answer".into()),
-    };
     let seconds = Duration::from_secs_f64(options.number("seconds")?);
     let parallel: usize = options.number("parallel")?;
     let counts = Counts::default();
@@ -44,7 +39,7 @@ pub fn run(target: SocketAddrV4, options: &Options) -> Outcome {
             scope.spawn(|| {
                 while !end.load(Relaxed) {
                     let number = next.fetch_add(1, Relaxed);
-                    attempt(number, target, &samples[number % samples.len()], until_close, &counts);
+                    attempt(number, target, &samples[number % samples.len()], &counts);
                 }
             });
         }
@@ -65,7 +60,7 @@ pub fn run(target: SocketAddrV4, options: &Options) -> Outcome {
     Ok(())
 }
 
-fn attempt(number: usize, target: SocketAddrV4, bytes: &[u8], until_close: bool, counts: &Counts) {
+fn attempt(number: usize, target: SocketAddrV4, bytes: &[u8], counts: &Counts) {
     let Ok(mut stream) = socket::connect_from(number, target) else {
         counts.refused.fetch_add(1, Relaxed);
         thread::sleep(Duration::from_millis(1));
@@ -75,36 +70,17 @@ fn attempt(number: usize, target: SocketAddrV4, bytes: &[u8], until_close: bool,
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let _ = stream.write_all(bytes);
     let mut scratch = [0; 4096];
-    let mut is_first = true;
-    loop {
-        match stream.read(&mut scratch) {
-            Ok(0) => {
-                counts.closed.fetch_add(1, Relaxed);
-                break;
-            }
-            Ok(count) => {
-                if is_first {
-                    counts.answered.fetch_add(1, Relaxed);
-                    counts
-                        .let_in
-                        .fetch_add(usize::from(scratch[..count].starts_with(b"HTTP/1.1 2")), Relaxed);
-                }
-                is_first = false;
-                if !until_close {
-                    break;
-                }
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                counts.silent.fetch_add(1, Relaxed);
-                break;
-            }
-            // Reset: the server closed with bytes of ours unread.
-            Err(_) => {
-                counts.closed.fetch_add(1, Relaxed);
-                break;
-            }
+    // The first sign that the server has understood is the end: some wait for the client to close.
+    let seen = match stream.read(&mut scratch) {
+        Ok(count @ 1..) => {
+            counts.let_in.fetch_add(usize::from(scratch[..count].starts_with(b"HTTP/1.1 2")), Relaxed);
+            &counts.answered
         }
-    }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => &counts.silent,
+        // An error is a reset: the server closed with bytes of ours unread.
+        Ok(_) | Err(_) => &counts.closed,
+    };
+    seen.fetch_add(1, Relaxed);
 }
 
 fn decode(line: &str) -> Vec<u8> {

@@ -2,7 +2,7 @@
 //!
 //!     load-client open ADDRESS --rate 5000 --seconds 5 --connections 64 --tokens FILE --expect 200 --path /x
 //!     load-client idle ADDRESS --count 10000 --tokens FILE --path /x        holds them until its input ends
-//!     load-client attempts ADDRESS --bytes FILE --until close --parallel 16 --seconds 5
+//!     load-client attempts ADDRESS --bytes FILE --parallel 16 --seconds 5
 //!
 //! Each prints one line of JSON. Addresses of the loopback network only: this is no tool for the world outside.
 

@@ -50,6 +50,13 @@ pub fn run(target: SocketAddrV4, options: &Options) -> Outcome {
     let mut latencies = Vec::with_capacity(total - first_counted);
     let mut lateness = Vec::with_capacity(total - first_counted);
     let (mut sent, mut answered, mut wrong, mut reconnected, mut waited) = (0, 0, 0_usize, 0_usize, 0_usize);
+    // A connection that is made anew must not need the port of the one before it.
+    let mut next_number = clients.len()..;
+    let mut reconnect = |client: &mut Client, index: usize| -> Outcome {
+        *client = connect(next_number.next().unwrap_or_default(), target)?;
+        epoll::add(&poll, &client.stream, EventData::new_u64(index as u64), EventFlags::IN)?;
+        Ok(())
+    };
     let mut scratch = vec![0; 1 << 16];
     let mut events = Vec::with_capacity(1024);
     let started = Instant::now();
@@ -64,8 +71,7 @@ pub fn run(target: SocketAddrV4, options: &Options) -> Outcome {
             let request = &requests[sent % requests.len()];
             let client = &mut clients[index];
             if client.stream.write(request).ok() != Some(request.len()) {
-                *client = connect(index, target)?;
-                epoll::add(&poll, &client.stream, EventData::new_u64(index as u64), EventFlags::IN)?;
+                reconnect(client, index)?;
                 reconnected += 1;
                 client.stream.write_all(request)?;
             }
@@ -103,8 +109,7 @@ pub fn run(target: SocketAddrV4, options: &Options) -> Outcome {
                 }
                 Ok(Progress::Closed) if client.due.is_none() => {
                     free.retain(|&other| other != index);
-                    *client = connect(index, target)?;
-                    epoll::add(&poll, &client.stream, EventData::new_u64(index as u64), EventFlags::IN)?;
+                    reconnect(client, index)?;
                     reconnected += 1;
                     free.push_back(index);
                 }
