@@ -80,6 +80,10 @@ class Process:
     def descriptors(self):
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.family())
 
+    def send(self, signal_number):
+        """To the program itself: `taskset` has become it."""
+        self.child.send_signal(signal_number)
+
     def check_alive(self):
         if self.child.poll() is not None:
             raise Failure(f"{self.name} ended with {self.child.returncode}; its output:\n{self.log.read_text()[-2000:]}")
