@@ -64,6 +64,18 @@ class Latency(Closed):
 
 
 @dataclasses.dataclass(frozen=True)
+class Scaling(Closed):
+    """A closed loop, and what the cores of all workers could do if they did nothing else. On a machine where the generator needs
+    the same cores, the rate is the generator's limit and only this tells how the proxy scales."""
+
+    columns = Closed.columns[:4] + (("its cores could do", "capacity", ",.0f"),) + Closed.columns[4:]
+
+    def measure(self, proxy, seconds, prepared):
+        measured = super().measure(proxy, seconds, prepared)
+        return measured | {"capacity": proxy.setting.workers * 1e6 / measured["cpu_us"]}
+
+
+@dataclasses.dataclass(frozen=True)
 class Held(Closed):
     """A closed loop, and what the directory of tokens costs in memory and at the start."""
 

@@ -1,5 +1,7 @@
 """Running scenarios: proxies are started when first needed, rounds interleave them, and medians and ratios are made."""
 
+import contextlib
+import fcntl
 import statistics
 import sys
 import time
@@ -17,8 +19,8 @@ PROXIES = {proxy.name: proxy for proxy in (Postern, Haproxy, Nginx, Envoy, Relay
 class Fleet:
     """The running proxies, by name and setting. Those with a setting that the next scenarios do not need are stopped."""
 
-    def __init__(self, site):
-        self.site, self.running = site, {}
+    def __init__(self, site, lock=None):
+        self.site, self.lock, self.running = site, lock, {}
 
     def take(self, entrants):
         taken = {}
@@ -44,8 +46,22 @@ class Fleet:
 
 def run(fleet, scenario, rounds, seconds):
     """One scenario; the result is a dictionary that JSON can hold."""
-    started, stolen = time.monotonic(), machine.steal_seconds()
     proxies = fleet.take(scenario.entrants)
+    with alone(fleet.lock):
+        return run_alone(proxies, scenario, rounds, seconds)
+
+
+@contextlib.contextmanager
+def alone(lock):
+    """Holds the lock, if there is one, that keeps others on this machine from working meanwhile."""
+    with contextlib.nullcontext() if lock is None else lock.open("a") as file:
+        if file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run_alone(proxies, scenario, rounds, seconds):
+    started, stolen = time.monotonic(), machine.steal_seconds()
     prepared = scenario.kind.prepare(list(proxies.values()), seconds)
     labels, measured = list(proxies), []
     for number in range(rounds):

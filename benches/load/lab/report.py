@@ -7,6 +7,7 @@ WORDS = {
     "start_seconds": "start, seconds",
     "connection_kib": "KiB an idle connection",
     "rate": "requests a second",
+    "capacity": "requests a second its cores could do",
 }
 
 

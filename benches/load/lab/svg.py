@@ -73,27 +73,28 @@ def bars(title, groups, names, path):
 
 
 def lines(title, panels, names, path, x_words, y_words):
-    """Panels beside each other: (heading, x labels, {class: values}). Both axes as they come: x by label, y logarithmic."""
-    width, height, left = 380, 340, 60
-    canvas = Canvas(max(760, width * len(panels)), height + 40, title)
+    """Panels, two in a row: (heading, x labels, {class: values}). Both axes as they come: x by label, y logarithmic."""
+    width, height, left = 400, 330, 60
+    rows = (len(panels) + 1) // 2
+    canvas = Canvas(2 * width, 64 + rows * height, title)
     present = {style for _, _, series in panels for style in series}
     canvas.legend(16, 50, [(style, words) for style, words in names.items() if style in present])
     for number, (heading, labels, series) in enumerate(panels):
-        origin = number * width + left
+        origin, above = number % 2 * width + left, 64 + number // 2 * height
         values = [value for one in series.values() for value in one if value]
         low, high = math.floor(math.log10(min(values)) * 3) / 3, math.ceil(math.log10(max(values)) * 3) / 3
         high = max(high, low + 1 / 3)
-        top, bottom, right = 92, height - 14, width - left - 16
+        top, bottom, right = above + 32, above + height - 58, width - left - 36
         place = lambda value: bottom - (math.log10(value) - low) / (high - low) * (bottom - top)
         across = lambda index: origin + right * index / max(1, len(labels) - 1)
-        canvas.text(origin, 76, heading, "head")
+        canvas.text(origin, above + 14, heading, "head")
         for value in ticks(low, high):
             canvas.line([(origin, place(value)), (origin + right, place(value))], "grid")
             canvas.text(origin - 6, place(value) + 4, f"{value:g}", "small", "end")
         for index, label in enumerate(labels):
             canvas.text(across(index), bottom + 18, label, "small", "middle")
         canvas.text(origin + right / 2, bottom + 36, x_words, "small", "middle")
-        canvas.text(origin - 44, top - 4 if heading == "" else 88, y_words, "small")
+        canvas.text(origin - 44, above + 26, y_words, "small")
         for style, one in series.items():
             points = [(across(index), place(value)) for index, value in enumerate(one) if value]
             canvas.line(points, f"line-{style}")
