@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -45,16 +44,24 @@ class Site:
         self.binary = binary
         self.client = machine.load_client()
         self.envoy = machine.envoy()
+        self.upstream, self.directories = None, {}
+        try:
+            self.make_material()
+        except BaseException:
+            self.close()
+            raise
+
+    def make_material(self):
         self.make_certificate()
         (self.folder / "large").write_bytes(random.Random(1).randbytes(LARGE_BYTES))
         self.upstream = self.start_upstream()
-        self.directories = {}
         self.bad = self.folder / "bad.txt"
         self.bad.write_text("\n".join(self.make_tokens(self.folder / "foreign", MANY)) + "\n")
         self.write_attacks()
 
     def close(self):
-        self.upstream.stop()
+        if self.upstream:
+            self.upstream.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def make_certificate(self):
@@ -108,7 +115,8 @@ http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 600; {te
             if count >= 1_000_000 and self.is_current(kept):
                 shutil.copytree(kept, folder)
             else:
-                (tokens := self.make_tokens(folder, count)) and (folder / "tokens.txt").write_text("\n".join(tokens) + "\n")
+                tokens = self.make_tokens(folder, count)
+                (folder / "tokens.txt").write_text("\n".join(tokens) + "\n")
                 with sqlite3.connect(folder / "postern.db") as store:
                     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 if count >= 1_000_000:
