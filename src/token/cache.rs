@@ -46,7 +46,11 @@ impl TokenCache {
     pub fn find(&self, digest: &TokenDigest) -> Option<TokenEntry<'_>> {
         let hash = self.index.hash(digest);
         let place = self.index.find(hash, |place| {
-            self.attributes.get(place as usize).is_some_and(|attributes| attributes.are_of(digest))
+            let place = place as usize;
+            if let Some(usage) = self.usage.get(place) {
+                usage.bring_near();
+            }
+            self.attributes.get(place).is_some_and(|attributes| attributes.are_of(digest))
         })?;
         self.entry(TokenIndex(place))
     }

@@ -224,6 +224,15 @@ impl Attributes {
     }
 }
 
+impl Usage {
+    /// Asks for the memory that noting a use will write, so that it comes together with the attributes and not after
+    /// them: noting begins with a locked instruction, which waits for what it needs.
+    #[inline]
+    pub(super) fn bring_near(&self) {
+        std::hint::black_box(self.0.is_locked());
+    }
+}
+
 impl<'a> TokenEntry<'a> {
     #[inline]
     pub(super) const fn new(index: TokenIndex, attributes: &'a Attributes, usage: &'a Usage) -> Self {
