@@ -12,15 +12,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
+use crate::config::TimeoutsConfig;
 use crate::serve;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::worker::Worker;
 
 /// Connections the kernel may hold ready until a worker accepts them.
 const BACKLOG: i32 = 4096;
+
+/// The longest silence that Linux takes before it asks whether a peer is still there.
+const MOST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 
 /// How long accepting pauses when the process has no file descriptors left.
 const PAUSE_WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(50);
@@ -80,8 +84,18 @@ pub async fn accept(
     metrics: Arc<ListenerMetrics>,
 ) {
     let mut draining = pin!(worker.drain.started());
+    let mut inherited = None;
     loop {
-        let limit = worker.snapshot().shared.connections_per_worker;
+        let snapshot = worker.snapshot();
+        let limit = snapshot.shared.connections_per_worker;
+        let timeouts = snapshot.shared.timeouts;
+        // Again when a reload has changed them.
+        if inherited != Some(timeouts) {
+            if let Err(error) = let_inherit(&socket, &timeouts) {
+                tracing::error!(error = %error, "cannot set what clients' sockets inherit: dead connections may stay");
+            }
+            inherited = Some(timeouts);
+        }
         let accepted = async {
             worker.registry.below(limit).await;
             socket.accept().await
@@ -108,6 +122,17 @@ pub async fn accept(
     if let Err(error) = accept_ready(&worker, listener, socket, &metrics) {
         tracing::debug!(error = %error, "what had connected when the drain started was not accepted");
     }
+}
+
+/// Sets what each accepted socket takes over from its listener (Linux), which saves four system calls a connection.
+///
+/// A client that does not take what it is sent, or is gone without a word, is given up by the system, even while a
+/// request runs: the registry sees neither.
+fn let_inherit(socket: &tokio::net::TcpListener, timeouts: &TimeoutsConfig) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(timeouts.idle))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(timeouts.idle.min(MOST_KEEPALIVE)))
 }
 
 /// Accepts what the kernel holds ready, one backlog at most: neither clients that go on connecting nor a process

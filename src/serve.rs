@@ -16,7 +16,6 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use http::Request;
@@ -25,12 +24,10 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::TimeoutsConfig;
 use crate::headers::forwarded::Scheme;
 use crate::pipeline;
 use crate::snapshot::Snapshot;
@@ -53,9 +50,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What one HTTP/2 stream may send ahead.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// The longest silence that Linux takes before it asks whether a peer is still there.
-const MOST_KEEPALIVE: Duration = Duration::from_secs(32_767);
-
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
@@ -77,10 +71,6 @@ pub async fn accepted(
     let _open = metrics.connection_opened(worker.index);
     let _live = worker.drain.live();
     let snapshot = Arc::clone(&worker.snapshot().shared);
-    if let Err(error) = prepare(&stream, &snapshot.timeouts) {
-        tracing::debug!(error = %error, "a connection was gone before it was served");
-        return;
-    }
     let Some(settings) = snapshot.listeners.get(listener) else { return };
     let origin = Origin { peer: peer.ip().to_canonical(), listener, scheme: settings.scheme };
     match &settings.tls {
@@ -126,15 +116,6 @@ async fn serve_tls(
     } else {
         serve_http1(worker, origin, stream, BytesMut::new(), snapshot).await;
     }
-}
-
-/// A client that does not take what it is sent, or is gone without a word, is given up by the system, even while a
-/// request runs: the registry sees neither.
-fn prepare(stream: &TcpStream, timeouts: &TimeoutsConfig) -> std::io::Result<()> {
-    let socket = SockRef::from(stream);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(timeouts.idle))?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(timeouts.idle.min(MOST_KEEPALIVE)))
 }
 
 /// Without TLS, HTTP/2 is spoken with prior knowledge: the first bytes tell.
@@ -205,7 +186,9 @@ fn service(
         async move {
             let (head, incoming) = request.into_parts();
             let received = Received { head, body: RequestBody::http2(incoming), violation: None };
-            Ok::<_, Infallible>(pipeline::serve(&worker, &connection, received).await.into_http2())
+            // Boxed: a stream's future is moved before it is polled, and this is most of it.
+            let response = Box::pin(pipeline::serve(&worker, &connection, received)).await;
+            Ok::<_, Infallible>(response.into_http2())
         }
     })
 }
