@@ -146,7 +146,8 @@ where
     let state = Rc::new(State::new());
     let protocol = Protocol::Http1(Rc::clone(&state));
     let connection = Rc::new(Connection::new(origin.peer, origin.listener, origin.scheme, protocol));
-    let handler = async |received| pipeline::serve(&worker, &connection, received).await;
+    // Boxed: an idle connection would else keep room for a request, and busy ones would not share it.
+    let handler = async |received| Box::pin(pipeline::serve(&worker, &connection, received)).await;
     let served = pin!(http1::serve(stream, read, limits(snapshot), Rc::clone(&state), handler));
     run(&worker, &connection, served, |_| state.end_after_this()).await;
 }
