@@ -278,6 +278,9 @@ fn listed_in_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
             if let Ok(name) = HeaderName::from_bytes(token)
                 && name != header::CONTENT_LENGTH
                 && name != header::HOST
+                // A list may be long: only what is there matters, and once.
+                && headers.contains_key(&name)
+                && !listed.contains(&name)
             {
                 listed.push(name);
             }

@@ -212,7 +212,10 @@ impl WorkerUpstream {
                 Ok(()) => return Ok(Reply::new(exchange, pool)),
                 Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
                 Err(ExchangeError::Closed { unsent: None, .. }) if is_repeatable => {
+                    // Once: a request that makes an upstream go away must not try every connection there is.
+                    pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
                     sending = Sending::new(head, ForwardBody::empty());
+                    break;
                 }
                 Err(error) => return Err(error.into()),
             }

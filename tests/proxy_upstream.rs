@@ -294,6 +294,53 @@ fn an_answer_before_the_upload_is_complete() {
 }
 
 #[test]
+fn an_upload_that_breaks_off_behind_an_early_answer_ends_the_upstreams_request() {
+    let upstream = Upstream::start(|peer| {
+        if peer.read_head().is_some() {
+            peer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+            // It would wait for the rest of the upload for ever.
+            peer.read_to_end();
+        }
+    });
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    for (connection, rest) in ["zz\r\n", ""].into_iter().enumerate() {
+        let mut client = sidecar.connect();
+        client.send(sidecar.head("POST /", "Transfer-Encoding: chunked\r\n") + "1\r\na\r\n");
+        assert_eq!(client.read_head().unwrap().status, 200);
+        client.send(rest);
+        if rest.is_empty() {
+            drop(client);
+        }
+        upstream.wait_closed(connection);
+    }
+    for line in sidecar.access_log(2) {
+        assert_eq!(line["ending"], "client_aborted", "{line}");
+    }
+}
+
+#[test]
+fn a_request_that_makes_an_upstream_go_away_is_repeated_once() {
+    let upstream = Upstream::start(|peer| {
+        // Serves one request on each connection, and closes at the next.
+        if peer.read_request().is_some() {
+            peer.respond(200, &[], b"kept");
+            peer.read_request();
+        }
+    });
+    let sidecar = Sidecar::in_front_of(&upstream).one_worker().start();
+    // Several connections are kept.
+    let mut clients: Vec<_> = (0..4).map(|_| sidecar.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send(sidecar.get()));
+    clients.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
+    let kept = upstream.connections();
+    assert!(kept > 1, "the requests ran side by side");
+    let response = clients[0].request(sidecar.get());
+    assert_eq!((response.status, response.text().as_str()), (200, "kept"));
+    // Once over a kept connection, once over a fresh one.
+    assert_eq!(upstream.received_text().matches("GET /").count(), 4 + 2);
+}
+
+#[test]
 fn tls_with_its_own_authority() {
     let authority = Authority::new();
     let certificate = authority.certificate(&["127.0.0.1"]);

@@ -163,6 +163,8 @@ impl ForwardedReply {
             Poll::Ready(Some(Ok(frame))) => {
                 self.outcome.sent(frame.data_ref().map_or(0, Bytes::len));
             }
+            // The client's doing, which is what an outcome says unless it is told otherwise.
+            Poll::Ready(Some(Err(BodyError::Client(_)))) => {}
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(error = %error, "the upstream's response broke off");
                 self.outcome.end(Ending::UpstreamAborted);

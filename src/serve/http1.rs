@@ -123,8 +123,11 @@ where
             Poll::Pending => connection.poll_gone(context).map(|()| None),
         });
         let Some(response) = response.await else { return Ok(()) };
-        if connection.send(response, recipient, &state).await? == After::Close {
-            break;
+        match connection.send(response, recipient, &state).await? {
+            After::GoOn => {}
+            After::Close => break,
+            // Without a goodbye: half a response must not look like a whole one.
+            After::Gone => return Ok(()),
         }
     }
     let mut closing = Closing::Open;
@@ -136,6 +139,8 @@ where
 enum After {
     GoOn,
     Close,
+    /// The client went away amid it.
+    Gone,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
@@ -159,14 +164,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
     ) -> io::Result<After> {
         let mut output = None;
         let sent = poll_fn(|context| {
-            let output = output.get_or_insert_with(|| {
-                let keeps_alive = recipient.keeps_alive && !state.is_ending() && self.can_go_on(context);
-                self.input.borrow_mut().forget_continue();
-                Output::new(&response, recipient, keeps_alive)
-            });
+            let output = match &mut output {
+                Some(output) => output,
+                None => {
+                    let keeps_alive =
+                        recipient.keeps_alive && !state.is_ending() && self.can_go_on(&response, context);
+                    self.input.borrow_mut().forget_continue()?;
+                    output.insert(Output::new(&response, recipient, keeps_alive))
+                }
+            };
             let polled = output.poll(&self.stream, context, &mut response);
             match polled {
-                Poll::Pending => self.poll_gone(context).map(|()| Ok(After::Close)),
+                Poll::Pending => self.poll_gone(context).map(|()| Ok(After::Gone)),
                 Poll::Ready(Ok(())) if output.keeps_alive() && self.skip_body(context) => {
                     Poll::Ready(Ok(After::GoOn))
                 }
@@ -181,9 +190,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
         }
     }
 
-    /// Whether the client will be in step after this response. A body that nobody reads any more has to have come already.
-    fn can_go_on(self: &Rc<Self>, context: &mut Context<'_>) -> bool {
-        let is_wanted = Rc::strong_count(self) > 1;
+    /// Whether the client will be in step after this response. A body that nobody reads any more has to have come already;
+    /// one that is held back until the client is told to send it may come or not.
+    fn can_go_on<R: Respond>(self: &Rc<Self>, response: &R, context: &mut Context<'_>) -> bool {
+        if self.input.borrow().owes_continue() {
+            return false;
+        }
+        let is_wanted = Rc::strong_count(self) > 1 && response.remaining() != Some(0);
         is_wanted || self.skip_body(context)
     }
 

@@ -37,6 +37,8 @@ pub struct Exchange {
     fields: Fields,
     body: Body,
     keeps_alive: bool,
+    /// Whether the response's body has broken off.
+    is_broken: bool,
     /// Rings at the deadline of the request for which it was last set; reset only when it rings too early.
     alarm: Pin<Box<Sleep>>,
     /// When it was last put back.
@@ -74,6 +76,9 @@ pub enum BodyError {
     /// The framing is broken.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The client's body broke off while the response was coming.
+    #[error("the client's body broke off amid the response")]
+    Client(#[source] UploadError),
 }
 
 impl Exchange {
@@ -94,6 +99,7 @@ impl Exchange {
             fields: Fields::default(),
             body: Body::Length(0),
             keeps_alive: true,
+            is_broken: false,
             alarm: Box::pin(tokio::time::sleep(upstream.config.response_header_timeout)),
             idle_since: std::time::Instant::now(),
             gauge,
@@ -175,10 +181,23 @@ impl Exchange {
 
     /// The next frame of the response's body; `None` at its end.
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.sending.is_some() && self.poll_sending(context).is_some() {
-            // The upstream answered without taking the whole body; its response may still come whole.
+        if self.sending.is_some()
+            && let Some(failure) = self.poll_sending(context)
+        {
             self.sending = None;
             self.keeps_alive = false;
+            match failure {
+                // The upstream answered without taking the whole body; its response may still come whole.
+                SendError::Connection(_) => {}
+                // It would wait for the rest for ever.
+                SendError::Body(error) => {
+                    self.is_broken = true;
+                    return Poll::Ready(Some(Err(BodyError::Client(error))));
+                }
+            }
+        }
+        if self.is_broken {
+            return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::BrokenPipe).into())));
         }
         loop {
             match self.body.decode(&mut self.read) {
@@ -197,7 +216,11 @@ impl Exchange {
                     return Poll::Ready(Some(Err(end.into())));
                 }
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                Err(error) => {
+                    // Said once by the system, which then tells of an end: that must not pass for the body's.
+                    self.is_broken = true;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
             }
         }
     }
@@ -231,7 +254,11 @@ impl Exchange {
     /// Whether everything of the last request is sent and received, nothing is left over, and the upstream has not said
     /// that it will close the connection.
     pub fn is_at_rest(&self) -> bool {
-        self.keeps_alive && self.sending.is_none() && self.body.is_complete() && self.read.is_empty()
+        self.keeps_alive
+            && !self.is_broken
+            && self.sending.is_none()
+            && self.body.is_complete()
+            && self.read.is_empty()
     }
 
     /// One look, whatever the task has used of its budget: without any left, every read seems to have to wait.

@@ -216,6 +216,27 @@ fn answer_survives(sent: &[u8], status: &str) {
     });
 }
 
+/// A final answer tells a client that holds its body back not to send it: what comes next would be taken for the body.
+#[test]
+fn a_body_that_was_never_asked_for_ends_the_connection() {
+    on_one_thread(async {
+        let (mut client, server) = loopback().await;
+        let connection = tokio::task::spawn_local(async move {
+            let handler = async |received: Received| TestAnswer::with_request_body(received.body);
+            http1::serve(server, BytesMut::new(), LIMITS, Rc::new(State::new()), handler).await
+        });
+        let head = "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(!answer.contains("100 Continue"), "{answer}");
+        let _ = connection.await.unwrap();
+    });
+}
+
 #[test]
 fn an_answer_is_not_lost_to_a_reset_while_the_client_sends() {
     let more = vec![b'x'; 200_000];

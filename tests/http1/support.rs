@@ -186,19 +186,31 @@ pub(crate) struct TestAnswer {
     status: StatusCode,
     code: Option<&'static str>,
     body: Bytes,
+    /// Where it is set, the length is not told.
+    request_body: Option<RequestBody>,
 }
 
 impl TestAnswer {
+    /// An answer of unknown length that could still ask for the request's body, and does not.
+    pub(crate) fn with_request_body(request_body: RequestBody) -> Self {
+        Self { request_body: Some(request_body), ..Self::new(StatusCode::OK) }
+    }
+
     pub(crate) fn new(status: StatusCode) -> Self {
-        Self { status, code: None, body: Bytes::new() }
+        Self { status, code: None, body: Bytes::new(), request_body: None }
     }
 
     pub(crate) fn with_body(body: Vec<u8>) -> Self {
-        Self { status: StatusCode::OK, code: None, body: body.into() }
+        Self { status: StatusCode::OK, code: None, body: body.into(), request_body: None }
     }
 
     pub(crate) fn refusal(violation: Violation) -> Self {
-        Self { status: violation.status(), code: Some(violation.code()), body: Bytes::new() }
+        Self {
+            status: violation.status(),
+            code: Some(violation.code()),
+            body: Bytes::new(),
+            request_body: None,
+        }
     }
 }
 
@@ -219,14 +231,16 @@ impl Respond for TestAnswer {
 
     fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         write(b"x-from", b"service");
-        write(b"content-length", self.body.len().to_string().as_bytes());
+        if self.request_body.is_none() {
+            write(b"content-length", self.body.len().to_string().as_bytes());
+        }
         if let Some(code) = self.code {
             write(b"x-code", code.as_bytes());
         }
     }
 
     fn remaining(&self) -> Option<u64> {
-        Some(self.body.len() as u64)
+        self.request_body.is_none().then_some(self.body.len() as u64)
     }
 
     fn closes(&self) -> bool {

@@ -3,12 +3,14 @@
 //!
 //! What must not live here: when to close.
 
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Sleep, sleep};
 
 /// How much of what a client still sends is read and thrown away.
@@ -70,10 +72,12 @@ impl Closing {
 }
 
 /// Throws away what has come; 0 bytes: the client has closed, or is gone.
-fn discard<S: AsyncRead>(stream: Pin<&mut S>, context: &mut Context<'_>) -> Poll<usize> {
+fn discard<S: AsyncRead>(mut stream: Pin<&mut S>, context: &mut Context<'_>) -> Poll<usize> {
     let mut scratch = [0; DISCARDED_AT_ONCE];
     let mut buffer = ReadBuf::new(&mut scratch);
-    match ready!(stream.poll_read(context, &mut buffer)) {
+    // Whatever the task has used of its budget: what seems not to have come would be answered with a reset.
+    let read = poll_fn(|context| stream.as_mut().poll_read(context, &mut buffer));
+    match ready!(pin!(unconstrained(read)).poll(context)) {
         Ok(()) => Poll::Ready(buffer.filled().len()),
         Err(_) => Poll::Ready(0),
     }

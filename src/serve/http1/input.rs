@@ -2,9 +2,10 @@
 //!
 //! What must not live here: what is sent to the client, but for the `100 Continue` that a body waits for.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -13,6 +14,7 @@ use http::Method;
 use http::request::Parts;
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 
 use super::chunked::{Chunked, Piece};
 use super::head::{BodyLength, Head, HeadScan, Version};
@@ -23,6 +25,8 @@ const HEAD_READ_BYTES: usize = 8 * 1024;
 /// Bytes of a body read at once: at first, and when a body keeps filling the buffer.
 const BODY_READ_BYTES: usize = 8 * 1024;
 const MOST_BODY_READ_BYTES: usize = 256 * 1024;
+/// The same at first where the head tells that there is more to come.
+const KNOWN_BODY_READ_BYTES: usize = 64 * 1024;
 /// How much of a body that nobody wants is read to keep the connection.
 const UNWANTED_BODY_BYTES: usize = 64 * 1024;
 
@@ -102,7 +106,14 @@ impl Input {
             }
             let mut memory = [MaybeUninit::uninit(); HEAD_READ_BYTES];
             let mut buffer = ReadBuf::uninit(&mut memory);
-            match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+            let polled = if self.state.is_ending() {
+                // Whatever the task has used of its budget: what has arrived is served before the connection ends.
+                let read = poll_fn(|context| Pin::new(&mut *stream).poll_read(context, &mut buffer));
+                pin!(unconstrained(read)).poll(context)
+            } else {
+                Pin::new(&mut *stream).poll_read(context, &mut buffer)
+            };
+            match polled {
                 Poll::Pending if self.scan.has_begun(self.held.len()) => {
                     self.state.enter(Phase::ReadingHead);
                     self.state.remember_reader(context.waker());
@@ -193,10 +204,16 @@ impl Input {
         self.state.enter(Phase::Idle);
     }
 
-    /// The response has begun: no `100 Continue` may begin any more.
-    pub(super) fn forget_continue(&mut self) {
-        if self.owed_continue == Some(CONTINUE) {
-            self.owed_continue = None;
+    /// Whether the client waits to be told to send its body.
+    pub(super) fn owes_continue(&self) -> bool {
+        self.owed_continue.is_some()
+    }
+
+    /// The response begins: no `100 Continue` may come any more. Fails if one is half written, as nothing can follow it.
+    pub(super) fn forget_continue(&mut self) -> io::Result<()> {
+        match self.owed_continue.take() {
+            None | Some(CONTINUE | b"") => Ok(()),
+            Some(_) => Err(io::Error::other("the client did not take a whole `100 Continue`")),
         }
     }
 
@@ -285,9 +302,15 @@ impl Input {
                 self.owed_continue = owed.get(written..);
             }
         }
-        self.held.reserve(self.body_read_bytes);
+        // All that is still to come at once, where that is known: a body of some kilobytes is one read.
+        let wanted = match self.framing {
+            Framing::Body(remaining) => usize::try_from(remaining)
+                .map_or(KNOWN_BODY_READ_BYTES, |remaining| remaining.min(KNOWN_BODY_READ_BYTES)),
+            Framing::Head | Framing::Chunked(_) | Framing::Refused => 0,
+        };
+        self.held.reserve(self.body_read_bytes.max(wanted));
         let room = self.held.capacity() - self.held.len();
-        let read = ready!(std::pin::pin!(stream.read_buf(&mut self.held)).poll(context))?;
+        let read = ready!(pin!(stream.read_buf(&mut self.held)).poll(context))?;
         if read == room && self.body_read_bytes < MOST_BODY_READ_BYTES {
             self.body_read_bytes *= 2;
         }
@@ -306,7 +329,8 @@ impl Input {
         }
         let mut skipped = 0;
         loop {
-            match self.poll_body(stream, context) {
+            let frame = poll_fn(|context| self.poll_body(stream, context));
+            match pin!(unconstrained(frame)).poll(context) {
                 Poll::Ready(None) => return true,
                 Poll::Ready(Some(Ok(frame))) => skipped += frame.data_ref().map_or(0, Bytes::len),
                 Poll::Ready(Some(Err(_))) | Poll::Pending => return false,

@@ -37,7 +37,7 @@ enum Framing {
 
 /// What is still to be sent of a response.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct Output<E> {
     /// Bytes that go first: the head, chunk sizes, small pieces of the body.
     buffer: BytesMut,
     /// A large piece of the body, behind the buffer.
@@ -47,6 +47,8 @@ pub(super) struct Output {
     is_body_complete: bool,
     /// Whether the connection can serve another request after this response.
     keeps_alive: bool,
+    /// Why the body broke off, kept until what came before is sent: it is never asked again.
+    failure: Option<E>,
 }
 
 /// Why a response could not be sent to its end.
@@ -60,9 +62,9 @@ pub(super) enum SendError<E: std::error::Error + 'static> {
     Body(#[source] E),
 }
 
-impl Output {
+impl<E: std::error::Error + 'static> Output<E> {
     /// A response whose head is written and of whose body nothing is read yet.
-    pub(super) fn new<R: Respond>(response: &R, recipient: Recipient, keeps_alive: bool) -> Self {
+    pub(super) fn new<R: Respond<Error = E>>(response: &R, recipient: Recipient, keeps_alive: bool) -> Self {
         let status = response.status();
         let has_no_body = recipient.wants_head_only
             || status.is_informational()
@@ -83,6 +85,7 @@ impl Output {
             takes_trailers: recipient.takes_trailers,
             is_body_complete: framing == Framing::NoBody,
             keeps_alive,
+            failure: None,
         }
     }
 
@@ -94,26 +97,25 @@ impl Output {
     /// Sends what can be sent now; ready once all is. A response that breaks off fails after what came of it was sent.
     ///
     /// The stream is borrowed for each write only: the response's body may have to read the request's from it.
-    pub(super) fn poll<S: AsyncWrite + Unpin, R: Respond>(
+    pub(super) fn poll<S: AsyncWrite + Unpin, R: Respond<Error = E>>(
         &mut self,
         stream: &RefCell<S>,
         context: &mut Context<'_>,
         response: &mut R,
-    ) -> Poll<Result<(), SendError<R::Error>>> {
+    ) -> Poll<Result<(), SendError<E>>> {
         loop {
             // A small body that is there already leaves with the head.
-            let mut failure = None;
             let mut is_waiting = false;
             while !self.is_body_complete
                 && !is_waiting
-                && failure.is_none()
+                && self.failure.is_none()
                 && self.piece.is_empty()
                 && self.buffer.len() < COPIED_BYTES
             {
                 match response.poll_frame(context) {
                     Poll::Pending => is_waiting = true,
                     Poll::Ready(None) => self.end(None),
-                    Poll::Ready(Some(Err(error))) => failure = Some(error),
+                    Poll::Ready(Some(Err(error))) => self.failure = Some(error),
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                         Ok(data) => self.push(data),
                         Err(frame) => self.end(frame.trailers_ref()),
@@ -127,7 +129,7 @@ impl Output {
                 }
                 self.advance(written);
             }
-            if let Some(error) = failure {
+            if let Some(error) = self.failure.take() {
                 return Poll::Ready(Err(SendError::Body(error)));
             }
             if self.is_body_complete || is_waiting {
