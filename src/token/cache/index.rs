@@ -75,7 +75,7 @@ impl Index {
 
     /// Makes room for this many digests in all. For one caller at a time, as [`Self::insert`].
     pub(super) fn reserve(&self, count: usize) {
-        let needed = count + count / 3 + 1;
+        let needed = count.div_ceil(3) * 4;
         if needed > self.slots().len() {
             self.grow(needed);
         }
@@ -85,7 +85,7 @@ impl Index {
     /// finds it.
     pub(super) fn insert(&self, hash: DigestHash, place: u32, count: usize) {
         let length = self.slots().len();
-        if count >= length / 4 * 3 {
+        if count >= length - length / 4 {
             self.grow(length * 2);
         }
         put(self.slots(), hash, u64::from(hash.0) << 32 | (u64::from(place) + 1));
@@ -139,5 +139,31 @@ fn empty_slots(length: usize) -> Box<[AtomicU64]> {
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Index").field("slots", &self.slots().len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_reserved(count: usize) {
+        let index = Index::default();
+        index.reserve(count);
+        let reserved = index.slots().len();
+        let hash = |n: usize| index.hash(&TokenDigest::of(&n.to_le_bytes()));
+        for n in 0..count {
+            index.insert(hash(n), n as u32, n);
+        }
+        assert_eq!(index.slots().len(), reserved, "{count}");
+        index.insert(hash(count), count as u32, count);
+        for n in 0..=count {
+            assert_eq!(index.find(hash(n), |place| place as usize == n), Some(n as u32));
+        }
+    }
+
+    #[test]
+    fn what_room_was_made_for_does_not_grow_the_index() {
+        (0..40).chain([999, 1_000, 1_001, 10_000]).for_each(check_reserved);
     }
 }
