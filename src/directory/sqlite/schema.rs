@@ -5,7 +5,7 @@
 pub(super) const APPLICATION_ID: u32 = 0x5073_746e;
 
 /// Step `n` leads from schema version `n` to `n + 1`.
-pub(super) const STEPS: &[&str] = &[FIRST];
+pub(super) const STEPS: &[&str] = &[FIRST, MANAGEMENT];
 
 /// The schema version this program reads and writes.
 pub(super) fn latest_version() -> u32 {
@@ -166,4 +166,56 @@ CREATE TABLE changes (
     entity_id TEXT NOT NULL,
     change_time INTEGER NOT NULL
 ) STRICT;
+";
+
+/// What the management API needs: who did what, how people log in, and what may still end a token.
+const MANAGEMENT: &str = "
+-- Append-only: nothing here is ever changed; what is older than the configured time is removed whole.
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_time INTEGER NOT NULL,
+    organization_id TEXT,                           -- NULL: concerns no one organization
+    event_type TEXT NOT NULL,
+    channel TEXT NOT NULL,                          -- through what it was done
+    actor_user_id TEXT,
+    actor_token_prefix TEXT,
+    actor_address TEXT,
+    request_id TEXT,
+    entity TEXT NOT NULL,
+    entity_id TEXT NOT NULL,
+    before TEXT,                                    -- JSON: what differs, as it was
+    after TEXT                                      -- JSON: what differs, as it is
+) STRICT;
+CREATE INDEX events_by_organization ON events (organization_id, number);
+
+CREATE TABLE passwords (
+    user_id TEXT PRIMARY KEY NOT NULL REFERENCES users (id),
+    hash TEXT NOT NULL,                             -- PHC string, argon2id
+    update_time INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE totp_secrets (
+    user_id TEXT PRIMARY KEY NOT NULL REFERENCES users (id),
+    sealed_secret BLOB NOT NULL,                    -- encrypted with a key that is not in the store
+    last_step INTEGER NOT NULL,                     -- no step is accepted twice
+    create_time INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE invitations (
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    user_email TEXT NOT NULL,
+    inviter_user_id TEXT,
+    create_time INTEGER NOT NULL,
+    expiry_time INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, user_email)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE authentication_methods ADD COLUMN subject TEXT;         -- who it is at the third party or provider
+CREATE UNIQUE INDEX authentication_methods_by_subject
+    ON authentication_methods (kind, coalesce(identity_provider_id, ''), subject) WHERE subject IS NOT NULL;
+ALTER TABLE identity_providers ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';  -- JSON: issuer, client id, SAML's fields
+ALTER TABLE identity_providers ADD COLUMN sealed_client_secret BLOB;
+ALTER TABLE organizations ADD COLUMN candidate_policy TEXT;         -- JSON; NULL: none is tried
+ALTER TABLE tokens ADD COLUMN end_time INTEGER;                     -- NULL: none but by its lifetime
+ALTER TABLE token_usage ADD COLUMN request_count INTEGER NOT NULL DEFAULT 0;
 ";
