@@ -6,6 +6,7 @@
 
 pub mod gate;
 pub mod password;
+pub mod proof;
 pub mod seal;
 pub mod session;
 pub mod throttle;
@@ -15,7 +16,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use gate::{Busy, Gate};
+use gate::{Busy, Gate, Turn};
 use password::{HashCost, Passwords};
 use seal::Sealer;
 use session::SessionLifetime;
@@ -72,7 +73,15 @@ impl Login {
     ///
     /// # Errors
     /// If too many are waiting.
-    pub async fn turn(&self, attempt: &Attempt<'_>) -> Result<gate::Turn<'_>, Busy> {
+    pub async fn turn(&self, attempt: &Attempt<'_>) -> Result<Turn, Busy> {
         self.gate.enter(attempt.lane()).await
+    }
+
+    /// As [`Self::turn`], for somebody who is known by a token or a code.
+    ///
+    /// # Errors
+    /// If too many are waiting.
+    pub async fn turn_of_known(&self) -> Result<Turn, Busy> {
+        self.gate.enter(gate::Lane::Known).await
     }
 }
