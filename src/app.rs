@@ -21,9 +21,10 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Admin};
 use crate::config::watch::ConfigWatcher;
 use crate::config::{Config, certificates};
-use crate::directory::{self, DirectoryView, OperationError, StoreError};
+use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
 use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
 use crate::listen;
+use crate::login::Login;
 use crate::ops;
 use crate::snapshot::{BoundAddresses, Snapshot, SnapshotError};
 use crate::telemetry::Metrics;
@@ -319,10 +320,22 @@ fn start_admin(
     let Some(settings) = settings else { return Ok((None, serving, None)) };
     let listener = bind_control(settings.admin.address, "admin.address")?;
     let address = listener.local_addr()?;
-    let admin = Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), settings);
+    let login = Login::new(&settings.admin.login, &config.store.path);
+    remember_sources(&login, &**keeper.synchronizer.store());
+    let admin = Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), login, settings);
     let drain = drain.clone();
     serving.spawn(admin::serve(listener, Arc::clone(&admin), async move { drain.started().await }));
     Ok((Some(admin), serving, Some(address)))
+}
+
+/// Who logged in from where before the start still counts as known there, whatever strangers try meanwhile.
+fn remember_sources(login: &Login, store: &dyn Store) {
+    match store.read(|records| records.session_addresses()) {
+        Ok(sources) => {
+            sources.iter().for_each(|(email, address)| login.throttle.remember(email, *address));
+        }
+        Err(error) => tracing::warn!(%error, "from where people have logged in before cannot be read"),
+    }
 }
 
 /// A listener on the control runtime.
