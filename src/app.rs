@@ -130,7 +130,8 @@ impl App {
         publish_certificates(&config, &metrics);
         let shared = Arc::new(Shared::new(snapshot, view));
 
-        let (admin, admin_listener, admin_address) = start_admin(&config, &shared, &keeper, &drain)?;
+        let (admin, admin_listener, admin_address) =
+            start_admin(&config, &shared, &keeper, &metrics, &drain)?;
         let bound = bind_listeners(&config)?;
         let control_socket = ControlSocket::bind(&config.store.path)?;
         let addresses = BoundAddresses {
@@ -313,6 +314,7 @@ fn start_admin(
     config: &Config,
     shared: &Arc<Shared>,
     keeper: &Keeper,
+    metrics: &Arc<Metrics>,
     drain: &Drain,
 ) -> Result<StartedAdmin, StartError> {
     let mut serving = JoinSet::new();
@@ -320,7 +322,7 @@ fn start_admin(
     let Some(settings) = settings else { return Ok((None, serving, None)) };
     let listener = bind_control(settings.admin.address, "admin.address")?;
     let address = listener.local_addr()?;
-    let login = Login::new(&settings.admin.login, &config.store.path);
+    let login = Login::new(&settings.admin.login, &config.store.path, Arc::clone(metrics));
     remember_sources(&login, &**keeper.synchronizer.store());
     let admin = Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), login, settings);
     let drain = drain.clone();

@@ -14,6 +14,7 @@ pub mod totp;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use gate::{Busy, Gate, Turn};
@@ -23,6 +24,8 @@ use session::SessionLifetime;
 use throttle::{Attempt, Budget, Refusal, Throttle, ThrottleSettings};
 
 use crate::config::LoginConfig;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::LoginOutcome;
 
 /// Everything that logging in needs, shared by all requests.
 #[derive(Debug)]
@@ -36,17 +39,21 @@ pub struct Login {
     /// How long a session lasts.
     pub session: SessionLifetime,
     gate: Gate,
+    metrics: Arc<Metrics>,
 }
 
 impl Login {
     /// As configured; `store` is the file of the store, whose key file stands beside it.
-    pub fn new(config: &LoginConfig, store: &Path) -> Self {
+    pub fn new(config: &LoginConfig, store: &Path, metrics: Arc<Metrics>) -> Self {
         Self {
-            passwords: Passwords::new(HashCost {
-                memory_kib: config.argon2_memory_kib,
-                iterations: config.argon2_iterations,
-                parallelism: config.argon2_parallelism,
-            }),
+            passwords: Passwords::counted_by(
+                HashCost {
+                    memory_kib: config.argon2_memory_kib,
+                    iterations: config.argon2_iterations,
+                    parallelism: config.argon2_parallelism,
+                },
+                metrics.control().password_hashes(),
+            ),
             throttle: Throttle::new(ThrottleSettings {
                 free_attempts: config.free_attempts,
                 longest_delay: config.longest_delay,
@@ -58,7 +65,13 @@ impl Login {
                 absolute_seconds: config.session_absolute_seconds,
             },
             gate: Gate::new(config.concurrent_hashes),
+            metrics,
         }
+    }
+
+    /// Counts what came of an attempt.
+    pub fn count(&self, outcome: LoginOutcome) {
+        self.metrics.control().login(outcome);
     }
 
     /// Lets somebody try to prove that an account is theirs, or says when to come back.

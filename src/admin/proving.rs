@@ -14,6 +14,7 @@ use crate::directory::operations::{self, Proved};
 use crate::login::gate::Turn;
 use crate::login::password;
 use crate::login::proof::{Proof, SecondFactor};
+use crate::telemetry::metrics::LoginOutcome;
 
 /// What comes back in at most, in seconds: nobody is told to stay away for longer at once.
 const LONGEST_RETRY: u64 = 3600;
@@ -39,12 +40,14 @@ pub(super) enum Second {
 /// 429 if there have been too many tries, 401 if they have not, 510 if a one-time password is needed too.
 pub(super) async fn prove(admin: &Arc<Admin>, claim: Claim) -> Result<Proved, ApiError> {
     let login = &admin.login;
-    let attempt = login
-        .admit(&claim.email, claim.address)
-        .map_err(|refusal| too_many(refusal.retry_after, "Too many failed logins."))?;
+    let attempt = login.admit(&claim.email, claim.address).map_err(|refusal| {
+        login.count(LoginOutcome::Throttled);
+        too_many(refusal.retry_after, "Too many failed logins.")
+    })?;
     let turn = match login.turn(&attempt).await {
         Ok(turn) => turn,
         Err(_busy) => {
+            login.count(LoginOutcome::Busy);
             attempt.undecided();
             return Err(too_many(Duration::from_secs(1), "Too many logins at once."));
         }
@@ -67,10 +70,12 @@ pub(super) async fn prove(admin: &Arc<Admin>, claim: Claim) -> Result<Proved, Ap
     });
     match proof.await {
         Ok(Proof::Given(proved)) => {
+            login.count(LoginOutcome::Succeeded);
             attempt.succeeded();
             Ok(proved)
         }
         Ok(Proof::OneTimePasswordMissing) => {
+            login.count(LoginOutcome::OneTimePasswordMissing);
             attempt.undecided();
             Err(ApiError::new(
                 StatusCode::NOT_EXTENDED,
@@ -78,11 +83,14 @@ pub(super) async fn prove(admin: &Arc<Admin>, claim: Claim) -> Result<Proved, Ap
                 "Two-factor authentication is on: repeat the request with the one-time password in `otp`.",
             ))
         }
-        Ok(Proof::Wrong) => Err(ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "invalid_credentials",
-            "Address, password or one-time password is wrong.",
-        )),
+        Ok(Proof::Wrong) => {
+            login.count(LoginOutcome::Failed);
+            Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid_credentials",
+                "Address, password or one-time password is wrong.",
+            ))
+        }
         Err(error) => {
             attempt.undecided();
             Err(error)
