@@ -27,7 +27,9 @@ pub use organizations::{
     Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
     move_project, move_unit, rename_organization, set_policy,
 };
-pub use permissions::{grant, list_grants, revoke, set_grant};
+pub use permissions::{
+    Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke, set_grant,
+};
 pub use tokens::{
     CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewToken, Revocation, TokenUpdate, create_token,
     import_token, revoke_token, update_token,
