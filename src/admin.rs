@@ -4,11 +4,22 @@
 //! one of the directory's operations and its result into JSON. What must not live here: what an operation checks or
 //! changes ([`crate::directory::operations`]), and who may do what ([`crate::policy`] decides; [`caller`] asks it).
 
+mod accounts;
+mod agent_name;
+mod application_tokens;
+mod application_users;
 pub mod body;
 pub mod caller;
+mod document;
 pub mod error;
+mod groups;
+mod member;
 mod organizations;
+mod permissions;
+mod projects;
 mod server;
+mod shown_token;
+mod version;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +32,6 @@ use axum::{Json, Router};
 use http::StatusCode;
 use rustls::ServerConfig;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::{AdminConfig, Config, OrganizationConfig};
@@ -150,16 +160,16 @@ struct Document;
 
 /// Every resource of the API, and the document that describes them, from one list.
 fn router(admin: Arc<Admin>) -> Router {
-    let resources = OpenApiRouter::with_openapi(Document::openapi()).merge(organizations::router());
-    let (router, mut document) = resources.split_for_parts();
-    let scheme = SecurityScheme::Http(
-        HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("A token of this directory; Aiven's scheme `aivenv1` is accepted as well."))
-            .build(),
-    );
-    document.components.get_or_insert_default().add_security_scheme("token", scheme);
-    let document = Arc::new(document);
+    let resources = OpenApiRouter::with_openapi(Document::openapi())
+        .merge(organizations::router())
+        .merge(accounts::router())
+        .merge(projects::router())
+        .merge(application_users::router())
+        .merge(application_tokens::router())
+        .merge(permissions::router())
+        .merge(groups::router());
+    let (router, document) = resources.split_for_parts();
+    let document = Arc::new(document::complete(document));
     router
         .route("/v1/openapi.json", axum::routing::get(move || async move { Json((*document).clone()) }))
         .fallback(not_found)

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use http::StatusCode;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -18,6 +18,10 @@ const BODY_BYTES: usize = 1 << 20;
 /// A request's JSON body; an empty one counts as `{}`.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonBody<T>(pub T);
+
+/// What the variable segments of a request's path say, percent-decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct PathParameters<T>(pub T);
 
 /// A request's query parameters; unknown ones are ignored, since clients add their own.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,15 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for JsonBody<T> {
         })?;
         reader.end().map_err(|error| ApiError::bad_request("body", error))?;
         Ok(Self(value))
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Admin>> for PathParameters<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiError> {
+        let read = Path::<T>::from_request_parts(parts, admin).await;
+        read.map(|path| Self(path.0)).map_err(|error| ApiError::bad_request("path", error.body_text()))
     }
 }
 

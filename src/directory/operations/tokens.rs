@@ -271,7 +271,10 @@ fn check_max_age(seconds: Option<u32>) -> Result<()> {
 /// difference; only what says more than it means is cut (`10.1.2.3/8` is `10.0.0.0/8`).
 fn check_allowlist(ranges: &[String]) -> Result<Vec<String>> {
     if ranges.len() > MAX_RESTRICTIONS {
-        return Err(invalid("ip_allowlist", format!("has {} ranges, at most {MAX_RESTRICTIONS}", ranges.len())));
+        return Err(invalid(
+            "ip_allowlist",
+            format!("has {} ranges, at most {MAX_RESTRICTIONS}", ranges.len()),
+        ));
     }
     let parse = |text: &String| {
         let range = address::parse_range(text).map_err(|error| invalid("ip_allowlist", error.to_string()))?;
