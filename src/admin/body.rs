@@ -34,6 +34,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for JsonBody<T> {
         let read = Limited::new(request.into_body(), BODY_BYTES).collect().await;
         let bytes = read.map_err(unreadable)?.to_bytes();
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // A list of a record's values would be taken for the record.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(ApiError::bad_request("body", "must be a JSON object"));
+        }
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let path = error.path().to_string();

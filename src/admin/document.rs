@@ -1,13 +1,16 @@
 //! What the OpenAPI document says of every operation alike: how to authenticate, and how it refuses and fails. Handlers
 //! say only what is their own.
 
+use std::collections::BTreeMap;
+
 use http::Method;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::schema::ObjectBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, OpenApi, PathItem, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
-    schema::ObjectBuilder,
+    ContentBuilder, OpenApi, PathItem, Ref, RefOr, Required, Response, ResponseBuilder, Schema, Type,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 
@@ -28,13 +31,40 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     components.add_security_scheme(SCHEME, scheme);
     components.schemas.insert(ErrorBody::name().into_owned(), ErrorBody::schema());
     components.schemas.insert(ErrorEntry::name().into_owned(), ErrorEntry::schema());
+    let schemas = &components.schemas;
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             operation.operation_id = Some(operation_id(&method, path));
             complete_operation(&method, path, operation);
+            if let Some(RefOr::T(body)) = &mut operation.request_body {
+                body.required = needs_something(body, schemas).then_some(Required::True);
+            }
         }
     }
     document
+}
+
+/// Whether a body has a field that must be there: no body at all counts as one without fields.
+fn needs_something(body: &RequestBody, schemas: &BTreeMap<String, RefOr<Schema>>) -> bool {
+    let content = body.content.values().filter_map(|content| match content {
+        RefOr::T(content) => content.schema.as_ref(),
+        RefOr::Ref(_) => None,
+    });
+    content.into_iter().any(|schema| match schema {
+        RefOr::Ref(to) => {
+            let name = to.ref_location.rsplit('/').next().unwrap_or_default();
+            schemas.get(name).is_none_or(has_required_fields)
+        }
+        schema => has_required_fields(schema),
+    })
+}
+
+fn has_required_fields(schema: &RefOr<Schema>) -> bool {
+    match schema {
+        RefOr::T(Schema::Object(object)) => !object.required.is_empty(),
+        // What is composed or refers on is taken for needed.
+        _ => true,
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {

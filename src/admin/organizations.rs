@@ -102,8 +102,12 @@ async fn change(
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Versioned<Shown>, ApiError> {
     caller.require_organization_admin(&admin, &id)?;
-    let Some(name) = changes.organization_name.or(changes.name) else {
-        return show(State(admin), caller, PathParameters(id)).await;
+    let name = match (changes.organization_name, changes.name) {
+        (Some(name), Some(other)) if name != other => {
+            return Err(ApiError::bad_request("name", "is not the same as organization_name"));
+        }
+        (Some(name), _) | (None, Some(name)) => name,
+        (None, None) => return show(State(admin), caller, PathParameters(id)).await,
     };
     let expected = version::expected(&headers);
     let changed = admin

@@ -110,7 +110,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 /// Lists the grants on a resource.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/permissions/{resource_type}/{resource_id}",
     tag = "permissions", security(("token" = [])),
-    params(("organization_id" = String, Path), ("resource_type" = ResourceType, Path),
+    params(("organization_id" = String, Path), ("resource_type" = inline(ResourceType), Path),
         ("resource_id" = String, Path)),
     responses((status = OK, body = ShownList)))]
 async fn list(
@@ -127,7 +127,7 @@ async fn list(
 /// Makes these the only grants on a resource.
 #[utoipa::path(put, path = "/v1/organization/{organization_id}/permissions/{resource_type}/{resource_id}",
     tag = "permissions", security(("token" = [])),
-    params(("organization_id" = String, Path), ("resource_type" = ResourceType, Path),
+    params(("organization_id" = String, Path), ("resource_type" = inline(ResourceType), Path),
         ("resource_id" = String, Path)),
     request_body = Replacement, responses((status = OK, body = ShownList)))]
 async fn replace(
@@ -153,7 +153,7 @@ async fn replace(
 /// Changes what some users and groups have on a resource.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/permissions/{resource_type}/{resource_id}",
     tag = "permissions", security(("token" = [])),
-    params(("organization_id" = String, Path), ("resource_type" = ResourceType, Path),
+    params(("organization_id" = String, Path), ("resource_type" = inline(ResourceType), Path),
         ("resource_id" = String, Path)),
     request_body = Changes, responses((status = OK, body = ShownList)))]
 async fn change(
