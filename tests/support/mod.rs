@@ -15,11 +15,13 @@
     reason = "tests; each test file uses a part of this"
 )]
 
+pub mod avn;
 pub mod certificates;
 pub mod client;
 pub mod directory;
 pub mod frames;
 pub mod http2;
+pub mod management;
 pub mod peers;
 pub mod sidecar;
 pub mod upstream;
