@@ -13,7 +13,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::JsonBody;
-use super::error::ErrorBody;
 use super::{Admin, ApiError};
 
 /// Who wants to log in.
@@ -44,8 +43,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Says how to log in.
-#[utoipa::path(post, path = "/v1/userauth/login_options", tag = "login", security(()), request_body = Question,
-    responses((status = OK, body = LoginOption), (status = BAD_REQUEST, body = ErrorBody)))]
+#[utoipa::path(post, path = "/v1/userauth/login_options", tag = "login", request_body = Question,
+    responses((status = OK, body = LoginOption)))]
 async fn login_options(
     State(admin): State<Arc<Admin>>,
     JsonBody(question): JsonBody<Question>,
