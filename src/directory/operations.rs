@@ -3,7 +3,9 @@
 //!
 //! Who may do what is not decided here, and nothing here knows SQL or HTTP.
 
+mod domains;
 mod groups;
+mod identity_providers;
 mod methods;
 mod organizations;
 mod permissions;
@@ -15,14 +17,15 @@ use super::model::{Organization, User};
 use super::store::Records;
 use crate::policy::facts::UserState;
 
+pub use domains::{add_domain, delete_domain, update_domain, verify_domain};
 pub use groups::{
     GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
 };
-pub use methods::{
-    IdentityProviderUpdate, NewIdentityProvider, add_authentication_method, add_domain,
-    create_identity_provider, delete_authentication_method, delete_domain, delete_identity_provider,
-    update_identity_provider, verify_domain,
+pub use identity_providers::{
+    IdentityProviderUpdate, NewIdentityProvider, SettingsUpdate, create_identity_provider,
+    delete_identity_provider, set_up_identity_provider, update_identity_provider,
 };
+pub use methods::{add_authentication_method, delete_authentication_method};
 pub use organizations::{
     Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
     move_project, move_unit, rename_organization, set_policy,
