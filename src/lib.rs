@@ -18,6 +18,7 @@
 //! | `slab` | a table that one thread makes longer while others read it |
 //! | [`directory`] | organizations, users, grants, policies and tokens: durable, in memory, and in step |
 //! | [`config`] | the TOML file and what it resolves to |
+//! | [`login`] | how people prove who they are |
 //! | [`telemetry`] | metrics, access log, the program's own log |
 //! | [`ops`] | `/metrics`, `/healthz`, `/readyz` |
 //! | [`lifecycle`] | readiness, drain, signals |
@@ -31,6 +32,7 @@ pub mod error;
 pub mod headers;
 pub mod lifecycle;
 pub mod listen;
+pub mod login;
 pub mod ops;
 pub mod pipeline;
 pub mod policy;

@@ -9,6 +9,7 @@ mod identity_providers;
 mod methods;
 mod organizations;
 mod permissions;
+mod sign_in;
 mod tokens;
 mod users;
 
@@ -31,6 +32,7 @@ pub use organizations::{
     move_project, move_unit, rename_organization, set_policy,
 };
 pub use permissions::{grant, list_grants, revoke, set_grant};
+pub use sign_in::{Arrival, SignInRefusal, SignedIn, Via, sign_in};
 pub use tokens::{
     CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewToken, Revocation, TokenUpdate, create_token,
     import_token, revoke_token, update_token,
