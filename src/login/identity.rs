@@ -28,9 +28,10 @@ const MAX_EMAIL: usize = 254;
 /// The address in the form in which it is stored and compared; `None` if it is none.
 pub fn canonical_email(text: &str) -> Option<String> {
     let email = text.trim().to_lowercase();
-    let (local, domain) = email.rsplit_once('@')?;
+    let (local, domain) = email.split_once('@')?;
     let plain = email.len() <= MAX_EMAIL && email.chars().all(|c| !c.is_control() && !c.is_whitespace());
-    (plain && !local.is_empty() && !domain.is_empty()).then_some(email)
+    // A second `@` is allowed in quotes by the standard, and by nobody who wants to get mail.
+    (plain && !local.is_empty() && !domain.is_empty() && !domain.contains('@')).then_some(email)
 }
 
 /// The domain of an email address.
