@@ -275,3 +275,28 @@ pub enum AccessLogOutput {
     /// Appended to a file.
     File(PathBuf),
 }
+
+/// `[admin.login]`: how people log in, and what it costs those who guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginConfig {
+    /// Memory of one password hash, in KiB.
+    pub argon2_memory_kib: u32,
+    /// Passes of one password hash over its memory.
+    pub argon2_iterations: u32,
+    /// Lanes of one password hash.
+    pub argon2_parallelism: u32,
+    /// Passwords hashed at a time for people who have not logged in from where they are.
+    pub concurrent_hashes: usize,
+    /// How long a session may stay unused.
+    pub session_idle_seconds: u32,
+    /// How long a session may last.
+    pub session_absolute_seconds: u32,
+    /// Failures of an account from one source before any has to wait.
+    pub free_attempts: u32,
+    /// Longest time that a failure has to wait.
+    pub longest_delay: Duration,
+    /// Failures of one source at once, over all accounts.
+    pub source_attempts: u32,
+    /// How long it takes until there is one more.
+    pub source_refill: Duration,
+}

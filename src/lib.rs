@@ -17,8 +17,8 @@
 //! | [`worker`], [`snapshot`] | one thread's state, and the configuration it runs on |
 //! | `slab` | a table that one thread makes longer while others read it |
 //! | [`directory`] | organizations, users, grants, policies and tokens: durable, in memory, and in step |
+//! | [`login`] | how people prove who they are: passwords, one-time passwords, throttling, sessions, third parties and identity providers |
 //! | [`config`] | the TOML file and what it resolves to |
-//! | [`login`] | how people prove who they are |
 //! | [`telemetry`] | metrics, access log, the program's own log |
 //! | [`ops`] | `/metrics`, `/healthz`, `/readyz` |
 //! | [`lifecycle`] | readiness, drain, signals |

@@ -1,12 +1,85 @@
-//! How people prove who they are: through third parties and identity providers, and how organizations show that a
-//! domain is theirs.
+//! How people prove who they are: passwords, one-time passwords, the throttle in front of them, third parties and
+//! identity providers, what is kept sealed, and how long a session lasts; and how organizations show that a domain is
+//! theirs.
 //!
-//! Nothing here knows HTTP of the management API, and nothing decides what a session may do: that is the policy's. What
-//! is written to the store, and when, is in [`crate::directory::operations`].
+//! Nothing here knows HTTP of the management API, and nothing decides what a session may do: that is the policy's. What is written to the
+//! store, and when, is in [`crate::directory::operations`].
 
 pub mod domain;
+pub mod gate;
 pub mod github;
 pub mod identity;
 pub mod oidc;
 pub mod outgoing;
+pub mod password;
+pub mod seal;
+pub mod session;
 pub mod sign_in;
+pub mod throttle;
+pub mod totp;
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Instant;
+
+use gate::{Busy, Gate};
+use password::{HashCost, Passwords};
+use seal::Sealer;
+use session::SessionLifetime;
+use throttle::{Attempt, Budget, Refusal, Throttle, ThrottleSettings};
+
+use crate::config::LoginConfig;
+
+/// Everything that logging in needs, shared by all requests.
+#[derive(Debug)]
+pub struct Login {
+    /// Hashes and verifies.
+    pub passwords: Passwords,
+    /// Refuses who tries too often, before anything is hashed.
+    pub throttle: Throttle,
+    /// Encrypts what has to be recoverable.
+    pub sealer: Sealer,
+    /// How long a session lasts.
+    pub session: SessionLifetime,
+    gate: Gate,
+}
+
+impl Login {
+    /// As configured; `store` is the file of the store, whose key file stands beside it.
+    pub fn new(config: &LoginConfig, store: &Path) -> Self {
+        Self {
+            passwords: Passwords::new(HashCost {
+                memory_kib: config.argon2_memory_kib,
+                iterations: config.argon2_iterations,
+                parallelism: config.argon2_parallelism,
+            }),
+            throttle: Throttle::new(ThrottleSettings {
+                free_attempts: config.free_attempts,
+                longest_delay: config.longest_delay,
+                source: Budget { attempts: config.source_attempts, refill: config.source_refill },
+            }),
+            sealer: Sealer::beside(store),
+            session: SessionLifetime {
+                idle_seconds: config.session_idle_seconds,
+                absolute_seconds: config.session_absolute_seconds,
+            },
+            gate: Gate::new(config.concurrent_hashes),
+        }
+    }
+
+    /// Lets somebody try to prove that an account is theirs, or says when to come back.
+    ///
+    /// # Errors
+    /// If there have been too many tries.
+    pub fn admit(&self, email: &str, address: IpAddr) -> Result<Attempt<'_>, Refusal> {
+        self.throttle.admit(Instant::now(), email, address)
+    }
+
+    /// Waits for a turn to hash; few hash at a time, so that the process stays responsive.
+    ///
+    /// # Errors
+    /// If too many are waiting.
+    pub async fn turn(&self, attempt: &Attempt<'_>) -> Result<gate::Turn<'_>, Busy> {
+        self.gate.enter(attempt.lane()).await
+    }
+}
