@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 
+use crate::admin::{self, Admin};
 use crate::config::watch::ConfigWatcher;
 use crate::config::{Config, certificates};
 use crate::directory::{self, DirectoryView, OperationError, StoreError};
@@ -56,6 +57,9 @@ pub struct App {
     keeper: Keeper,
     /// The operators' listener; ends with this, also when the start fails half-way.
     ops: JoinSet<()>,
+    /// The management API, if the configuration has one; its listener ends with this too.
+    admin: Option<Arc<Admin>>,
+    admin_listener: JoinSet<()>,
     control_socket: Option<ControlSocket>,
 }
 
@@ -108,7 +112,7 @@ impl App {
         let drain = Drain::new(config.workers);
         let readiness = Readiness::new(drain.clone());
         let metrics = Metrics::new(config.workers);
-        let ops_listener = bind_ops(config.ops.address)?;
+        let ops_listener = bind_control(config.ops.address, "ops.address")?;
         let ops_address = ops_listener.local_addr()?;
         tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
         let ops_drain = drain.clone();
@@ -125,11 +129,13 @@ impl App {
         publish_certificates(&config, &metrics);
         let shared = Arc::new(Shared::new(snapshot, view));
 
+        let (admin, admin_listener, admin_address) = start_admin(&config, &shared, &keeper, &drain)?;
         let bound = bind_listeners(&config)?;
         let control_socket = ControlSocket::bind(&config.store.path)?;
         let addresses = BoundAddresses {
             listeners: bound.iter().map(|listener| listener.address).collect(),
             ops: ops_address,
+            admin: admin_address,
         };
         let workers = Workers::start(&config, bound, &shared, &drain, &metrics)?;
         readiness.listeners_bound();
@@ -146,6 +152,8 @@ impl App {
             workers,
             keeper,
             ops,
+            admin,
+            admin_listener,
             control_socket: Some(control_socket),
         })
     }
@@ -207,6 +215,12 @@ impl App {
         let outcome = self.drain.finish(grace).await;
         self.drain.nothing_alive().await;
         self.workers.join();
+        // It ends as soon as the drain starts; what it had begun may still change the directory.
+        while let Some(ended) = self.admin_listener.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(error = %error, "the management API's listener ended early");
+            }
+        }
         self.keeper.stop();
         if let Some(access_log) = &self.access_log
             && let Err(error) = access_log.close(ACCESS_LOG_PATIENCE)
@@ -291,13 +305,34 @@ fn bind_remedy(error: &io::Error) -> &'static str {
     }
 }
 
-fn bind_ops(address: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
+/// The management API, its listener, and where that is; nothing without `[admin]`.
+type StartedAdmin = (Option<Arc<Admin>>, JoinSet<()>, Option<SocketAddr>);
+
+fn start_admin(
+    config: &Config,
+    shared: &Arc<Shared>,
+    keeper: &Keeper,
+    drain: &Drain,
+) -> Result<StartedAdmin, StartError> {
+    let mut serving = JoinSet::new();
+    let settings = admin::Settings::of(config).map_err(SnapshotError::Admin)?;
+    let Some(settings) = settings else { return Ok((None, serving, None)) };
+    let listener = bind_control(settings.admin.address, "admin.address")?;
+    let address = listener.local_addr()?;
+    let admin = Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), settings);
+    let drain = drain.clone();
+    serving.spawn(admin::serve(listener, Arc::clone(&admin), async move { drain.started().await }));
+    Ok((Some(admin), serving, Some(address)))
+}
+
+/// A listener on the control runtime.
+fn bind_control(address: SocketAddr, key: &str) -> Result<tokio::net::TcpListener, StartError> {
     let bind = || {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     };
-    bind().map_err(|source| StartError::Bind { address, key: "ops.address".into(), source })
+    bind().map_err(|source| StartError::Bind { address, key: key.into(), source })
 }
 
 fn bind_listeners(config: &Config) -> Result<Vec<listen::BoundListener>, StartError> {

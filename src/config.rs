@@ -47,6 +47,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// Where operators and Prometheus connect. Needs a restart to change.
     pub ops: OpsConfig,
+    /// Where admins connect; `None`: there is no management API. Its address needs a restart to change.
+    pub admin: Option<AdminConfig>,
     /// The organization that routes belong to.
     pub organization: OrganizationConfig,
     /// Services behind, by position; routes refer to them by index.
@@ -110,6 +112,17 @@ pub struct CertificateConfig {
 pub struct OpsConfig {
     /// Address of `/metrics`, `/healthz` and `/readyz`.
     pub address: SocketAddr,
+}
+
+/// `[admin]`: the management API.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Address and port; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// TLS, if it speaks it.
+    pub tls: Option<ListenerTlsConfig>,
+    /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// `[organization]`.

@@ -3,6 +3,7 @@
 //! [`model`] says what is stored, [`store`] how it is kept durable, [`operations`] how it may change, [`view`] how
 //! workers see it in memory, and [`sync`] carries changes from the store to the view in the store's order.
 
+pub mod author;
 pub mod error;
 pub mod gather;
 pub mod model;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use crate::config::StoreConfig;
 
+pub use author::{Author, AuthoredStore, Channel};
 pub use error::{OperationError, StoreError};
 pub use store::{Changed, Store};
 pub use sync::Synchronizer;

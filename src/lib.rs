@@ -18,12 +18,14 @@
 //! | `slab` | a table that one thread makes longer while others read it |
 //! | [`directory`] | organizations, users, grants, policies and tokens: durable, in memory, and in step |
 //! | [`login`] | how people prove who they are: passwords, one-time passwords, throttling, sessions, third parties and identity providers |
+//! | [`admin`] | the management API: one file a resource |
 //! | [`config`] | the TOML file and what it resolves to |
 //! | [`telemetry`] | metrics, access log, the program's own log |
 //! | [`ops`] | `/metrics`, `/healthz`, `/readyz` |
 //! | [`lifecycle`] | readiness, drain, signals |
 //! | [`cli`] | the command line: one file a group of commands |
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;

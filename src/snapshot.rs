@@ -95,6 +95,9 @@ pub enum SnapshotError {
         /// What is wrong.
         source: TlsError,
     },
+    /// The management API's certificates.
+    #[error("[admin]: {0}")]
+    Admin(#[source] TlsError),
     /// An upstream's authorities or name.
     #[error("upstream `{upstream}`: {source}")]
     Upstream {
@@ -209,4 +212,6 @@ pub struct BoundAddresses {
     pub listeners: Vec<SocketAddr>,
     /// Metrics and health.
     pub ops: SocketAddr,
+    /// The management API, if there is one.
+    pub admin: Option<SocketAddr>,
 }

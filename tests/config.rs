@@ -104,7 +104,7 @@ fn unknown_keys_are_refused_with_what_was_meant() {
     check("[ops]", "[‸op]", "unknown key `op`", "did you mean `ops`?");
     check("[ops]", "[‸operations]", "unknown key `operations`", "has the keys `workers`, `store`");
     check("id = \"org", "‸workers = 3\nid = \"org", "unknown key `workers`", "belongs to the top level");
-    check("[usage]", "[‸admin]\n[usage]", "unknown key `admin`", "remove it");
+    check("[usage]", "[‸quota]\n[usage]", "unknown key `quota`", "remove it");
 }
 
 #[test]

@@ -15,7 +15,10 @@ use super::StartError;
 use crate::config::{Config, OrganizationConfig};
 use crate::directory::model::Timestamp;
 use crate::directory::sync::PinnedPolicies;
-use crate::directory::{DirectoryView, OperationError, Store, StoreError, Synchronizer, operations};
+use crate::directory::{
+    Author, AuthoredStore, Channel, DirectoryView, OperationError, Store, StoreError, Synchronizer,
+    operations,
+};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::DirectoryFigures;
 use crate::token::TokenKind;
@@ -26,6 +29,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// The keeper's thread, and how to talk to it.
 #[derive(Debug)]
 pub(super) struct Keeper {
+    /// For those who change the directory and wait until it is in force.
+    pub(super) synchronizer: Arc<Synchronizer>,
     orders: Sender<Order>,
     thread: JoinHandle<()>,
 }
@@ -67,7 +72,8 @@ impl Declaration {
     }
 
     /// Enters organization and projects; what is there stays as it is.
-    pub(super) fn enter(&self, store: &dyn Store) -> Result<(), OperationError> {
+    pub(super) fn enter(&self, store: &Arc<dyn Store>) -> Result<(), OperationError> {
+        let store = &AuthoredStore::new(Arc::clone(store), Author::of(Channel::Configuration));
         let now = Timestamp::now();
         operations::ensure_organization(store, &self.organization.id, &self.organization.name, now)?;
         for project in &self.projects {
@@ -84,7 +90,7 @@ impl Declaration {
 
 struct Kept {
     store: Arc<dyn Store>,
-    synchronizer: Synchronizer,
+    synchronizer: Arc<Synchronizer>,
     view: Arc<DirectoryView>,
     metrics: Arc<Metrics>,
     /// What the configuration in force declares.
@@ -106,12 +112,13 @@ impl Keeper {
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Arc<DirectoryView>), StartError> {
         let declaration = Declaration::of(config);
-        declaration.enter(&*store)?;
+        declaration.enter(&store)?;
         let (synchronizer, view) = Synchronizer::start(Arc::clone(&store), declaration.pinned())?;
+        let synchronizer = Arc::new(synchronizer);
         observe(&metrics, &view);
         let mut kept = Kept {
             store,
-            synchronizer,
+            synchronizer: Arc::clone(&synchronizer),
             view: Arc::clone(&view),
             metrics,
             declared: declaration,
@@ -141,7 +148,7 @@ impl Keeper {
             }
             kept.flush();
         })?;
-        Ok((Self { orders, thread }, view))
+        Ok((Self { synchronizer, orders, thread }, view))
     }
 
     /// Enters what a new configuration declares; ready when it is in force. Takes as long as the store does.
@@ -204,7 +211,7 @@ impl Kept {
     /// Asks the store only for what is new: with the store gone, everything else can still be reloaded.
     fn declare(&mut self, declaration: Declaration) -> Result<(), OperationError> {
         if !declaration.is_within(&self.declared) {
-            declaration.enter(&*self.store)?;
+            declaration.enter(&self.store)?;
             self.synchronizer.apply_pending()?;
         }
         let OrganizationConfig { id, authentication, .. } = &declaration.organization;

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::keeper::Declaration;
 use super::{App, publish_certificates, start_access_log};
+use crate::admin;
 use crate::config::{Config, change};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::ReloadOutcome;
@@ -62,6 +63,7 @@ impl App {
         };
         let snapshot = Snapshot::new(&config, &self.shared.directory, &self.metrics, access_log.clone())
             .map_err(|error| error.to_string())?;
+        let admin = admin::Settings::of(&config).map_err(|error| format!("[admin]: {error}"))?;
         self.keeper
             .declare(Declaration::of(&config))
             .await
@@ -73,6 +75,9 @@ impl App {
 
         // From here on nothing can fail: the new configuration comes into force as a whole.
         self.shared.replace(snapshot);
+        if let (Some(running), Some(settings)) = (&self.admin, admin) {
+            running.replace_settings(settings);
+        }
         publish_certificates(&config, &self.metrics);
         // Requests that began before still write to the old access log: its thread ends with the last of them.
         self.access_log = access_log;
@@ -88,6 +93,16 @@ fn keep_what_needs_restart(old: &Config, new: &mut Config) {
     new.store = old.store.clone();
     new.ops = old.ops.clone();
     new.logging.format = old.logging.format;
+    new.admin = match (&old.admin, new.admin.take()) {
+        (Some(old), Some(mut new)) => {
+            new.address = old.address;
+            if new.tls.is_some() != old.tls.is_some() {
+                new.tls.clone_from(&old.tls);
+            }
+            Some(new)
+        }
+        (old, _) => old.clone(),
+    };
     let declared = std::mem::take(&mut new.listeners);
     new.listeners = old
         .listeners

@@ -28,6 +28,8 @@ struct Summary {
     access_log: String,
     listeners: Vec<ListenerSummary>,
     ops_address: String,
+    /// The management API; `None`: there is none.
+    admin: Option<ListenerSummary>,
     routes: Vec<RouteSummary>,
     upstreams: Vec<UpstreamSummary>,
 }
@@ -120,6 +122,11 @@ impl Summary {
             },
             listeners: listeners.collect(),
             ops_address: config.ops.address.to_string(),
+            admin: config.admin.as_ref().map(|admin| ListenerSummary {
+                name: "admin".to_owned(),
+                address: admin.address.to_string(),
+                tls: admin.tls.is_some(),
+            }),
             routes: routes.collect(),
             upstreams: upstreams.collect(),
         }
@@ -144,12 +151,16 @@ impl Summary {
         let upstreams = self.upstreams.iter().map(|upstream| {
             ("upstream", format!("{}: {}{}", upstream.name, upstream.endpoints.join(", "), tls(upstream.tls)))
         });
-        let rows =
-            listeners.chain([("ops", self.ops_address.clone())]).chain(routes).chain(upstreams).chain([
-                ("organization", self.organization_id.clone()),
-                ("store", self.store.text()),
-                ("access log", self.access_log.clone()),
-            ]);
+        let admin = match &self.admin {
+            Some(admin) => format!("{}{}", admin.address, tls(admin.tls)),
+            None => "off".to_owned(),
+        };
+        let control = [("ops", self.ops_address.clone()), ("admin", admin)];
+        let rows = listeners.chain(control).chain(routes).chain(upstreams).chain([
+            ("organization", self.organization_id.clone()),
+            ("store", self.store.text()),
+            ("access log", self.access_log.clone()),
+        ]);
         format!("OK: {}\n{}", self.file.display(), fields(rows))
     }
 }

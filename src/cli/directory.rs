@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::nearest::suggestion;
 use crate::config::{Config, StoreConfig};
 use crate::directory::model::{Group, Member};
-use crate::directory::{self, Store, StoreError};
+use crate::directory::{self, Author, AuthoredStore, Channel, Store, StoreError};
 use crate::policy::facts::UserKind;
 
 /// A configuration and its open store.
@@ -24,6 +24,7 @@ impl Directory {
     pub(super) fn open(arguments: &ConfigArguments) -> Result<Self, Failure> {
         let config = Config::load(&arguments.config)?;
         let store = directory::open(&StoreConfig { create_if_missing: false, ..config.store.clone() })?;
+        let store: Arc<dyn Store> = Arc::new(AuthoredStore::new(store, Author::of(Channel::CommandLine)));
         let id = &config.organization.id;
         if store.read(|records| records.organization(id))?.is_none() {
             return Err(Failure::Failed(format!(

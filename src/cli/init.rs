@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::config::{Config, StoreConfig};
 use crate::directory::model::Timestamp;
-use crate::directory::{self, Store, operations};
+use crate::directory::{self, Author, AuthoredStore, Channel, Store, operations};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -44,7 +44,8 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
         )));
     }
     let store = directory::open(&StoreConfig { create_if_missing: true, ..config.store.clone() })?;
-    let projects = enter(&*store, &config)?;
+    let store = AuthoredStore::new(store, Author::of(Channel::CommandLine));
+    let projects = enter(&store, &config)?;
     let made = Made {
         store: path.clone(),
         organization_id: config.organization.id.clone(),

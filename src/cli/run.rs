@@ -69,5 +69,8 @@ fn announce(app: &App) {
     for (listener, address) in app.config().listeners.iter().zip(&addresses.listeners) {
         tracing::info!(listener = %listener.name, address = %address, "listening");
     }
+    if let Some(address) = addresses.admin {
+        tracing::info!(listener = %"admin", address = %address, "listening");
+    }
     tracing::info!(listener = %"ops", address = %addresses.ops, "listening");
 }

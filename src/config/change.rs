@@ -16,6 +16,20 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     if old.ops.address != new.ops.address {
         keys.push("ops.address".to_owned());
     }
+    match (&old.admin, &new.admin) {
+        (None, None) => {}
+        (None, Some(_)) => keys.push("admin (added)".to_owned()),
+        (Some(_), None) => keys.push("admin (removed)".to_owned()),
+        (Some(old), Some(new)) => {
+            if old.address != new.address {
+                keys.push("admin.address".to_owned());
+            }
+            if old.tls.is_some() != new.tls.is_some() {
+                let state = if new.tls.is_some() { "switched on" } else { "switched off" };
+                keys.push(format!("admin.tls ({state})"));
+            }
+        }
+    }
     if old.logging.format != new.logging.format {
         keys.push("logging.format".to_owned());
     }

@@ -17,6 +17,7 @@ table! {
         store: StoreTable = Required,
         listeners: List<ListenerTable> = Required,
         ops: OpsTable = Default("{}"),
+        admin: AdminTable = Optional,
         organization: OrganizationTable = Required,
         upstreams: List<UpstreamTable> = Required,
         routes: List<RouteTable> = Required,
@@ -60,6 +61,29 @@ table! {
 table! {
     OpsTable = "[ops]" {
         address: String = Default("\"127.0.0.1:9464\""),
+    }
+}
+
+table! {
+    /// Where the management API is; left out, there is none.
+    AdminTable = "[admin]" {
+        address: String = Default("\"127.0.0.1:8181\""),
+        trusted_proxies: List<String> = Default("[]"),
+        tls: AdminTlsTable = Optional,
+    }
+}
+
+table! {
+    AdminTlsTable = "[admin.tls]" {
+        require_tls13: bool = Default("false"),
+        certificates: List<AdminCertificateTable> = Required,
+    }
+}
+
+table! {
+    AdminCertificateTable = "[[admin.tls.certificates]]" {
+        certificate_file: String = Required,
+        key_file: String = Required,
     }
 }
 

@@ -3,6 +3,7 @@
 //! One file a table is in `resolve/`. Nothing is opened or bound here but files the configuration refers to, which
 //! are read to be checked.
 
+mod admin;
 mod listeners;
 mod organization;
 mod routes;
@@ -103,6 +104,7 @@ impl Config {
 fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) -> Option<Config> {
     let store = file.store.as_ref().map(|table| settings::store(&table.value, resolution));
     let ops = file.ops.as_ref().map(|table| settings::ops(&table.value, resolution));
+    let admin = file.admin.as_ref().map(|table| admin::resolve(&table.value, resolution));
     let listeners = listeners::resolve(file, resolution);
     let organization =
         file.organization.as_ref().map(|table| organization::resolve(&table.value, resolution));
@@ -116,6 +118,10 @@ fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) 
         store: store??,
         listeners: listeners?,
         ops: ops??,
+        admin: match admin {
+            Some(admin) => Some(admin?),
+            None => None,
+        },
         organization: organization??,
         upstreams: upstreams?,
         routes: routes?,

@@ -3,6 +3,7 @@
 //! Three connections, so that none waits for another within the process: one for changes, one for usage (which may
 //! lose its last moments in a power cut), one for reading. What the operations mean is not known here.
 
+mod events;
 mod failure;
 mod open;
 mod read;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::author::Author;
 use super::error::{OperationError, StoreError};
 use super::model::{Sequence, Timestamp};
 use super::store::{Changes, Records, SnapshotReceiver, Store, UsageUpdate};
@@ -92,8 +94,9 @@ impl Store for SqliteStore {
         work(&Reader::new(&transaction, &self.failures))
     }
 
-    fn change_with(
+    fn change_by(
         &self,
+        author: &Author,
         now: Timestamp,
         work: &mut dyn FnMut(&dyn Changes) -> Result<(), OperationError>,
     ) -> Result<Sequence, OperationError> {
@@ -101,7 +104,7 @@ impl Store for SqliteStore {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| self.failures.of(error))?;
-        let writer = Writer::new(&transaction, &self.failures, now);
+        let writer = Writer::new(&transaction, &self.failures, author, now);
         // Whatever fails, dropping the transaction takes everything back.
         work(&writer)?;
         let sequence = writer.sequence()?;

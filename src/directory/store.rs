@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::author::{Author, Channel};
 use super::error::{OperationError, StoreError};
 use super::model::{
     AuthenticationMethod, Domain, Grant, Group, IdentityProvider, Member, MembershipRecord, MethodKind,
@@ -29,9 +30,20 @@ pub trait Store: Send + Sync + Debug {
     ) -> Result<(), StoreError>;
 
     /// Runs `work` in one transaction: all of it happens, with its entries in the log of changes, or nothing does.
-    /// Durable once this returns. The result is the sequence of the last change, `work`'s own or an earlier one.
+    /// Durable once this returns. The result is the sequence of the last change, `work`'s own or an earlier one. The event
+    /// log says that it was Postern itself.
     fn change_with(
         &self,
+        now: Timestamp,
+        work: &mut dyn FnMut(&dyn Changes) -> Result<(), OperationError>,
+    ) -> Result<Sequence, OperationError> {
+        self.change_by(&Author::of(Channel::System), now, work)
+    }
+
+    /// As [`Store::change_with`]; the event log says that it was `author`.
+    fn change_by(
+        &self,
+        author: &Author,
         now: Timestamp,
         work: &mut dyn FnMut(&dyn Changes) -> Result<(), OperationError>,
     ) -> Result<Sequence, OperationError>;
@@ -170,7 +182,8 @@ pub trait Records {
     fn token_row(&self, number: u32) -> Result<Option<TokenRow>, StoreError>;
 }
 
-/// Changing the directory within one transaction. Each call also writes what it touches to the log of changes.
+/// Changing the directory within one transaction. Each call also writes what it touches to the log of changes, and what it
+/// did to the event log.
 /// `put_*` inserts, or replaces the record with the same id.
 pub trait Changes {
     /// Reading the state that the transaction has made so far.
@@ -239,6 +252,26 @@ pub trait Changes {
     fn revoke_token(&self, number: u32) -> Result<(), StoreError>;
     /// Revokes a user's personal tokens that are bound to the password method; returns how many it revoked.
     fn revoke_personal_password_tokens(&self, user_id: &str) -> Result<usize, StoreError>;
+
+    /// Notes in the event log what changes no record, such as a login. Never with a secret in it.
+    fn record_event(&self, event: &NewEvent<'_>) -> Result<(), StoreError>;
+}
+
+/// An entry of the event log that is to be made; its time and author are the transaction's.
+#[derive(Clone, Debug)]
+pub struct NewEvent<'a> {
+    /// Whose admins see it; `None`: nobody's but the operator's.
+    pub organization_id: Option<&'a str>,
+    /// What happened, such as `token_revoked`.
+    pub event_type: &'a str,
+    /// Kind of thing, such as `token`.
+    pub entity: &'a str,
+    /// Which one, such as a token prefix.
+    pub entity_id: &'a str,
+    /// What differs, as it was; `None`: it was not there.
+    pub before: Option<serde_json::Value>,
+    /// What differs, as it is; `None`: it is gone.
+    pub after: Option<serde_json::Value>,
 }
 
 /// One entry of the log of changes: what changed, not how. Who applies it reads the present state of it.

@@ -11,7 +11,7 @@ use dashmap::DashMap;
 use http::HeaderValue;
 use smallvec::SmallVec;
 
-use crate::directory::model::Sequence;
+use crate::directory::model::{Resource, Sequence};
 use crate::policy::facts::{OrganizationIndex, ResourceIndex, UserKind, UserState};
 use crate::policy::{
     AuthenticationPolicy, ExpandedGrant, IdentityProviderFacts, Membership, OrganizationFacts, UserFacts,
@@ -32,6 +32,8 @@ pub struct DirectoryView {
     /// How well the view follows the store.
     pub status: DirectoryStatus,
     projects: DashMap<Box<str>, Arc<ProjectCell>>,
+    /// Organizations and units, for questions about them rather than about a project in them.
+    places: DashMap<Resource, Arc<ProjectEntry>>,
 }
 
 impl DirectoryView {
@@ -42,6 +44,26 @@ impl DirectoryView {
             return Arc::clone(&cell);
         }
         Arc::clone(&self.projects.entry(name.into()).or_default())
+    }
+
+    /// A resource and what is above it, as of the last change; `None`: the directory does not know it. The cell is the
+    /// caller's own: it does not follow later changes.
+    pub fn resource(&self, resource: &Resource) -> Option<ProjectCell> {
+        let entry = match resource {
+            Resource::Project(name) => self.projects.get(name.as_str())?.current.load_full()?,
+            Resource::Organization(_) | Resource::OrganizationUnit(_) => {
+                Arc::clone(&*self.places.get(resource)?)
+            }
+        };
+        Some(ProjectCell { current: ArcSwapOption::from(Some(entry)) })
+    }
+
+    pub(super) fn put_place(&self, resource: Resource, entry: ProjectEntry) {
+        self.places.insert(resource, Arc::new(entry));
+    }
+
+    pub(super) fn remove_place(&self, resource: &Resource) {
+        self.places.remove(resource);
     }
 }
 
@@ -179,12 +201,12 @@ pub struct ProjectCell {
     pub current: ArcSwapOption<ProjectEntry>,
 }
 
-/// A project and what is above it.
+/// A project, or another resource that grants can be made on, and what is above it.
 #[derive(Debug)]
 pub struct ProjectEntry {
     /// The owning organization.
     pub organization: Arc<OrganizationCell>,
-    /// The project, its units from the inside out, and the organization.
+    /// The resource itself, the units above it from the inside out, and the organization.
     pub resource_chain: SmallVec<[ResourceIndex; 4]>,
 }
 

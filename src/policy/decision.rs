@@ -97,6 +97,16 @@ pub fn decide(facts: &Facts<'_>) -> Result<Permit, Denial> {
     Ok(Permit { _made_by_decide: () })
 }
 
+/// The first denial among some of the checks, for questions that are about less than a whole request: whether a token is
+/// good at all, or whether its holder belongs to an organization. It makes no [`Permit`].
+///
+/// # Errors
+///
+/// The denial.
+pub fn check(facts: &Facts<'_>, checks: &[Check]) -> Result<(), Denial> {
+    checks.iter().try_for_each(|check| check.evaluate(facts).unless_failed())
+}
+
 /// Every check with its inputs and its result, also those after the first that failed: the one that decided is the
 /// first whose result is [`CheckResult::Failed`].
 #[must_use]

@@ -138,6 +138,13 @@ impl Directory {
         }
     }
 
+    /// A token of an application user that is a super admin.
+    pub fn super_admin(&self) -> Credential {
+        let user = self.application_user();
+        operations::set_super_admin(&*self.store, &user, ORGANIZATION, true, now()).unwrap();
+        self.token(&user)
+    }
+
     /// An application user that may do everything on the project, and its token.
     pub fn permitted(&self) -> Credential {
         let user = self.application_user();

@@ -30,6 +30,7 @@ pub struct SidecarBuilder {
     upstream: String,
     route: String,
     more: String,
+    admin: Option<String>,
     limits: String,
     timeouts: String,
     files: Vec<(String, String)>,
@@ -43,6 +44,8 @@ pub struct Sidecar {
     /// One per listener.
     pub listeners: Vec<SocketAddr>,
     pub ops: SocketAddr,
+    /// The management API, if it has one.
+    pub admin: Option<SocketAddr>,
     pub directory: Directory,
     /// A token that may do everything on the routes' project.
     pub permitted: Credential,
@@ -92,6 +95,12 @@ impl SidecarBuilder {
         self
     }
 
+    /// With the management API; lines of `[admin]`, and tables below it.
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin = Some(lines.into());
+        self
+    }
+
     /// Lines of `[limits]`.
     pub fn limits(mut self, lines: &str) -> Self {
         self.limits = lines.into();
@@ -122,6 +131,10 @@ impl SidecarBuilder {
             self;
         let workers = self.workers.unwrap_or(2);
         let endpoints = format!("{:?}", self.endpoints);
+        let admin = match &self.admin {
+            Some(lines) => format!("[admin]\naddress = \"127.0.0.1:0\"\n{lines}"),
+            None => String::new(),
+        };
         format!(
             r#"
 workers = {workers}
@@ -137,6 +150,8 @@ address = "127.0.0.1:0"
 
 [ops]
 address = "127.0.0.1:0"
+
+{admin}
 
 [organization]
 id = "org1a2b3c4d5e6"
@@ -203,10 +218,11 @@ output = "access.log"
         let output = Arc::new(Mutex::new(String::new()));
         collect(process.stdout.take().unwrap(), &output);
         collect(process.stderr.take().unwrap(), &output);
-        let count = self.config().matches("[[listeners]]").count();
+        let control = 1 + usize::from(self.admin.is_some());
+        let count = self.config().matches("[[listeners]]").count() + control;
         let started = eventually("the sidecar to listen", || {
             let addresses = listening(&output.lock());
-            if addresses.len() > count {
+            if addresses.len() >= count {
                 return Some(Ok(addresses));
             }
             process.try_wait().unwrap().map(Err)
@@ -216,8 +232,9 @@ output = "access.log"
             Err(status) => panic!("the sidecar ended with {status}:\n{}", output.lock()),
         };
         let ops = addresses.pop().unwrap();
+        let admin = self.admin.is_some().then(|| addresses.pop().unwrap());
         let process = Mutex::new(process);
-        Sidecar { process, folder, listeners: addresses, ops, directory, permitted, output }
+        Sidecar { process, folder, listeners: addresses, ops, admin, directory, permitted, output }
     }
 }
 
@@ -301,6 +318,25 @@ impl Sidecar {
         super::until("the sidecar to know a new token", || {
             self.request(&probe).error_code() != "invalid_token"
         });
+    }
+
+    /// Asks the management API: a method and a target, with a body if it is not empty.
+    #[track_caller]
+    pub fn api(&self, token: &str, method_and_target: &str, body: &str) -> Response {
+        let length = body.len();
+        let mut client = Client::connect(self.admin.expect("there is a management API"));
+        client.request(format!(
+            "{method_and_target} HTTP/1.1\r\nHost: admin\r\nAuthorization: aivenv1 {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        ))
+    }
+
+    /// A super admin's token that the sidecar knows.
+    #[track_caller]
+    pub fn super_admin(&self) -> Credential {
+        let admin = self.directory.super_admin();
+        self.wait_for(&admin);
+        admin
     }
 
     /// Asks the operators' listener.

@@ -24,10 +24,13 @@ pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) ->
     {
         addresses.insert(address, ops.at.clone());
     }
+    if let Some(admin) = file.admin.as_ref().and_then(|admin| admin.value.address.as_ref()) {
+        note_address(Some(admin), &mut addresses, resolution);
+    }
     let mut names = HashMap::new();
     let resolved = listeners.value.iter().map(|listener| {
         resolution.unique_name("listener", listener.value.name.as_ref(), &mut names);
-        unique_address(&listener.value, &mut addresses, resolution);
+        note_address(listener.value.address.as_ref(), &mut addresses, resolution);
         one(&listener.value, resolution)
     });
     all(resolved.collect())
@@ -49,12 +52,13 @@ fn one(listener: &ListenerTable, resolution: &mut Resolution<'_, '_>) -> Option<
     })
 }
 
-fn unique_address(
-    listener: &ListenerTable,
+/// Notes an address that is taken, or that was taken before.
+fn note_address(
+    address: Option<&Located<String>>,
     addresses: &mut HashMap<SocketAddr, Location>,
     resolution: &mut Resolution<'_, '_>,
 ) {
-    let Some(Located { value, at }) = &listener.address else { return };
+    let Some(Located { value, at }) = address else { return };
     let Ok(address) = text::socket_address(value) else { return };
     // With port 0 the system finds a different port for each.
     if address.port() == 0 {
@@ -78,7 +82,10 @@ fn tls(table: &ListenerTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<
         let remedy = "add a `[[listeners.tls.certificates]]` with `certificate_file` and `key_file`";
         resolution.report.value_problem(&certificates.at, "TLS needs a certificate", remedy);
     }
-    let certificates = certificates.value.iter().map(|table| certificate(&table.value, resolution));
+    let certificates = certificates.value.iter().map(|table| {
+        let CertificateTable { certificate_file, key_file } = &table.value;
+        certificate(certificate_file.as_ref(), key_file.as_ref(), resolution)
+    });
     let certificates = all(certificates.collect());
     Some(ListenerTlsConfig {
         certificates: certificates?,
@@ -86,14 +93,19 @@ fn tls(table: &ListenerTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<
     })
 }
 
-fn certificate(table: &CertificateTable, resolution: &mut Resolution<'_, '_>) -> Option<CertificateConfig> {
-    let certificate_file = table.certificate_file.as_ref().map(|path| resolution.referenced_file(path));
-    let key_file = table.key_file.as_ref().map(|path| resolution.referenced_file(path));
+/// One certificate with its key, both checked; `None` with the problems noted if a path is none.
+pub(super) fn certificate(
+    certificate_path: Option<&Located<String>>,
+    key_path: Option<&Located<String>>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<CertificateConfig> {
+    let certificate_file = certificate_path.map(|path| resolution.referenced_file(path));
+    let key_file = key_path.map(|path| resolution.referenced_file(path));
     let certificate = CertificateConfig { certificate_file: certificate_file??, key_file: key_file?? };
     for error in certificates::check(&certificate) {
         let path = match error.part() {
-            CertificatePart::Certificate => table.certificate_file.as_ref(),
-            CertificatePart::Key => table.key_file.as_ref(),
+            CertificatePart::Certificate => certificate_path,
+            CertificatePart::Key => key_path,
         };
         resolution.report.value_problem(&path?.at, error.to_string(), error.remedy());
     }

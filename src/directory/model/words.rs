@@ -3,6 +3,7 @@
 use serde::Serializer;
 
 use super::{DomainState, DomainVerification, IdentityProviderKind, MethodKind};
+use crate::directory::author::Channel;
 use crate::policy::facts::{UserKind, UserState};
 use crate::token::TokenKind;
 
@@ -40,6 +41,16 @@ impl Word for UserState {
 impl Word for TokenKind {
     const WORDS: &'static [(Self, &'static str)] =
         &[(Self::Application, "application"), (Self::Personal, "personal"), (Self::Session, "session")];
+}
+
+impl Word for Channel {
+    const WORDS: &'static [(Self, &'static str)] = &[
+        (Self::Api, "api"),
+        (Self::Login, "login"),
+        (Self::CommandLine, "command_line"),
+        (Self::Configuration, "configuration"),
+        (Self::System, "system"),
+    ];
 }
 
 impl Word for MethodKind {

@@ -5,21 +5,26 @@ use std::ops::Deref;
 
 use rusqlite::{Connection, Params, params};
 
+use super::events::{Membership, Record};
 use super::failure::Failures;
 use super::read::Reader;
-use super::rows::{json_column, list_column, optional_list_column, principal_columns, resource_columns};
+use super::rows::{
+    self, json_column, list_column, optional_list_column, principal_columns, resource_columns,
+};
+use crate::directory::author::Author;
 use crate::directory::error::StoreError;
 use crate::directory::model::{
     AuthenticationMethod, Domain, Grant, Group, IdentityProvider, MembershipRecord, Organization,
     OrganizationalUnit, Principal, Project, Resource, Timestamp, Token, User, Word,
 };
-use crate::directory::store::{Changes, Records};
+use crate::directory::store::{Changes, NewEvent, Records};
 
 /// A transaction to write in.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     reader: Reader<'a>,
-    now: Timestamp,
+    pub(super) author: &'a Author,
+    pub(super) now: Timestamp,
 }
 
 impl<'a> Deref for Writer<'a> {
@@ -31,11 +36,16 @@ impl<'a> Deref for Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(connection: &'a Connection, failures: &'a Failures, now: Timestamp) -> Self {
-        Self { reader: Reader::new(connection, failures), now }
+    pub(super) fn new(
+        connection: &'a Connection,
+        failures: &'a Failures,
+        author: &'a Author,
+        now: Timestamp,
+    ) -> Self {
+        Self { reader: Reader::new(connection, failures), author, now }
     }
 
-    fn execute(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
         let run = || self.connection.prepare_cached(sql)?.execute(params);
         run().map_err(|error| self.failures.of(error))
     }
@@ -62,10 +72,21 @@ impl<'a> Writer<'a> {
     }
 
     fn delete_grants_on(&self, resource: &Resource) -> Result<(), StoreError> {
-        self.log_principals(&self.grants_on(resource)?)?;
+        let grants = self.grants_on(resource)?;
+        self.log_principals(&grants)?;
+        grants.iter().try_for_each(|grant| self.note_grant(Some(grant), None))?;
         let (kind, id) = resource_columns(resource);
         self.execute("DELETE FROM grants WHERE resource_type = ?1 AND resource_id = ?2", [kind, id])?;
         Ok(())
+    }
+
+    fn membership(
+        &self,
+        user_id: &str,
+        organization_id: &str,
+    ) -> Result<Option<MembershipRecord>, StoreError> {
+        let memberships = self.memberships(user_id)?;
+        Ok(memberships.into_iter().find(|membership| membership.organization_id == organization_id))
     }
 
     /// Revokes the tokens that are not revoked and meet the condition; the last parameter is the time.
@@ -74,7 +95,10 @@ impl<'a> Writer<'a> {
             "UPDATE tokens SET revoked_time = ?2 WHERE revoked_time IS NULL AND ({condition}) RETURNING number"
         );
         let revoked: Vec<u32> = self.all(&sql, params, |row| row.get(0))?;
-        revoked.iter().try_for_each(|number| self.log("token", &number.to_string()))?;
+        for number in &revoked {
+            self.log("token", &number.to_string())?;
+            self.note_revocation(*number)?;
+        }
         Ok(revoked.len())
     }
 }
@@ -85,6 +109,7 @@ impl Changes for Writer<'_> {
     }
 
     fn put_organization(&self, organization: &Organization) -> Result<(), StoreError> {
+        self.note_organization(self.organization(&organization.id)?.as_ref(), organization)?;
         let policy =
             organization.authentication_policy.as_ref().and_then(|policy| serde_json::to_string(policy).ok());
         self.execute(
@@ -104,6 +129,14 @@ impl Changes for Writer<'_> {
     }
 
     fn put_unit(&self, unit: &OrganizationalUnit) -> Result<(), StoreError> {
+        let before = self.unit(&unit.id)?;
+        let record = Record {
+            entity: "organizational_unit",
+            id: &unit.id,
+            before: before.as_ref(),
+            after: Some(unit),
+        };
+        self.note(Some(&unit.organization_id), record)?;
         self.execute(
             "INSERT INTO units (id, name, organization_id, parent_id, create_time) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, parent_id = excluded.parent_id",
@@ -114,11 +147,19 @@ impl Changes for Writer<'_> {
 
     fn delete_unit(&self, id: &str) -> Result<(), StoreError> {
         self.delete_grants_on(&Resource::OrganizationUnit(id.to_owned()))?;
+        if let Some(unit) = self.unit(id)? {
+            let record = Record { entity: "organizational_unit", id, before: Some(&unit), after: None };
+            self.note(Some(&unit.organization_id), record)?;
+        }
         self.execute("DELETE FROM units WHERE id = ?1", [id])?;
         self.log("unit", id)
     }
 
     fn put_project(&self, project: &Project) -> Result<(), StoreError> {
+        let before = self.project(&project.name)?;
+        let record =
+            Record { entity: "project", id: &project.name, before: before.as_ref(), after: Some(project) };
+        self.note(Some(&project.organization_id), record)?;
         self.execute(
             "INSERT INTO projects (name, organization_id, unit_id, create_time) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (name) DO UPDATE SET
@@ -130,11 +171,16 @@ impl Changes for Writer<'_> {
 
     fn delete_project(&self, name: &str) -> Result<(), StoreError> {
         self.delete_grants_on(&Resource::Project(name.to_owned()))?;
+        if let Some(project) = self.project(name)? {
+            let record = Record { entity: "project", id: name, before: Some(&project), after: None };
+            self.note(Some(&project.organization_id), record)?;
+        }
         self.execute("DELETE FROM projects WHERE name = ?1", [name])?;
         self.log("project", name)
     }
 
     fn put_user(&self, user: &User) -> Result<(), StoreError> {
+        let before = self.user(&user.id)?;
         self.execute(
             "INSERT INTO users (id, kind, email, name, description, state, two_factor_enabled,
                  token_validity_begin, managing_organization_id, create_time)
@@ -157,10 +203,20 @@ impl Changes for Writer<'_> {
                 user.create_time.0,
             ],
         )?;
+        let record = Record { entity: "user", id: &user.id, before: before.as_ref(), after: Some(user) };
+        self.note_of_user(&user.id, &record)?;
         self.log("user", &user.id)
     }
 
     fn put_membership(&self, membership: &MembershipRecord) -> Result<(), StoreError> {
+        let before = self.membership(&membership.user_id, &membership.organization_id)?;
+        let record = Record {
+            entity: "membership",
+            id: &membership.user_id,
+            before: before.as_ref(),
+            after: Some(membership),
+        };
+        self.note(Some(&membership.organization_id), record)?;
         self.execute(
             "INSERT INTO memberships (user_id, organization_id, is_super_admin, join_time)
              VALUES (?1, ?2, ?3, ?4)
@@ -176,20 +232,31 @@ impl Changes for Writer<'_> {
     }
 
     fn delete_membership(&self, user_id: &str, organization_id: &str) -> Result<(), StoreError> {
-        self.execute(
+        let before = self.membership(user_id, organization_id)?;
+        let record = Record { entity: "membership", id: user_id, before: before.as_ref(), after: None };
+        self.note(Some(organization_id), record)?;
+        let groups: Vec<String> = self.all(
             "DELETE FROM group_members WHERE user_id = ?1
-             AND group_id IN (SELECT id FROM groups WHERE organization_id = ?2)",
+             AND group_id IN (SELECT id FROM groups WHERE organization_id = ?2) RETURNING group_id",
             [user_id, organization_id],
+            |row| row.get(0),
         )?;
-        self.execute(
+        for group in &groups {
+            self.note_group_member(group, user_id, Membership::Ends)?;
+        }
+        let sql = format!(
             "DELETE FROM grants WHERE principal_type = 'user' AND principal_id = ?1 AND (
                  (resource_type = 'organization' AND resource_id = ?2)
                  OR (resource_type = 'organization_unit'
                      AND resource_id IN (SELECT id FROM units WHERE organization_id = ?2))
                  OR (resource_type = 'project'
-                     AND resource_id IN (SELECT name FROM projects WHERE organization_id = ?2)))",
-            [user_id, organization_id],
-        )?;
+                     AND resource_id IN (SELECT name FROM projects WHERE organization_id = ?2)))
+             RETURNING {}",
+            rows::GRANT
+        );
+        for grant in self.all(&sql, [user_id, organization_id], rows::grant)?.into_iter().flatten() {
+            self.note_grant(Some(&grant), None)?;
+        }
         self.execute(
             "DELETE FROM memberships WHERE user_id = ?1 AND organization_id = ?2",
             [user_id, organization_id],
@@ -210,19 +277,27 @@ impl Changes for Writer<'_> {
                 method.create_time.0
             ],
         )?;
+        let record =
+            Record { entity: "authentication_method", id: &method.id, before: None, after: Some(method) };
+        self.note_of_user(&method.user_id, &record)?;
         self.log("user", &method.user_id)
     }
 
     fn set_authentication_method_subject(&self, id: &str, subject: &str) -> Result<(), StoreError> {
-        let user: Option<String> = self.one(
-            "UPDATE authentication_methods SET subject = ?2 WHERE id = ?1 RETURNING user_id",
-            [id, subject],
-            |row| row.get(0),
-        )?;
-        user.map_or(Ok(()), |user| self.log("user", &user))
+        let Some(before) = self.authentication_method(id)? else { return Ok(()) };
+        let after = AuthenticationMethod { subject: Some(subject.to_owned()), ..before.clone() };
+        let record =
+            Record { entity: "authentication_method", id, before: Some(&before), after: Some(&after) };
+        self.note_of_user(&before.user_id, &record)?;
+        self.execute("UPDATE authentication_methods SET subject = ?2 WHERE id = ?1", [id, subject])?;
+        self.log("user", &before.user_id)
     }
 
     fn delete_authentication_method(&self, id: &str) -> Result<usize, StoreError> {
+        if let Some(method) = self.authentication_method(id)? {
+            let record = Record { entity: "authentication_method", id, before: Some(&method), after: None };
+            self.note_of_user(&method.user_id, &record)?;
+        }
         let condition = "method_number = (SELECT number FROM authentication_methods WHERE id = ?1)";
         let revoked = self.revoke_where(condition, params![id, self.now.0])?;
         self.execute("DELETE FROM authentication_methods WHERE id = ?1", [id])?;
@@ -230,6 +305,14 @@ impl Changes for Writer<'_> {
     }
 
     fn put_identity_provider(&self, provider: &IdentityProvider) -> Result<(), StoreError> {
+        let before = self.identity_provider(&provider.id)?;
+        let record = Record {
+            entity: "identity_provider",
+            id: &provider.id,
+            before: before.as_ref(),
+            after: Some(provider),
+        };
+        self.note(Some(&provider.organization_id), record)?;
         self.execute(
             "INSERT INTO identity_providers (id, organization_id, kind, name, enabled, linked_domain_ids,
                  auto_join_user_group_id, auth_token_max_age_seconds, auth_token_extend_when_used, settings,
@@ -264,6 +347,16 @@ impl Changes for Writer<'_> {
         identity_provider_id: &str,
         sealed: Option<&[u8]>,
     ) -> Result<(), StoreError> {
+        let Some(provider) = self.identity_provider(identity_provider_id)? else { return Ok(()) };
+        let had_one = self.sealed_client_secret(identity_provider_id)?.is_some();
+        self.insert_event(&NewEvent {
+            organization_id: Some(&provider.organization_id),
+            event_type: "client_secret_changed",
+            entity: "identity_provider",
+            entity_id: identity_provider_id,
+            before: Some(serde_json::json!({ "has_client_secret": had_one })),
+            after: Some(serde_json::json!({ "has_client_secret": sealed.is_some() })),
+        })?;
         self.execute(
             "UPDATE identity_providers SET sealed_client_secret = ?2 WHERE id = ?1",
             params![identity_provider_id, sealed],
@@ -272,6 +365,10 @@ impl Changes for Writer<'_> {
     }
 
     fn delete_identity_provider(&self, id: &str) -> Result<usize, StoreError> {
+        if let Some(provider) = self.identity_provider(id)? {
+            let record = Record { entity: "identity_provider", id, before: Some(&provider), after: None };
+            self.note(Some(&provider.organization_id), record)?;
+        }
         let condition =
             "method_number IN (SELECT number FROM authentication_methods WHERE identity_provider_id = ?1)";
         let revoked = self.revoke_where(condition, params![id, self.now.0])?;
@@ -288,6 +385,10 @@ impl Changes for Writer<'_> {
     }
 
     fn put_domain(&self, domain: &Domain) -> Result<(), StoreError> {
+        let before = self.domain(&domain.id)?;
+        let record =
+            Record { entity: "domain", id: &domain.id, before: before.as_ref(), after: Some(domain) };
+        self.note(Some(&domain.organization_id), record)?;
         self.execute(
             "INSERT INTO domains (id, organization_id, name, state, verification_type, challenge_token, create_time)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -307,6 +408,9 @@ impl Changes for Writer<'_> {
     }
 
     fn put_group(&self, group: &Group) -> Result<(), StoreError> {
+        let before = self.group(&group.id)?;
+        let record = Record { entity: "group", id: &group.id, before: before.as_ref(), after: Some(group) };
+        self.note(Some(&group.organization_id), record)?;
         self.execute(
             "INSERT INTO groups (id, organization_id, name, description, managed_by_scim, create_time, update_time)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -326,10 +430,17 @@ impl Changes for Writer<'_> {
     }
 
     fn delete_group(&self, id: &str) -> Result<(), StoreError> {
+        if let Some(group) = self.group(id)? {
+            let record = Record { entity: "group", id, before: Some(&group), after: None };
+            self.note(Some(&group.organization_id), record)?;
+        }
         let members =
             self.all("DELETE FROM group_members WHERE group_id = ?1 RETURNING user_id", [id], |row| {
                 row.get(0)
             })?;
+        for grant in self.grants_of(&Principal::UserGroup(id.to_owned()))? {
+            self.note_grant(Some(&grant), None)?;
+        }
         self.execute("DELETE FROM grants WHERE principal_type = 'user_group' AND principal_id = ?1", [id])?;
         self.execute("DELETE FROM groups WHERE id = ?1", [id])?;
         self.log_users(members)
@@ -339,7 +450,10 @@ impl Changes for Writer<'_> {
         let sql = "INSERT INTO group_members (group_id, user_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
         match self.execute(sql, [group_id, user_id])? {
             0 => Ok(()),
-            _ => self.log("user", user_id),
+            _ => {
+                self.note_group_member(group_id, user_id, Membership::Begins)?;
+                self.log("user", user_id)
+            }
         }
     }
 
@@ -347,11 +461,15 @@ impl Changes for Writer<'_> {
         let sql = "DELETE FROM group_members WHERE group_id = ?1 AND user_id = ?2";
         match self.execute(sql, [group_id, user_id])? {
             0 => Ok(()),
-            _ => self.log("user", user_id),
+            _ => {
+                self.note_group_member(group_id, user_id, Membership::Ends)?;
+                self.log("user", user_id)
+            }
         }
     }
 
     fn put_grant(&self, grant: &Grant) -> Result<(), StoreError> {
+        self.note_grant(self.grant(&grant.principal, &grant.resource)?.as_ref(), Some(grant))?;
         let (principal_type, principal_id) = principal_columns(&grant.principal);
         let (resource_type, resource_id) = resource_columns(&grant.resource);
         self.execute(
@@ -374,6 +492,7 @@ impl Changes for Writer<'_> {
     }
 
     fn delete_grant(&self, principal: &Principal, resource: &Resource) -> Result<(), StoreError> {
+        self.note_grant(self.grant(principal, resource)?.as_ref(), None)?;
         let (principal_type, principal_id) = principal_columns(principal);
         let (resource_type, resource_id) = resource_columns(resource);
         self.execute(
@@ -408,10 +527,17 @@ impl Changes for Writer<'_> {
                 token.description,
             ],
         )?;
-        self.log("token", &self.connection.last_insert_rowid().to_string())
+        let number = self.connection.last_insert_rowid();
+        let record = Record { entity: "token", id: &token.token_prefix, before: None, after: Some(token) };
+        self.note_of_user(&token.user_id, &record)?;
+        self.log("token", &number.to_string())
     }
 
     fn update_token(&self, token: &Token) -> Result<(), StoreError> {
+        let before = self.reader.token(&token.token_prefix)?.map(|found| found.token);
+        let record =
+            Record { entity: "token", id: &token.token_prefix, before: before.as_ref(), after: Some(token) };
+        self.note_of_user(&token.user_id, &record)?;
         self.execute(
             "UPDATE tokens SET description = ?2, max_age_seconds = ?3, extend_when_used = ?4, ip_allowlist = ?5,
                  scopes = ?6 WHERE number = ?1",
@@ -443,5 +569,9 @@ impl Changes for Writer<'_> {
         let condition = "kind = 'personal' AND method_number IN (SELECT number FROM authentication_methods
              WHERE user_id = ?1 AND kind = 'password')";
         self.revoke_where(condition, params![user_id, self.now.0])
+    }
+
+    fn record_event(&self, event: &NewEvent<'_>) -> Result<(), StoreError> {
+        self.insert_event(event)
     }
 }

@@ -87,8 +87,13 @@ impl State {
         }
         let units: HashMap<_, _> = directory.units.into_iter().map(|unit| (unit.id.clone(), unit)).collect();
         for project in &directory.projects {
-            let above = chain(project, |id| Ok(units.get(id).cloned())).unwrap_or_default();
+            let above =
+                chain(project.unit_id.as_deref(), |id| Ok(units.get(id).cloned())).unwrap_or_default();
             self.put_project(project, &above);
+        }
+        for unit in units.values() {
+            let nesting = chain(Some(unit.id.as_str()), |id| Ok(units.get(id).cloned())).unwrap_or_default();
+            self.put_unit(unit, &nesting);
         }
         let mut memberships = group_by(directory.memberships, |membership| membership.user_id.clone());
         let mut grants = group_by(directory.grants, |grant| grant.principal.clone());
@@ -127,11 +132,20 @@ impl State {
         for name in &touched.projects {
             match records.project(name)? {
                 Some(project) => {
-                    let above = chain(&project, |id| records.unit(id))?;
+                    let above = chain(project.unit_id.as_deref(), |id| records.unit(id))?;
                     self.put_project(&project, &above);
                 }
                 None => self.view.project(name).current.store(None),
             }
+        }
+        for organization in &touched.trees {
+            for unit in records.units(organization)? {
+                let nesting = chain(Some(unit.id.as_str()), |id| records.unit(id))?;
+                self.put_unit(&unit, &nesting);
+            }
+        }
+        for id in touched.units_gone {
+            self.view.remove_place(&Resource::OrganizationUnit(id));
         }
         for id in &touched.users {
             self.refresh_user(records, id)?;
@@ -225,7 +239,8 @@ impl State {
             None => {
                 let index = OrganizationIndex(self.organization_numbers.of(&organization.id));
                 let cell = Arc::new(OrganizationCell { index, id, current: ArcSwap::new(entry) });
-                self.organizations.insert(organization.id.clone(), cell);
+                self.organizations.insert(organization.id.clone(), Arc::clone(&cell));
+                self.put_place(Resource::Organization(organization.id.clone()), cell, &[]);
             }
         }
     }
@@ -242,14 +257,46 @@ impl State {
             self.view.project(&project.name).current.store(None);
             return;
         };
-        let mut resource_chain = SmallVec::new();
-        resource_chain.push(self.resource(&Resource::Project(project.name.clone())));
+        let entry = self.placed(&Resource::Project(project.name.clone()), organization, above);
+        self.view.project(&project.name).current.store(Some(Arc::new(entry)));
+    }
+
+    /// `nesting`: the unit itself and those that it is in, from the inside out.
+    fn put_unit(&mut self, unit: &OrganizationalUnit, nesting: &[OrganizationalUnit]) {
+        let Some(organization) = self.organizations.get(&unit.organization_id).map(Arc::clone) else {
+            self.report("unit", &unit.id, "has no organization; it stays unknown");
+            return;
+        };
+        let above = nesting.get(1..).unwrap_or_default();
+        self.put_place(Resource::OrganizationUnit(unit.id.clone()), organization, above);
+    }
+
+    fn put_place(
+        &mut self,
+        resource: Resource,
+        organization: Arc<OrganizationCell>,
+        above: &[OrganizationalUnit],
+    ) {
+        let entry = self.placed(&resource, organization, above);
+        self.view.put_place(resource, entry);
+    }
+
+    fn placed(
+        &mut self,
+        resource: &Resource,
+        organization: Arc<OrganizationCell>,
+        above: &[OrganizationalUnit],
+    ) -> ProjectEntry {
+        let root = Resource::Organization(organization.id.to_str().unwrap_or_default().to_owned());
+        let mut resource_chain: SmallVec<[ResourceIndex; 4]> = SmallVec::new();
+        resource_chain.push(self.resource(resource));
         for unit in above {
             resource_chain.push(self.resource(&Resource::OrganizationUnit(unit.id.clone())));
         }
-        resource_chain.push(self.resource(&Resource::Organization(project.organization_id.clone())));
-        let entry = ProjectEntry { organization, resource_chain };
-        self.view.project(&project.name).current.store(Some(Arc::new(entry)));
+        if *resource != root {
+            resource_chain.push(self.resource(&root));
+        }
+        ProjectEntry { organization, resource_chain }
     }
 
     fn refresh_user(&mut self, records: &dyn Records, id: &str) -> Result<(), StoreError> {
@@ -369,13 +416,13 @@ impl State {
     }
 }
 
-/// The units that a project is in, from the inside out.
+/// A unit and those that it is in, from the inside out.
 fn chain(
-    project: &Project,
+    innermost: Option<&str>,
     unit: impl Fn(&str) -> Result<Option<OrganizationalUnit>, StoreError>,
 ) -> Result<Vec<OrganizationalUnit>, StoreError> {
     let mut above: Vec<OrganizationalUnit> = Vec::new();
-    let mut next = project.unit_id.clone();
+    let mut next = innermost.map(str::to_owned);
     while let Some(id) = next
         && above.len() < MAX_DEPTH
         && let Some(unit) = unit(&id)?

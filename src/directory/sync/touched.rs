@@ -9,6 +9,9 @@ use crate::directory::store::{Entity, Records};
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     pub(super) organizations: HashSet<String>,
+    /// Organizations in whose trees units have come or moved.
+    pub(super) trees: HashSet<String>,
+    pub(super) units_gone: HashSet<String>,
     pub(super) projects: HashSet<String>,
     pub(super) users: HashSet<String>,
     pub(super) tokens: HashSet<u32>,
@@ -26,10 +29,16 @@ impl Touched {
                     .extend(records.identity_provider(id)?.map(|provider| provider.organization_id));
             }
             Entity::Unit(id) => {
-                // A unit that is gone had no projects left.
-                if let Some(unit) = records.unit(id)? {
-                    let projects = records.projects(&unit.organization_id)?;
-                    self.projects.extend(projects.into_iter().map(|project| project.name));
+                match records.unit(id)? {
+                    Some(unit) => {
+                        let projects = records.projects(&unit.organization_id)?;
+                        self.projects.extend(projects.into_iter().map(|project| project.name));
+                        self.trees.insert(unit.organization_id);
+                    }
+                    // It had nothing left in it.
+                    None => {
+                        self.units_gone.insert(id.clone());
+                    }
                 }
             }
             Entity::Project(name) => {

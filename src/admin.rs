@@ -1,0 +1,186 @@
+//! The management API: people and programs manage users, tokens and policy over HTTP, in Aiven's wire format.
+//!
+//! Here: what its handlers share, the router, and the listener. One file a resource is in `admin/`; each turns HTTP into
+//! one of the directory's operations and its result into JSON. What must not live here: what an operation checks or
+//! changes ([`crate::directory::operations`]), and who may do what ([`crate::policy`] decides; [`caller`] asks it).
+
+pub mod body;
+pub mod caller;
+pub mod error;
+mod organizations;
+mod server;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use http::StatusCode;
+use rustls::ServerConfig;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::config::{AdminConfig, Config, OrganizationConfig};
+use crate::directory::model::Timestamp;
+use crate::directory::store::{Changed, Records};
+use crate::directory::{Author, AuthoredStore, Store, StoreError, Synchronizer};
+use crate::listen::tls::{self, TlsError};
+use crate::worker::Shared;
+
+pub use caller::Caller;
+pub use error::ApiError;
+pub use server::serve;
+
+/// What every handler may use.
+#[derive(Debug)]
+pub struct Admin {
+    /// The directory in memory and the clock, as workers see them.
+    pub shared: Arc<Shared>,
+    /// Waits until a change is in force.
+    pub synchronizer: Arc<Synchronizer>,
+    settings: ArcSwap<Settings>,
+}
+
+/// What the configuration says, replaced whole at a reload.
+#[derive(Debug)]
+pub struct Settings {
+    /// The configuration's file, for messages.
+    pub file: PathBuf,
+    /// `[organization]`.
+    pub organization: OrganizationConfig,
+    /// `[admin]`.
+    pub admin: AdminConfig,
+    /// TLS, if the listener speaks it.
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Settings {
+    /// The part of a configuration that concerns the management API; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If its certificates cannot be used.
+    pub fn of(config: &Config) -> Result<Option<Self>, TlsError> {
+        let Some(admin) = config.admin.clone() else { return Ok(None) };
+        let tls = admin.tls.as_ref().map(tls::server).transpose()?;
+        Ok(Some(Self { file: config.file.clone(), organization: config.organization.clone(), admin, tls }))
+    }
+}
+
+impl Admin {
+    /// The management API of a running sidecar.
+    pub fn new(shared: Arc<Shared>, synchronizer: Arc<Synchronizer>, settings: Settings) -> Arc<Self> {
+        Arc::new(Self { shared, synchronizer, settings: ArcSwap::from_pointee(settings) })
+    }
+
+    /// Puts changed settings in force.
+    pub fn replace_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// The time on the clock that decisions use, which never steps back.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.shared.clock.seconds(SystemTime::now()))
+    }
+
+    /// Runs one of the directory's operations beside the runtime, as `author`'s; done only when its result is in force in
+    /// memory, so that whoever hears of a revocation can rely on it.
+    ///
+    /// # Errors
+    ///
+    /// The operation's own, or the store's.
+    pub async fn change<T, E>(
+        &self,
+        author: Author,
+        work: impl FnOnce(&dyn Store, Timestamp) -> Result<Changed<T>, E> + Send + 'static,
+    ) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        ApiError: From<E>,
+    {
+        let (synchronizer, now) = (Arc::clone(&self.synchronizer), self.now());
+        beside(move || {
+            let store = AuthoredStore::new(Arc::clone(synchronizer.store()), author);
+            let changed = work(&store, now)?;
+            synchronizer.apply_through(changed.sequence)?;
+            Ok(changed.value)
+        })
+        .await
+    }
+
+    /// Reads one state of the directory from the store, beside the runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl Fn(&dyn Records) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let synchronizer = Arc::clone(&self.synchronizer);
+        beside(move || Ok(synchronizer.store().read(work)?)).await
+    }
+}
+
+/// Runs what blocks on a thread that may.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| {
+        tracing::error!(error = %ended, "an operation of the management API ended early");
+        Err(ApiError::internal())
+    })
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Postern's management API",
+    description = "Users, tokens, grants and authentication policy of an organization, in Aiven's wire format."
+))]
+struct Document;
+
+/// Every resource of the API, and the document that describes them, from one list.
+fn router(admin: Arc<Admin>) -> Router {
+    let resources = OpenApiRouter::with_openapi(Document::openapi()).merge(organizations::router());
+    let (router, mut document) = resources.split_for_parts();
+    let scheme = SecurityScheme::Http(
+        HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token of this directory; Aiven's scheme `aivenv1` is accepted as well."))
+            .build(),
+    );
+    document.components.get_or_insert_default().add_security_scheme("token", scheme);
+    let document = Arc::new(document);
+    router
+        .route("/v1/openapi.json", axum::routing::get(move || async move { Json((*document).clone()) }))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(admin)
+}
+
+async fn not_found(State(_): State<Arc<Admin>>) -> Response {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "There is nothing here; /v1/openapi.json says what there is.",
+    )
+    .into_response()
+}
+
+async fn method_not_allowed(State(_): State<Arc<Admin>>) -> Response {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "This method is not served here; the header `Allow` says which are.",
+    )
+    .into_response()
+}

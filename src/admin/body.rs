@@ -1,0 +1,60 @@
+//! Reading what a request carries: JSON bodies and query parameters, each problem named by its field.
+//!
+//! What must not live here: what a field means.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::StatusCode;
+use http::request::Parts;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use super::{Admin, ApiError};
+
+/// Longest body of a request.
+const BODY_BYTES: usize = 1 << 20;
+
+/// A request's JSON body; an empty one counts as `{}`.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonBody<T>(pub T);
+
+/// A request's query parameters; unknown ones are ignored, since clients add their own.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryParameters<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Arc<Admin>) -> Result<Self, ApiError> {
+        let read = Limited::new(request.into_body(), BODY_BYTES).collect().await;
+        let bytes = read.map_err(unreadable)?.to_bytes();
+        let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            // A field is named where there is one; broken JSON, or another value than an object, has none.
+            let place = if error.inner().is_data() && path != "." { path.as_str() } else { "body" };
+            ApiError::bad_request(place, error.inner())
+        })?;
+        reader.end().map_err(|error| ApiError::bad_request("body", error))?;
+        Ok(Self(value))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Admin>> for QueryParameters<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Admin>) -> Result<Self, ApiError> {
+        let read = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        read.map(|query| Self(query.0)).map_err(|error| ApiError::bad_request("query", error.body_text()))
+    }
+}
+
+fn unreadable(error: Box<dyn std::error::Error + Send + Sync>) -> ApiError {
+    if error.is::<LengthLimitError>() {
+        let message = format!("The request's body has more than {BODY_BYTES} bytes; send less at a time.");
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message);
+    }
+    ApiError::bad_request("body", "it broke off before its end")
+}

@@ -1,0 +1,275 @@
+//! Who calls the management API, and what they may: tokens are found and judged by the data plane's own cache and policy.
+//!
+//! What must not live here: any rule about who may do what. A handler says what it needs; [`crate::policy`] decides.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::header::USER_AGENT;
+use http::request::Parts;
+
+use super::server::{Peer, RequestId};
+use super::{Admin, ApiError};
+use crate::directory::gather::{Gathered, Question};
+use crate::directory::model::{Resource, Timestamp};
+use crate::directory::view::ProjectCell;
+use crate::directory::{Author, Channel};
+use crate::error::Answer;
+use crate::error::response::{Answers, Details};
+use crate::headers::forwarded;
+use crate::policy::facts::UserKind;
+use crate::policy::{self, Check, Denial, Permission, PermissionSet, Role};
+use crate::token::{TokenIndex, TokenKind, credential};
+
+/// What a token must pass to be anybody's.
+const GOOD_TOKEN: [Check; 4] =
+    [Check::NotRevoked, Check::NotExpired, Check::UserActive, Check::TokenAddresses];
+
+/// What a token must pass to reach an organization at all, whatever is asked of it there.
+const REACHES_ORGANIZATION: [Check; 9] = [
+    Check::NotRevoked,
+    Check::NotExpired,
+    Check::UserActive,
+    Check::Member,
+    Check::OrganizationAddresses,
+    Check::TokenAddresses,
+    Check::PersonalTokensEnabled,
+    Check::MethodAllowed,
+    Check::TwoFactor,
+];
+
+/// Whoever holds the valid token that a request came with.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    token: TokenIndex,
+    token_prefix: String,
+    token_kind: TokenKind,
+    user_id: String,
+    user_kind: UserKind,
+    address: IpAddr,
+    request_id: String,
+    /// Read once: a request has one time.
+    now: Timestamp,
+}
+
+impl FromRequestParts<Arc<Admin>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiError> {
+        let address = client_address(parts, admin);
+        let credential = credential::from_headers(&parts.headers)
+            .map_err(|error| denied(admin, error.into(), Details::default()))?;
+        let directory = &admin.shared.directory;
+        let entry = directory
+            .tokens
+            .find(&credential.digest)
+            .ok_or_else(|| denied(admin, Denial::UnknownToken, Details::default()))?;
+        let now = admin.now();
+        let question = Question { now: now.0, client_address: address, required: Permission::UserRead };
+        let gathered = Gathered::new(directory, entry, None, question);
+        let token_prefix = match (gathered.token().imported_prefix(), credential.prefix) {
+            (Some(imported), _) => imported.to_owned(),
+            (None, Some(own)) => String::from_utf8_lossy(&own).into_owned(),
+            (None, None) => "-".to_owned(),
+        };
+        policy::check(&gathered.facts(), &GOOD_TOKEN).map_err(|denial| {
+            denied(admin, denial, Details { token_prefix: Some(&token_prefix), ..Details::default() })
+        })?;
+        let user_agent = parts.headers.get(USER_AGENT).map(http::HeaderValue::as_bytes);
+        directory.usage.touch(entry, now.0, address, user_agent);
+        Ok(Self {
+            token: entry.index(),
+            token_kind: gathered.facts().token.kind,
+            user_id: gathered.user().id.to_str().unwrap_or_default().to_owned(),
+            user_kind: gathered.user().kind,
+            token_prefix,
+            address,
+            request_id: request_id(parts),
+            now,
+        })
+    }
+}
+
+impl Caller {
+    /// Whose token it is.
+    pub fn user_id(&self) -> &str {
+        &self.user_id
+    }
+
+    /// Person or program.
+    pub fn user_kind(&self) -> UserKind {
+        self.user_kind
+    }
+
+    /// Public handle of the token that the request came with.
+    pub fn token_prefix(&self) -> &str {
+        &self.token_prefix
+    }
+
+    /// Application, personal or session token.
+    pub fn token_kind(&self) -> TokenKind {
+        self.token_kind
+    }
+
+    /// From where the request came.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// When the request came.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Who a change is said to be by.
+    pub fn author(&self) -> Author {
+        Author {
+            channel: Channel::Api,
+            user_id: Some(self.user_id.clone()),
+            token_prefix: Some(self.token_prefix.clone()),
+            address: Some(self.address),
+            request_id: Some(self.request_id.clone()),
+        }
+    }
+
+    /// Asks for a permission on a resource: the whole of the policy, as on the data plane.
+    ///
+    /// # Errors
+    ///
+    /// 404 for who does not belong to the resource's organization, else the policy's own refusal.
+    pub fn require(
+        &self,
+        admin: &Admin,
+        resource: &Resource,
+        permission: Permission,
+    ) -> Result<(), ApiError> {
+        self.judge(admin, resource, permission, |facts| policy::decide(facts).map(drop))
+    }
+
+    /// Asks for all of some permissions on a resource.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::require`].
+    pub fn require_all(
+        &self,
+        admin: &Admin,
+        resource: &Resource,
+        permissions: PermissionSet,
+    ) -> Result<(), ApiError> {
+        permissions.iter().try_for_each(|permission| self.require(admin, resource, permission))
+    }
+
+    /// Asks that the caller belongs to an organization and may reach it, without any permission.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::require`].
+    pub fn require_member(&self, admin: &Admin, organization_id: &str) -> Result<(), ApiError> {
+        let organization = Resource::Organization(organization_id.to_owned());
+        self.judge(admin, &organization, Permission::UserRead, |facts| {
+            policy::check(facts, &REACHES_ORGANIZATION)
+        })
+    }
+
+    /// Asks for an admin of the whole organization: a super admin, or who holds all that `role:organization:admin` has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::require`].
+    pub fn require_organization_admin(&self, admin: &Admin, organization_id: &str) -> Result<(), ApiError> {
+        let organization = Resource::Organization(organization_id.to_owned());
+        self.require_all(admin, &organization, Role::OrganizationAdmin.permissions())
+    }
+
+    /// Asks for an admin of a resource: who holds everything that is below it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::require`].
+    pub fn require_resource_admin(&self, admin: &Admin, resource: &Resource) -> Result<(), ApiError> {
+        match resource {
+            Resource::Organization(id) => self.require_organization_admin(admin, id),
+            Resource::OrganizationUnit(_) | Resource::Project(_) => {
+                self.require_all(admin, resource, Role::ProjectAdmin.permissions())
+            }
+        }
+    }
+
+    /// Asks that the token's scopes let it look at, or change, its holder's own profile and tokens.
+    ///
+    /// # Errors
+    ///
+    /// 403 with `insufficient_scope`.
+    pub fn require_own(&self, admin: &Admin, permission: Permission) -> Result<(), ApiError> {
+        self.look(admin, None, permission, |facts| policy::check(facts, &[Check::Scopes]))
+            .map_err(|denial| self.refusal(admin, denial, permission))
+    }
+
+    fn judge(
+        &self,
+        admin: &Admin,
+        resource: &Resource,
+        permission: Permission,
+        decide: impl FnOnce(&policy::Facts<'_>) -> Result<(), Denial>,
+    ) -> Result<(), ApiError> {
+        let (entity, id) = named(resource);
+        let place = admin.shared.directory.resource(resource);
+        let place = place.ok_or_else(|| ApiError::not_found(entity, id))?;
+        match self.look(admin, Some(&place), permission, decide) {
+            Ok(()) => Ok(()),
+            // Who is not of the organization does not learn that it is there.
+            Err(Denial::NotAMember) => Err(ApiError::not_found(entity, id)),
+            Err(denial) => Err(self.refusal(admin, denial, permission)),
+        }
+    }
+
+    fn look(
+        &self,
+        admin: &Admin,
+        place: Option<&ProjectCell>,
+        required: Permission,
+        decide: impl FnOnce(&policy::Facts<'_>) -> Result<(), Denial>,
+    ) -> Result<(), Denial> {
+        let directory = &admin.shared.directory;
+        let entry = directory.tokens.entry(self.token).ok_or(Denial::UnknownToken)?;
+        let question = Question { now: self.now.0, client_address: self.address, required };
+        decide(&Gathered::new(directory, entry, place, question).facts())
+    }
+
+    fn refusal(&self, admin: &Admin, denial: Denial, required: Permission) -> ApiError {
+        let details = Details { required: Some(required), token_prefix: Some(&self.token_prefix) };
+        let refusal = denied(admin, denial, details);
+        match denial {
+            Denial::PermissionDenied => refusal.saying(format!(
+                "The user of this token does not hold {required} here. Ask an admin of the organization to grant it."
+            )),
+            _ => refusal,
+        }
+    }
+}
+
+/// From where a request came, by the rules of the `[admin]` listener.
+pub(super) fn client_address(parts: &Parts, admin: &Admin) -> IpAddr {
+    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
+    forwarded::client_address(&admin.settings().admin.trusted_proxies, peer, &parts.headers)
+}
+
+/// The name of a request.
+pub(super) fn request_id(parts: &Parts) -> String {
+    parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+}
+
+fn denied(admin: &Admin, denial: Denial, details: Details<'_>) -> ApiError {
+    let realm = admin.settings().organization.name.as_str().into();
+    ApiError::denied(&Answers::new(realm), Answer::Denied(denial), details)
+}
+
+fn named(resource: &Resource) -> (&'static str, &str) {
+    match resource {
+        Resource::Organization(id) => ("organization", id),
+        Resource::OrganizationUnit(id) => ("organizational unit", id),
+        Resource::Project(name) => ("project", name),
+    }
+}
