@@ -6,9 +6,12 @@
 
 pub mod body;
 pub mod caller;
+mod domains;
 pub mod error;
+mod identity_providers;
 mod organizations;
 mod server;
+mod sign_in;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ use crate::directory::model::Timestamp;
 use crate::directory::store::{Changed, Records};
 use crate::directory::{Author, AuthoredStore, Store, StoreError, Synchronizer};
 use crate::listen::tls::{self, TlsError};
+use crate::login::seal::Sealer;
+use crate::login::sign_in::{Others, SignIn};
 use crate::worker::Shared;
 
 pub use caller::Caller;
@@ -42,6 +47,8 @@ pub struct Admin {
     pub shared: Arc<Shared>,
     /// Waits until a change is in force.
     pub synchronizer: Arc<Synchronizer>,
+    /// What is remembered of people who sign in through others.
+    sign_in: SignIn,
     settings: ArcSwap<Settings>,
 }
 
@@ -56,6 +63,10 @@ pub struct Settings {
     pub admin: AdminConfig,
     /// TLS, if the listener speaks it.
     tls: Option<Arc<ServerConfig>>,
+    /// Third parties, identity providers and domains, and how they are reached.
+    others: Others,
+    /// Keeps client secrets.
+    sealer: Arc<Sealer>,
 }
 
 impl Settings {
@@ -67,14 +78,22 @@ impl Settings {
     pub fn of(config: &Config) -> Result<Option<Self>, TlsError> {
         let Some(admin) = config.admin.clone() else { return Ok(None) };
         let tls = admin.tls.as_ref().map(tls::server).transpose()?;
-        Ok(Some(Self { file: config.file.clone(), organization: config.organization.clone(), admin, tls }))
+        Ok(Some(Self {
+            file: config.file.clone(),
+            organization: config.organization.clone(),
+            others: Others::new(&admin),
+            sealer: Arc::new(Sealer::beside(&config.store.path)),
+            admin,
+            tls,
+        }))
     }
 }
 
 impl Admin {
     /// The management API of a running sidecar.
     pub fn new(shared: Arc<Shared>, synchronizer: Arc<Synchronizer>, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { shared, synchronizer, settings: ArcSwap::from_pointee(settings) })
+        let sign_in = SignIn::default();
+        Arc::new(Self { shared, synchronizer, sign_in, settings: ArcSwap::from_pointee(settings) })
     }
 
     /// Puts changed settings in force.
@@ -150,7 +169,11 @@ struct Document;
 
 /// Every resource of the API, and the document that describes them, from one list.
 fn router(admin: Arc<Admin>) -> Router {
-    let resources = OpenApiRouter::with_openapi(Document::openapi()).merge(organizations::router());
+    let resources = OpenApiRouter::with_openapi(Document::openapi())
+        .merge(domains::router())
+        .merge(identity_providers::router())
+        .merge(organizations::router())
+        .merge(sign_in::router());
     let (router, mut document) = resources.split_for_parts();
     let scheme = SecurityScheme::Http(
         HttpBuilder::new()

@@ -11,14 +11,16 @@ mod metadata;
 mod tests;
 
 use std::fmt;
+use std::pin::Pin;
 
 use openidconnect::core::{
     CoreAuthenticationFlow, CoreClientAuthMethod, CoreJwsSigningAlgorithm as Signature,
 };
 use openidconnect::{
-    AccessToken, AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet,
-    EndpointNotSet, EndpointSet, IssuerUrl, Nonce, OAuth2TokenResponse, PkceCodeChallenge, PkceCodeVerifier,
-    RedirectUrl, RequestTokenError, Scope, TokenResponse, UserInfoClaims,
+    AccessToken, AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
+    EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, IssuerUrl, Nonce,
+    OAuth2TokenResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope,
+    TokenResponse, UserInfoClaims,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -232,10 +234,9 @@ impl Oidc<'_> {
         let client = self.client(&provider)?;
         let exchange = client.exchange_code(AuthorizationCode::new(code.to_owned()));
         let exchange = exchange.map_err(|error| self.unusable(error.to_string()))?;
-        let send = |request| self.outgoing.send(request);
         let answer = exchange
             .set_pkce_verifier(PkceCodeVerifier::new(secrets.pkce_verifier.clone()))
-            .request_async(&send)
+            .request_async(self.outgoing)
             .await
             .map_err(refused)?;
         let token = answer.id_token().ok_or_else(|| not_believed("it has no ID token".to_owned()))?;
@@ -331,8 +332,7 @@ impl Oidc<'_> {
     ) -> Result<Option<claims::UserInfo>, OidcError> {
         let request = client.user_info(access_token.clone(), Some(claims.subject().clone()));
         let Ok(request) = request else { return Ok(None) };
-        let send = |request| self.outgoing.send(request);
-        let answer: Result<UserInfoClaims<MoreClaims, _>, _> = request.request_async(&send).await;
+        let answer: Result<UserInfoClaims<MoreClaims, _>, _> = request.request_async(self.outgoing).await;
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(openidconnect::UserInfoError::Request(error)) => Err(error.into()),
@@ -349,6 +349,16 @@ impl OidcSettings {
     fn issuer_url(&self) -> Result<IssuerUrl, OidcError> {
         IssuerUrl::new(self.issuer.clone())
             .map_err(|error| OidcError::Unusable { issuer: self.issuer.clone(), reason: error.to_string() })
+    }
+}
+
+/// How the OpenID Connect crate sends its requests.
+impl<'c> AsyncHttpClient<'c> for Outgoing {
+    type Error = OutgoingError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, OutgoingError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
     }
 }
 

@@ -12,31 +12,18 @@ mod reach;
 mod tests;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderValue, Request, Response, header};
-use ipnet::IpNet;
 
+use crate::config::OutgoingConfig;
+pub use crate::config::outgoing_url::check as check_url;
+use crate::config::outgoing_url::literal;
 pub use names::{NameError, Names};
 use reach::Reach;
 
 /// Longest answer that is read, in bytes. Sets of keys and discovery documents have a few KiB.
 const MAX_ANSWER_BYTES: usize = 512 * 1024;
-
-/// What requests to others may do and need.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutgoingSettings {
-    /// PEM file of authorities that are trusted beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// How long a connection may take to open.
-    pub connect_timeout: Duration,
-    /// How long a whole exchange may take.
-    pub total_timeout: Duration,
-    /// Networks that are not of the public Internet and may be reached all the same.
-    pub private_networks: Vec<IpNet>,
-}
 
 /// The client of all requests that Postern sends on its own behalf. Cheap to clone.
 #[derive(Clone)]
@@ -90,7 +77,7 @@ impl Outgoing {
     /// # Errors
     ///
     /// If the file of authorities cannot be read, or TLS cannot be set up.
-    pub fn new(settings: &OutgoingSettings, names: &Names) -> Result<Self, OutgoingError> {
+    pub fn new(settings: &OutgoingConfig, names: &Names) -> Result<Self, OutgoingError> {
         let setup = |reason: String| OutgoingError::Setup { reason };
         let reach = Reach::new(settings.private_networks.clone());
         let mut builder = reqwest::Client::builder()
@@ -174,34 +161,6 @@ impl Outgoing {
         }
         Ok(url)
     }
-}
-
-/// Whether an address is of a form that requests are sent to: `https`, or `http` on this machine, without user and
-/// password.
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub fn check_url(url: &reqwest::Url) -> Result<(), String> {
-    let local = literal(url).is_some_and(|address| address.is_loopback());
-    match url.scheme() {
-        "https" => {}
-        "http" if local => {}
-        _ => return Err("must begin with https:// (http:// only for an address of this machine)".to_owned()),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not have a user or password in it".to_owned());
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err("must name a host".to_owned());
-    }
-    Ok(())
-}
-
-/// The address that stands in place of a name.
-fn literal(url: &reqwest::Url) -> Option<std::net::IpAddr> {
-    let host = url.host_str()?;
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
 /// What of an address may be shown: queries carry codes and secrets.

@@ -13,7 +13,7 @@ pub mod flow;
 pub mod handover;
 mod slots;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use secrecy::SecretString;
 
@@ -21,7 +21,8 @@ use super::domain::DomainCheck;
 use super::github::{GitHub, GitHubSettings};
 use super::identity::Identity;
 use super::oidc::{Flavour, Oidc, OidcError, OidcSettings, Providers};
-use super::outgoing::{Names, Outgoing, OutgoingSettings};
+use super::outgoing::{Names, Outgoing};
+use crate::config::{AdminConfig, ThirdPartyConfig, ThirdPartyProtocol};
 use crate::directory::model::{IdentityProvider, IdentityProviderKind, Timestamp};
 use crate::directory::operations::Via;
 use crate::policy::method::ThirdParty;
@@ -38,15 +39,6 @@ pub const FLOW_SECONDS: u32 = 600;
 /// What an identity provider is asked for if nobody says what.
 const DEFAULT_SCOPES: [&str; 2] = ["email", "profile"];
 
-/// A third party as the operator has set it up.
-#[derive(Clone, Debug)]
-pub struct ThirdPartySettings {
-    /// Which.
-    pub kind: ThirdParty,
-    /// How it is spoken to.
-    pub protocol: Protocol,
-}
-
 /// How somebody is spoken to.
 #[derive(Clone, Debug)]
 pub enum Protocol {
@@ -56,25 +48,12 @@ pub enum Protocol {
     GitHub(GitHubSettings),
 }
 
-/// What the configuration says of signing in through others; replaced whole at a reload.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where browsers find the management API; `None`: nobody can sign in through others.
-    pub public_url: Option<String>,
-    /// Third parties.
-    pub third_parties: Vec<ThirdPartySettings>,
-    /// Requests to others.
-    pub outgoing: OutgoingSettings,
-    /// Servers that look names up; none: the system's.
-    pub name_servers: Vec<SocketAddr>,
-    /// Port at which web servers of domains are asked.
-    pub domain_check_port: u16,
-}
-
-/// [`Settings`], ready for use.
+/// What the configuration says of signing in through others, ready for use; replaced whole at a reload.
 #[derive(Debug)]
 pub struct Others {
-    settings: Settings,
+    /// Where browsers find the management API; `None`: nobody can sign in through others.
+    public_url: Option<String>,
+    third_parties: Vec<ThirdPartyConfig>,
     reach: Result<DomainCheck, String>,
 }
 
@@ -143,26 +122,31 @@ pub enum SignInError {
 
 impl Others {
     /// Made ready. What cannot be used is told to who needs it, for the data plane must not wait for it.
-    pub fn new(settings: Settings) -> Self {
-        let reach = Names::new(&settings.name_servers).map_err(|error| error.to_string()).and_then(|names| {
-            let outgoing = Outgoing::new(&settings.outgoing, &names).map_err(|error| error.to_string())?;
-            Ok(DomainCheck { names, outgoing, port: settings.domain_check_port })
-        });
+    pub fn new(config: &AdminConfig) -> Self {
+        let reach =
+            Names::new(&config.resolver_addresses).map_err(|error| error.to_string()).and_then(|names| {
+                let outgoing = Outgoing::new(&config.outgoing, &names).map_err(|error| error.to_string())?;
+                Ok(DomainCheck { names, outgoing, port: config.outgoing.domain_check_port })
+            });
         if let Err(reason) = &reach {
             tracing::warn!(reason, "nobody can sign in through others, and no domain can be verified");
         }
-        Self { settings, reach }
+        Self { public_url: config.public_url.clone(), third_parties: config.third_parties.clone(), reach }
     }
 
     /// The third parties that are set up; none without an address for browsers.
     pub fn third_parties(&self) -> impl Iterator<Item = ThirdParty> {
-        let reachable = self.settings.public_url.is_some();
-        self.settings.third_parties.iter().filter(move |_| reachable).map(|party| party.kind)
+        let reachable = self.public_url.is_some();
+        self.third_parties.iter().filter(move |_| reachable).map(|party| party.kind)
     }
 
-    /// Whether browsers know where to come back to.
+    /// Where browsers come back to.
+    ///
+    /// # Errors
+    ///
+    /// If nobody has said.
     pub fn public_url(&self) -> Result<&str, SignInError> {
-        let url = self.settings.public_url.as_deref();
+        let url = self.public_url.as_deref();
         url.ok_or_else(|| SignInError::NotSetUp("set `public_url` under [admin]".to_owned()))
     }
 
@@ -189,8 +173,42 @@ impl Others {
     ///
     /// If it is not set up.
     pub fn third_party(&self, kind: ThirdParty) -> Result<Protocol, SignInError> {
-        let party = self.settings.third_parties.iter().find(|party| party.kind == kind);
-        party.map(|party| party.protocol.clone()).ok_or(SignInError::NoSuchProvider)
+        let party = self.third_parties.iter().find(|party| party.kind == kind);
+        party.map(protocol).ok_or(SignInError::NoSuchProvider)
+    }
+}
+
+fn protocol(party: &ThirdPartyConfig) -> Protocol {
+    let (client_id, client_secret) = (party.client_id.clone(), party.client_secret.clone());
+    match &party.protocol {
+        ThirdPartyProtocol::GitHub {
+            authorization_endpoint,
+            token_endpoint,
+            user_endpoint,
+            emails_endpoint,
+        } => Protocol::GitHub(GitHubSettings {
+            client_id,
+            client_secret,
+            authorization_endpoint: authorization_endpoint.clone(),
+            token_endpoint: token_endpoint.clone(),
+            user_endpoint: user_endpoint.clone(),
+            emails_endpoint: emails_endpoint.clone(),
+        }),
+        ThirdPartyProtocol::OpenIdConnect { issuer, authorization_endpoint, token_endpoint } => {
+            Protocol::Oidc(OidcSettings {
+                issuer: issuer.clone(),
+                client_id,
+                client_secret: Some(client_secret),
+                scopes: DEFAULT_SCOPES.map(str::to_owned).to_vec(),
+                flavour: match party.kind {
+                    ThirdParty::Google => Flavour::Google,
+                    ThirdParty::Microsoft => Flavour::Microsoft,
+                    ThirdParty::GitHub => Flavour::Standard,
+                },
+                authorization_endpoint: authorization_endpoint.clone(),
+                token_endpoint: token_endpoint.clone(),
+            })
+        }
     }
 }
 

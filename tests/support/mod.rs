@@ -15,13 +15,16 @@
     reason = "tests; each test file uses a part of this"
 )]
 
+pub mod browser;
 pub mod certificates;
 pub mod client;
 pub mod directory;
 pub mod frames;
 pub mod http2;
+pub mod oidc_provider;
 pub mod peers;
 pub mod sidecar;
+pub mod stub;
 pub mod upstream;
 
 use std::time::{Duration, Instant};

@@ -24,10 +24,16 @@ pub fn program(name: &str) -> Option<PathBuf> {
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let found = folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file());
     if found.is_none() {
-        assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "{name} is not installed");
-        println!("skipped: {name} is not installed");
+        missing(name);
     }
     found
+}
+
+/// Says that a test is skipped because something is not installed; fails where it had to be.
+#[track_caller]
+pub fn missing(name: &str) {
+    assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "{name} is not installed");
+    println!("skipped: {name} is not installed");
 }
 
 /// Runs a program to its end and returns its output; fails if the program does.

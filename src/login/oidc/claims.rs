@@ -41,8 +41,19 @@ pub(super) fn identity(flavour: Flavour, claims: &IdTokenClaims, more: Option<&U
     Identity {
         // An issuer is a URL and a subject ASCII without spaces in practice: together they are one person for ever.
         subject: format!("{} {}", claims.issuer().as_str(), claims.subject().as_str()),
-        email: judge(flavour, &claimed, claims.additional_claims()),
+        email: judge(flavour, &claimed, &all_more(claims, more)),
         name,
+    }
+}
+
+/// What stands beside the address, wherever that is.
+fn all_more(claims: &IdTokenClaims, more: Option<&UserInfo>) -> MoreClaims {
+    let MoreClaims { tenant_id, domain_owner_verified, hosted_domain } = claims.additional_claims().clone();
+    let more = more.map(UserInfo::additional_claims).cloned().unwrap_or_default();
+    MoreClaims {
+        tenant_id: tenant_id.or(more.tenant_id),
+        domain_owner_verified: domain_owner_verified.or(more.domain_owner_verified),
+        hosted_domain: hosted_domain.or(more.hosted_domain),
     }
 }
 
