@@ -4,14 +4,26 @@
 //! one of the directory's operations and its result into JSON. What must not live here: what an operation checks or
 //! changes ([`crate::directory::operations`]), and who may do what ([`crate::policy`] decides; [`caller`] asks it).
 
+mod access_tokens;
+mod agent_name;
 pub mod body;
 pub mod caller;
 mod domains;
 pub mod error;
 mod identity_providers;
+mod invitations;
+mod login;
+mod login_options;
+mod me;
+mod member;
 mod organizations;
+mod proving;
 mod server;
+mod shown_method;
+mod shown_token;
 mod sign_in;
+mod users;
+mod visitor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +44,7 @@ use crate::directory::model::Timestamp;
 use crate::directory::store::{Changed, Records};
 use crate::directory::{Author, AuthoredStore, Store, StoreError, Synchronizer};
 use crate::listen::tls::{self, TlsError};
-use crate::login::seal::Sealer;
+use crate::login::Login;
 use crate::login::sign_in::{Others, SignIn};
 use crate::worker::Shared;
 
@@ -49,6 +61,8 @@ pub struct Admin {
     pub synchronizer: Arc<Synchronizer>,
     /// What is remembered of people who sign in through others.
     sign_in: SignIn,
+    /// How people prove who they are.
+    pub login: Login,
     settings: ArcSwap<Settings>,
 }
 
@@ -65,8 +79,6 @@ pub struct Settings {
     tls: Option<Arc<ServerConfig>>,
     /// Third parties, identity providers and domains, and how they are reached.
     others: Others,
-    /// Keeps client secrets.
-    sealer: Arc<Sealer>,
 }
 
 impl Settings {
@@ -82,7 +94,6 @@ impl Settings {
             file: config.file.clone(),
             organization: config.organization.clone(),
             others: Others::new(&admin),
-            sealer: Arc::new(Sealer::beside(&config.store.path)),
             admin,
             tls,
         }))
@@ -91,9 +102,14 @@ impl Settings {
 
 impl Admin {
     /// The management API of a running sidecar.
-    pub fn new(shared: Arc<Shared>, synchronizer: Arc<Synchronizer>, settings: Settings) -> Arc<Self> {
+    pub fn new(
+        shared: Arc<Shared>,
+        synchronizer: Arc<Synchronizer>,
+        login: Login,
+        settings: Settings,
+    ) -> Arc<Self> {
         let sign_in = SignIn::default();
-        Arc::new(Self { shared, synchronizer, sign_in, settings: ArcSwap::from_pointee(settings) })
+        Arc::new(Self { shared, synchronizer, login, sign_in, settings: ArcSwap::from_pointee(settings) })
     }
 
     /// Puts changed settings in force.
@@ -172,8 +188,14 @@ fn router(admin: Arc<Admin>) -> Router {
     let resources = OpenApiRouter::with_openapi(Document::openapi())
         .merge(domains::router())
         .merge(identity_providers::router())
+        .merge(sign_in::router())
         .merge(organizations::router())
-        .merge(sign_in::router());
+        .merge(login::router())
+        .merge(login_options::router())
+        .merge(me::router())
+        .merge(access_tokens::router())
+        .merge(users::router())
+        .merge(invitations::router());
     let (router, mut document) = resources.split_for_parts();
     let scheme = SecurityScheme::Http(
         HttpBuilder::new()

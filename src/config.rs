@@ -133,6 +133,8 @@ pub struct AdminConfig {
     pub outgoing: OutgoingConfig,
     /// `[admin.resolver]`: servers that look names up for those requests; none: the system's.
     pub resolver_addresses: Vec<SocketAddr>,
+    /// `[admin.login]`. Needs a restart to change.
+    pub login: LoginConfig,
 }
 
 /// `[organization]`.
@@ -375,4 +377,29 @@ pub struct OutgoingConfig {
     pub private_networks: Vec<IpNet>,
     /// Port at which the web servers of domains are asked.
     pub domain_check_port: u16,
+}
+
+impl Default for LoginConfig {
+    /// What holds where the file says nothing.
+    fn default() -> Self {
+        Self {
+            argon2_memory_kib: 19_456,
+            argon2_iterations: 2,
+            argon2_parallelism: 1,
+            concurrent_hashes: 2,
+            session_idle_seconds: 7 * 86_400,
+            session_absolute_seconds: 30 * 86_400,
+            free_attempts: 5,
+            longest_delay: Duration::from_secs(900),
+            source_attempts: 20,
+            source_refill: Duration::from_secs(6),
+        }
+    }
+}
+
+impl Config {
+    /// How people log in, where there is no management API the default: the command line sets passwords without one.
+    pub fn login(&self) -> LoginConfig {
+        self.admin.as_ref().map_or_else(LoginConfig::default, |admin| admin.login)
+    }
 }

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod oidc;
 pub mod outgoing;
 pub mod password;
+pub mod proof;
 pub mod seal;
 pub mod session;
 pub mod sign_in;
@@ -20,15 +21,18 @@ pub mod totp;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use gate::{Busy, Gate};
+use gate::{Busy, Gate, Turn};
 use password::{HashCost, Passwords};
 use seal::Sealer;
 use session::SessionLifetime;
 use throttle::{Attempt, Budget, Refusal, Throttle, ThrottleSettings};
 
 use crate::config::LoginConfig;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::LoginOutcome;
 
 /// Everything that logging in needs, shared by all requests.
 #[derive(Debug)]
@@ -42,17 +46,21 @@ pub struct Login {
     /// How long a session lasts.
     pub session: SessionLifetime,
     gate: Gate,
+    metrics: Arc<Metrics>,
 }
 
 impl Login {
     /// As configured; `store` is the file of the store, whose key file stands beside it.
-    pub fn new(config: &LoginConfig, store: &Path) -> Self {
+    pub fn new(config: &LoginConfig, store: &Path, metrics: Arc<Metrics>) -> Self {
         Self {
-            passwords: Passwords::new(HashCost {
-                memory_kib: config.argon2_memory_kib,
-                iterations: config.argon2_iterations,
-                parallelism: config.argon2_parallelism,
-            }),
+            passwords: Passwords::counted_by(
+                HashCost {
+                    memory_kib: config.argon2_memory_kib,
+                    iterations: config.argon2_iterations,
+                    parallelism: config.argon2_parallelism,
+                },
+                metrics.control().password_hashes(),
+            ),
             throttle: Throttle::new(ThrottleSettings {
                 free_attempts: config.free_attempts,
                 longest_delay: config.longest_delay,
@@ -64,7 +72,13 @@ impl Login {
                 absolute_seconds: config.session_absolute_seconds,
             },
             gate: Gate::new(config.concurrent_hashes),
+            metrics,
         }
+    }
+
+    /// Counts what came of an attempt.
+    pub fn count(&self, outcome: LoginOutcome) {
+        self.metrics.control().login(outcome);
     }
 
     /// Lets somebody try to prove that an account is theirs, or says when to come back.
@@ -79,7 +93,15 @@ impl Login {
     ///
     /// # Errors
     /// If too many are waiting.
-    pub async fn turn(&self, attempt: &Attempt<'_>) -> Result<gate::Turn<'_>, Busy> {
+    pub async fn turn(&self, attempt: &Attempt<'_>) -> Result<Turn, Busy> {
         self.gate.enter(attempt.lane()).await
+    }
+
+    /// As [`Self::turn`], for somebody who is known by a token or a code.
+    ///
+    /// # Errors
+    /// If too many are waiting.
+    pub async fn turn_of_known(&self) -> Result<Turn, Busy> {
+        self.gate.enter(gate::Lane::Known).await
     }
 }

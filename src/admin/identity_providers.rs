@@ -270,9 +270,9 @@ async fn make(
     let request = NewIdentityProvider { organization_id: account_id, kind, name };
     let changes = Changes::from(new);
     check(kind, &changes)?;
-    let (author, sealer) = (caller.author(), Arc::clone(&admin.settings().sealer));
+    let (author, admin_there) = (caller.author(), Arc::clone(&admin));
     let work = move |store: &dyn crate::directory::Store, now| {
-        let update = changes.update(&id, &sealer)?;
+        let update = changes.update(&id, &admin_there.login.sealer)?;
         operations::set_up_identity_provider(store, &id, &request, &update, now).map_err(ApiError::from)
     };
     let provider = admin.change(author, work).await?;
@@ -320,9 +320,9 @@ async fn change(
     caller.require_organization_admin(&admin, &account_id)?;
     let provider = find(&admin, &account_id, &id).await?;
     check(provider.kind, &changes)?;
-    let (author, sealer) = (caller.author(), Arc::clone(&admin.settings().sealer));
+    let (author, admin_there) = (caller.author(), Arc::clone(&admin));
     let work = move |store: &dyn crate::directory::Store, now| {
-        let update = changes.update(&id, &sealer)?;
+        let update = changes.update(&id, &admin_there.login.sealer)?;
         operations::update_identity_provider(store, &id, &update, now).map_err(ApiError::from)
     };
     let provider = admin.change(author, work).await?;

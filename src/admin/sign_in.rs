@@ -1,6 +1,6 @@
-//! `/v1/userauth/login_options` and `/v1/userauth/sign_in/…`: logging in through third parties and identity providers.
+//! `/v1/userauth/sign_in/…`: logging in through third parties and identity providers.
 //!
-//! A browser opens the address that `login_options` names, comes back to the callback, and either gets the session
+//! A browser opens the address that [`super::login_options`] names, comes back to the callback, and either gets the session
 //! token itself, or a code for the command line that began ([`crate::login::sign_in`]).
 //!
 //! What must not live here: whom somebody is ([`crate::directory::operations::sign_in`]), and protocols.
@@ -14,7 +14,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -23,57 +22,19 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{JsonBody, QueryParameters};
-use super::caller::{client_address, request_id};
 use super::error::ErrorBody;
+use super::visitor::Visitor;
 use super::{Admin, ApiError, Settings};
-use crate::directory::model::Timestamp;
-use crate::directory::operations::{self, Arrival, NewToken, SignInRefusal, SignedIn, Via};
-use crate::directory::{Author, Channel, Store};
-use crate::login::identity::{canonical_email, email_domain};
+use crate::directory::operations::{self, Arrival, SignInRefusal, SignedIn, Via};
 use crate::login::oidc::OidcError;
 use crate::login::seal::Purpose;
-use crate::login::sign_in::flow::{HandOver, via_of, via_text};
+use crate::login::sign_in::flow::{HandOver, via_of};
 use crate::login::sign_in::handover::is_challenge;
 use crate::login::sign_in::{self, Protocol, SignInError};
-use crate::policy::method::ThirdParty;
-use crate::token::TokenKind;
 use page::Page;
 
 /// Longest text that a command line may want back, in bytes.
 const MAX_STATE: usize = 128;
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = LoginOptionsRequest)]
-pub(super) struct Asked {
-    email: Option<String>,
-}
-
-/// How to log in. `action` and what goes with it is the way for this email address; `login_methods` are all that there
-/// are for everybody.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = LoginOptions)]
-pub(super) struct Options {
-    #[serde(flatten)]
-    best: LoginOption,
-    login_methods: Vec<LoginOption>,
-}
-
-/// One way to log in.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct LoginOption {
-    /// `password`; `saml` for an identity provider of any kind; `google_oauth`, `azure_oauth` or `github_oauth`.
-    action: &'static str,
-    /// HTTP method for `redirect_url`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'static str>,
-    /// What people know it by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    /// Where to send the browser.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    redirect_url: Option<String>,
-}
 
 /// How a command line begins; a browser begins with nothing.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -126,54 +87,11 @@ pub(super) struct Session {
 }
 
 pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
-    OpenApiRouter::new()
-        .routes(routes!(login_options))
-        .routes(routes!(callback))
-        .routes(routes!(start))
-        .routes(routes!(turn_in))
-}
-
-/// Says how to log in. The answer depends on the address's domain, never on whether somebody has the address.
-#[utoipa::path(post, path = "/v1/userauth/login_options", tag = "log in", request_body = Asked,
-    responses((status = OK, body = Options), (status = BAD_REQUEST, body = ErrorBody)))]
-async fn login_options(
-    State(admin): State<Arc<Admin>>,
-    JsonBody(asked): JsonBody<Asked>,
-) -> Result<Json<Options>, ApiError> {
-    let settings = admin.settings();
-    let public_url = settings.others.public_url().ok().map(str::to_owned);
-    let domain = match &asked.email {
-        None => None,
-        Some(email) => {
-            let email = canonical_email(email)
-                .ok_or_else(|| ApiError::bad_request("email", "must be an email address"))?;
-            email_domain(&email).map(str::to_owned)
-        }
-    };
-    let provider = match (domain, &public_url) {
-        (Some(domain), Some(_)) => admin.read(move |records| provider_for(records, &domain)).await?,
-        _ => None,
-    };
-    let redirect = |name: &str| public_url.as_ref().map(|url| format!("{url}/v1/userauth/sign_in/{name}"));
-    let password = LoginOption { action: "password", method: None, name: None, redirect_url: None };
-    let third_parties = settings.others.third_parties().map(|kind| LoginOption {
-        action: third_party_action(kind),
-        method: Some("GET"),
-        name: Some(third_party_name(kind).to_owned()),
-        redirect_url: redirect(via_text(&Via::ThirdParty(kind))),
-    });
-    let login_methods = std::iter::once(password.clone()).chain(third_parties).collect();
-    let best = match provider {
-        None => password,
-        Some((id, name)) => {
-            LoginOption { action: "saml", method: Some("GET"), name: Some(name), redirect_url: redirect(&id) }
-        }
-    };
-    Ok(Json(Options { best, login_methods }))
+    OpenApiRouter::new().routes(routes!(callback)).routes(routes!(start)).routes(routes!(turn_in))
 }
 
 /// Sends a browser to a third party (`google`, `microsoft`, `github`) or an identity provider (its id).
-#[utoipa::path(get, path = "/v1/userauth/sign_in/{provider}", tag = "log in",
+#[utoipa::path(get, path = "/v1/userauth/sign_in/{provider}", tag = "login", security(()),
     params(("provider" = String, Path), Start),
     responses(
         (status = SEE_OTHER),
@@ -186,13 +104,14 @@ async fn start(
     State(admin): State<Arc<Admin>>,
     Path(provider): Path<String>,
     QueryParameters(query): QueryParameters<Start>,
-    parts: Parts,
+    visitor: Visitor,
+    headers: HeaderMap,
 ) -> Response {
     let begin = async {
         let (settings, via) = (admin.settings(), via_of(&provider));
         let hand_over = hand_over(query)?;
         let protocol = protocol(&admin, &settings, &via).await?;
-        let from = (client_address(&parts, &admin), admin.now());
+        let from = (visitor.address(), admin.now());
         let begun = admin.sign_in.begin(&settings.others, (&via, &protocol), hand_over, from).await?;
         let cookie = Cookie::of(&settings)?;
         let mut response = StatusCode::SEE_OTHER.into_response();
@@ -200,11 +119,11 @@ async fn start(
         response.headers_mut().insert(SET_COOKIE, header(&cookie.set(&begun.cookie))?);
         Ok::<_, ApiError>(response)
     };
-    begin.await.unwrap_or_else(|error| page::refusal(&parts.headers, error))
+    begin.await.unwrap_or_else(|error| page::refusal(&headers, error))
 }
 
 /// Where providers send browsers back to.
-#[utoipa::path(get, path = "/v1/userauth/sign_in/callback", tag = "log in", params(Callback),
+#[utoipa::path(get, path = "/v1/userauth/sign_in/callback", tag = "login", security(()), params(Callback),
     responses(
         (status = OK, body = Session),
         (status = SEE_OTHER),
@@ -217,24 +136,25 @@ async fn start(
 async fn callback(
     State(admin): State<Arc<Admin>>,
     QueryParameters(query): QueryParameters<Callback>,
-    parts: Parts,
+    visitor: Visitor,
+    headers: HeaderMap,
 ) -> Response {
     let settings = admin.settings();
     let cookie = match Cookie::of(&settings) {
         Ok(cookie) => cookie,
-        Err(error) => return page::refusal(&parts.headers, error),
+        Err(error) => return page::refusal(&headers, error),
     };
-    let (flow, mut response) = match admin.sign_in.flow(cookie.find(&parts.headers), admin.now()) {
-        Err(error) => (None, page::refusal(&parts.headers, error.into())),
+    let (flow, mut response) = match admin.sign_in.flow(cookie.find(&headers), admin.now()) {
+        Err(error) => (None, page::refusal(&headers, error.into())),
         Ok(flow) => match flow.check_state(query.state.as_deref()) {
             // Somebody else's answer: what this browser has begun goes on.
-            Err(error) => return page::refusal(&parts.headers, error.into()),
+            Err(error) => return page::refusal(&headers, error.into()),
             Ok(()) => (Some(flow), StatusCode::OK.into_response()),
         },
     };
     if let Some(flow) = flow {
-        let ended = come_back(&admin, &settings, flow, &query, &parts).await;
-        response = ended.unwrap_or_else(|error| page::refusal(&parts.headers, error));
+        let ended = come_back(&admin, &settings, flow, &query, (&visitor, &headers)).await;
+        response = ended.unwrap_or_else(|error| page::refusal(&headers, error));
     }
     if let Ok(value) = HeaderValue::from_str(&cookie.clear()) {
         response.headers_mut().insert(SET_COOKIE, value);
@@ -243,7 +163,7 @@ async fn callback(
 }
 
 /// Turns a code that a browser got into a session, for the command line that began.
-#[utoipa::path(post, path = "/v1/userauth/sign_in/token", tag = "log in", request_body = TurnedIn,
+#[utoipa::path(post, path = "/v1/userauth/sign_in/token", tag = "login", security(()), request_body = TurnedIn,
     responses(
         (status = OK, body = Session),
         (status = BAD_REQUEST, body = ErrorBody),
@@ -251,14 +171,14 @@ async fn callback(
     ))]
 async fn turn_in(
     State(admin): State<Arc<Admin>>,
-    parts: Parts,
+    visitor: Visitor,
     JsonBody(TurnedIn { code, code_verifier }): JsonBody<TurnedIn>,
 ) -> Result<Json<Session>, ApiError> {
     let signed_in = admin.sign_in.hand_overs.take(&code, &code_verifier, admin.now()).ok_or_else(|| {
         let message = "code: it is unknown, used up or over, or was begun elsewhere; begin again";
         ApiError::new(StatusCode::BAD_REQUEST, "sign_in_code_refused", message)
     })?;
-    session(&admin, author(&admin, &parts, Some(&signed_in)), signed_in).await.map(Json)
+    session(&admin, &visitor, signed_in).await.map(Json)
 }
 
 /// The browser is back with an answer to what it began.
@@ -267,7 +187,7 @@ async fn come_back(
     settings: &Settings,
     flow: sign_in::flow::Flow,
     query: &Callback,
-    parts: &Parts,
+    (visitor, headers): (&Visitor, &HeaderMap),
 ) -> Result<Response, ApiError> {
     let protocol = protocol(admin, settings, &flow.via).await?;
     let answer = sign_in::Answer {
@@ -277,24 +197,24 @@ async fn come_back(
         error: query.error.as_deref(),
         error_description: query.error_description.as_deref(),
     };
-    let from = (client_address(parts, admin), admin.now());
+    let from = (visitor.address(), admin.now());
     let arrived = admin.sign_in.finish(&settings.others, flow, &protocol, &answer, from).await?;
     let arrival = Arrival { via: arrived.via, identity: arrived.identity };
     let signed_in = admin
-        .change(author(admin, parts, None), move |store, now| operations::sign_in(store, &arrival, now))
+        .change(visitor.author(None), move |store, now| operations::sign_in(store, &arrival, now))
         .await?
         .map_err(refused)?;
     match arrived.hand_over {
         HandOver::Browser => {
-            let session = session(admin, author(admin, parts, Some(&signed_in)), signed_in).await?;
-            Ok(page::answer(&parts.headers, Page::session(&session), &session))
+            let session = session(admin, visitor, signed_in).await?;
+            Ok(page::answer(headers, Page::session(&session), &session))
         }
         HandOver::CommandLine { challenge, port, state } => {
             let email = signed_in.user.email.clone();
             let code = admin.sign_in.hand_overs.keep(challenge, signed_in, admin.now());
             match port {
                 None => Ok(page::answer(
-                    &parts.headers,
+                    headers,
                     Page::code(&email, &code),
                     &HashMap::from([("code", code.as_str()), ("user_email", &email)]),
                 )),
@@ -312,36 +232,24 @@ async fn come_back(
     }
 }
 
-/// Makes the session's token, bound to the way somebody came.
-async fn session(admin: &Arc<Admin>, author: Author, signed_in: SignedIn) -> Result<Session, ApiError> {
+/// Begins the session, bound to the way somebody came; an identity provider may say how long it lasts.
+async fn session(admin: &Arc<Admin>, visitor: &Visitor, signed_in: SignedIn) -> Result<Session, ApiError> {
     let user_email = signed_in.user.email.clone();
+    let (lifetime, now) = (admin.login.session, admin.now());
+    let terms = match &signed_in.provider {
+        None => lifetime.beginning(now),
+        Some(provider) => lifetime.beginning_through_provider(
+            provider.auth_token_max_age_seconds,
+            provider.auth_token_extend_when_used,
+            now,
+        ),
+    };
+    let author = visitor.author(Some(&signed_in.user.id));
     let created = admin
-        .change(author, move |store: &dyn Store, now: Timestamp| {
-            operations::create_token(store, &session_token(&signed_in), now)
-        })
+        .change(author, move |store, now| operations::begin_session(store, &signed_in, terms, now))
         .await?;
     Ok(Session { token: created.fresh.full.expose_secret().to_owned(), state: "active", user_email })
 }
-
-fn session_token(signed_in: &SignedIn) -> NewToken {
-    let provider = signed_in.provider.as_ref();
-    let own = provider.and_then(|provider| provider.auth_token_max_age_seconds);
-    NewToken {
-        user_id: signed_in.user.id.clone(),
-        kind: TokenKind::Session,
-        description: String::new(),
-        created_manually: false,
-        max_age_seconds: Some(own.unwrap_or(DEFAULT_MAX_AGE_SECONDS)),
-        extend_when_used: provider
-            .is_none_or(|provider| own.is_none() || provider.auth_token_extend_when_used),
-        ip_allowlist: Vec::new(),
-        scopes: Vec::new(),
-        authentication_method_id: Some(signed_in.method.id.clone()),
-    }
-}
-
-/// Seconds without use after which a session ends.
-const DEFAULT_MAX_AGE_SECONDS: u32 = 36 * 3600;
 
 /// How somebody is spoken to, as it is set up at this moment.
 async fn protocol(admin: &Arc<Admin>, settings: &Settings, via: &Via) -> Result<Protocol, ApiError> {
@@ -359,13 +267,14 @@ async fn protocol(admin: &Arc<Admin>, settings: &Settings, via: &Via) -> Result<
     let provider = provider.ok_or(SignInError::NoSuchProvider)?;
     let secret = match sealed {
         None => None,
-        Some(sealed) => Some(open(settings, &id, &sealed)?),
+        Some(sealed) => Some(open(admin, &id, &sealed)?),
     };
     Ok(sign_in::identity_provider(&provider, secret)?)
 }
 
-fn open(settings: &Settings, id: &str, sealed: &[u8]) -> Result<SecretString, ApiError> {
-    let opened = settings.sealer.open(Purpose::ClientSecret(id), sealed).map_err(|error| error.to_string());
+fn open(admin: &Admin, id: &str, sealed: &[u8]) -> Result<SecretString, ApiError> {
+    let opened =
+        admin.login.sealer.open(Purpose::ClientSecret(id), sealed).map_err(|error| error.to_string());
     let text = opened.and_then(|opened| match std::str::from_utf8(&opened) {
         Ok(text) => Ok(SecretString::from(text)),
         Err(error) => Err(error.to_string()),
@@ -378,20 +287,6 @@ fn open(settings: &Settings, id: &str, sealed: &[u8]) -> Result<SecretString, Ap
         );
         ApiError::internal()
     })
-}
-
-/// The enabled identity provider that logs in people of a domain: of several the one made first.
-fn provider_for(
-    records: &dyn crate::directory::store::Records,
-    domain: &str,
-) -> Result<Option<(String, String)>, crate::directory::StoreError> {
-    let Some(domain) = records.verified_domain(domain)? else { return Ok(None) };
-    let providers = records.identity_providers(&domain.organization_id)?.into_iter();
-    let fitting = providers.filter(|provider| {
-        provider.linked_domain_ids.contains(&domain.id) && sign_in::identity_provider(provider, None).is_ok()
-    });
-    let first = fitting.min_by(|a, b| (a.create_time, &a.id).cmp(&(b.create_time, &b.id)));
-    Ok(first.map(|provider| (provider.id, provider.name)))
 }
 
 fn hand_over(start: Start) -> Result<HandOver, ApiError> {
@@ -420,33 +315,8 @@ fn hand_over(start: Start) -> Result<HandOver, ApiError> {
     Ok(HandOver::CommandLine { challenge, port: start.port, state: start.state })
 }
 
-fn author(admin: &Admin, parts: &Parts, signed_in: Option<&SignedIn>) -> Author {
-    Author {
-        user_id: signed_in.map(|signed_in| signed_in.user.id.clone()),
-        address: Some(client_address(parts, admin)),
-        request_id: Some(request_id(parts)),
-        ..Author::of(Channel::Login)
-    }
-}
-
 fn header(text: &str) -> Result<HeaderValue, ApiError> {
     HeaderValue::from_str(text).map_err(|_| ApiError::internal())
-}
-
-const fn third_party_action(kind: ThirdParty) -> &'static str {
-    match kind {
-        ThirdParty::Google => "google_oauth",
-        ThirdParty::Microsoft => "azure_oauth",
-        ThirdParty::GitHub => "github_oauth",
-    }
-}
-
-const fn third_party_name(kind: ThirdParty) -> &'static str {
-    match kind {
-        ThirdParty::Google => "Google",
-        ThirdParty::Microsoft => "Microsoft",
-        ThirdParty::GitHub => "GitHub",
-    }
 }
 
 /// The cookie that binds a sign-in to a browser.

@@ -64,6 +64,18 @@ impl Directory {
         )
     }
 
+    /// The organization's people.
+    pub(super) fn people(&self) -> Result<Vec<Member>, StoreError> {
+        self.store.read(|records| records.members(self.organization_id(), UserKind::OrganizationUser))
+    }
+
+    /// The person with this id or, if only one has it, this address or name.
+    pub(super) fn person(&self, wanted: &str) -> Result<Member, Failure> {
+        choose(self.people()?, Wanted { kind: "user", text: wanted, list: "postern user list" }, |member| {
+            [&member.user.id, &member.user.email, &member.user.name]
+        })
+    }
+
     /// The user of either kind with this id or, if only one has it, this name or email address.
     pub(super) fn user(&self, wanted: &str) -> Result<Member, Failure> {
         choose(

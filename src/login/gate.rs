@@ -1,9 +1,10 @@
 //! How many hash passwords at a time, and how many may wait for it. Hashing is made to be expensive: unbounded, it would
 //! be the cheapest way to stop a sidecar.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Who waits where: strangers never stand in the way of those who logged in from where they are before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +22,10 @@ const WAITING_PER_HASH: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
-/// One turn to hash; ends when dropped.
+/// One turn to hash; ends when dropped. It belongs on the thread that hashes, which goes on when the client has gone.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    _permit: SemaphorePermit<'a>,
+pub struct Turn {
+    _permit: OwnedSemaphorePermit,
 }
 
 /// The bound.
@@ -36,7 +37,7 @@ pub struct Gate {
 
 #[derive(Debug)]
 struct Way {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     most_waiting: usize,
 }
@@ -51,7 +52,7 @@ impl Gate {
     ///
     /// # Errors
     /// If too many are waiting.
-    pub async fn enter(&self, lane: Lane) -> Result<Turn<'_>, Busy> {
+    pub async fn enter(&self, lane: Lane) -> Result<Turn, Busy> {
         match lane {
             Lane::Known => self.known.enter().await,
             Lane::Stranger => self.strangers.enter().await,
@@ -63,18 +64,18 @@ impl Way {
     fn new(concurrent: usize) -> Self {
         let concurrent = concurrent.max(1);
         Self {
-            permits: Semaphore::new(concurrent),
+            permits: Arc::new(Semaphore::new(concurrent)),
             waiting: AtomicUsize::new(0),
             most_waiting: concurrent * WAITING_PER_HASH,
         }
     }
 
-    async fn enter(&self) -> Result<Turn<'_>, Busy> {
+    async fn enter(&self) -> Result<Turn, Busy> {
         let waiting = Waiting(&self.waiting);
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.most_waiting {
             return Err(Busy);
         }
-        let permit = self.permits.acquire().await.map_err(|_closed| Busy)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_closed| Busy)?;
         drop(waiting);
         Ok(Turn { _permit: permit })
     }

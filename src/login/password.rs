@@ -3,10 +3,10 @@
 //! When a password may be set, and what follows, is not known here.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use prometheus::IntCounter;
 use zxcvbn::Score;
 
 /// Lengths a password may have, in characters. Where people type more, hashing and judging would be what costs.
@@ -34,7 +34,7 @@ pub struct Passwords {
     argon2: Argon2<'static>,
     /// Verified where there is no hash: of no password.
     nobodys: PasswordHash,
-    evaluations: AtomicU64,
+    evaluations: IntCounter,
 }
 
 /// What verifying found.
@@ -62,10 +62,16 @@ pub enum Weakness {
 impl Passwords {
     /// Hashes at this cost.
     pub fn new(cost: HashCost) -> Self {
+        let evaluations = IntCounter::new("password_hashes", "Password hashes computed.");
+        Self::counted_by(cost, evaluations.expect("its name is a valid one"))
+    }
+
+    /// Hashes at this cost, and counts it.
+    pub fn counted_by(cost: HashCost, evaluations: IntCounter) -> Self {
         let params = Params::new(cost.memory_kib, cost.iterations, cost.parallelism, Some(HASH_LENGTH))
             .expect("the configuration allows only what argon2 does");
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        Self { nobodys: nobodys(&argon2), argon2, evaluations: AtomicU64::new(0) }
+        Self { nobodys: nobodys(&argon2), argon2, evaluations }
     }
 
     /// The hash of a password, as a PHC string.
@@ -73,7 +79,7 @@ impl Passwords {
     /// # Panics
     /// If the system has no random bytes or no memory.
     pub fn hash(&self, password: &str) -> String {
-        self.evaluations.fetch_add(1, Ordering::Relaxed);
+        self.evaluations.inc();
         let hash: PasswordHash = self
             .argon2
             .hash_password(password.as_bytes())
@@ -84,7 +90,7 @@ impl Passwords {
     /// Compares a password with a hash. Where there is none, or it cannot be read, the same work is done for nothing, so
     /// that the time it takes tells nobody which accounts exist.
     pub fn verify(&self, password: &str, hash: Option<&str>) -> Verified {
-        self.evaluations.fetch_add(1, Ordering::Relaxed);
+        self.evaluations.inc();
         let parsed = hash.and_then(|hash| PasswordHash::new(hash).ok());
         let against = parsed.as_ref().unwrap_or(&self.nobodys);
         let is_right = self.argon2.verify_password(password.as_bytes(), against).is_ok();
@@ -97,7 +103,7 @@ impl Passwords {
 
     /// How many hashes have been computed so far.
     pub fn evaluations(&self) -> u64 {
-        self.evaluations.load(Ordering::Relaxed)
+        self.evaluations.get()
     }
 
     fn is_outdated(&self, hash: &PasswordHash) -> bool {

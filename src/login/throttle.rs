@@ -158,7 +158,6 @@ impl Source {
         const V4: u64 = 0xff00_0000_0000_0000;
         Self(match address.to_canonical() {
             IpAddr::V4(address) => V4 | u64::from(address.to_bits()),
-            #[expect(clippy::cast_possible_truncation, reason = "the upper half is left")]
             IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
         })
     }

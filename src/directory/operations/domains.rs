@@ -149,12 +149,6 @@ pub fn delete_domain(
     })
 }
 
-/// The organization that manages who has this email address, if it has verified the domain.
-pub(super) fn manager_of(records: &dyn Records, email: &str) -> Result<Option<String>> {
-    let Some((_, domain)) = email.rsplit_once('@') else { return Ok(None) };
-    Ok(records.verified_domain(domain)?.map(|domain| domain.organization_id))
-}
-
 fn release_people(changes: &dyn Changes, domain: &Domain) -> Result<()> {
     for person in changes.records().people_at(&domain.name)? {
         if person.managing_organization_id.as_deref() == Some(&*domain.organization_id) {

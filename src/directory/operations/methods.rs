@@ -1,9 +1,10 @@
 //! How people log in: their authentication methods.
 
 use super::identity_providers::provider;
-use super::{Result, already_exists, invalid, not_found, user};
+use super::passwords::switch_two_factor_off;
+use super::{Result, already_exists, conflict, invalid, not_found, user};
 use crate::directory::model::{AuthenticationMethod, MethodKind, Timestamp, new_id};
-use crate::directory::store::{Changed, Store};
+use crate::directory::store::{Changed, Changes, Store};
 use crate::policy::facts::UserKind;
 
 /// Adds a way to log in to a person.
@@ -59,7 +60,42 @@ pub fn add_authentication_method(
 pub fn delete_authentication_method(store: &dyn Store, id: &str, now: Timestamp) -> Result<Changed<usize>> {
     store.change(now, |changes| {
         let method = changes.records().authentication_method(id)?;
-        method.ok_or_else(|| not_found("authentication method", id))?;
-        Ok(changes.delete_authentication_method(id)?)
+        let method = method.ok_or_else(|| not_found("authentication method", id))?;
+        delete(changes, &method)
     })
+}
+
+/// Removes one of a person's own ways to log in, as [`delete_authentication_method`] does. The last one stays: nobody
+/// locks themselves out by a slip.
+///
+/// # Errors
+///
+/// If it is not one of theirs, or the only one, or the store fails.
+pub fn delete_own_method(
+    store: &dyn Store,
+    user_id: &str,
+    id: &str,
+    now: Timestamp,
+) -> Result<Changed<usize>> {
+    store.change(now, |changes| {
+        let methods = changes.records().authentication_methods(user_id)?;
+        let method = methods.iter().find(|method| method.id == id);
+        let method = method.ok_or_else(|| not_found("authentication method", id))?;
+        if methods.len() == 1 {
+            return Err(conflict("This is the only way to log in that is left: add another one first."));
+        }
+        delete(changes, method)
+    })
+}
+
+fn delete(changes: &dyn Changes, method: &AuthenticationMethod) -> Result<usize> {
+    let revoked = changes.delete_authentication_method(&method.id)?;
+    if method.kind == MethodKind::Password {
+        // Two-factor authentication is the password's: it goes with it.
+        if let Some(user) = changes.records().user(&method.user_id)? {
+            switch_two_factor_off(changes, &user)?;
+        }
+        changes.delete_password(&method.user_id)?;
+    }
+    Ok(revoked)
 }

@@ -4,14 +4,16 @@
 //! The subject is the identity: once it is a person's, it stays that person's, whatever becomes of email addresses.
 //! Before that, an address counts only if the provider's word for it does. Everything happens in one transaction.
 
-use super::domains::manager_of;
-use super::{Result, check_name};
+use super::tokens::PreparedSession;
+use super::users::{find_membership, managing_organization, note_of_user};
+use super::{CreatedToken, Result, check_name};
 use crate::directory::model::{
     AuthenticationMethod, DomainState, IdentityProvider, MembershipRecord, MethodKind, Timestamp, User,
     new_id,
 };
 use crate::directory::store::{Changed, Changes, Records, Store};
 use crate::login::identity::{Email, Identity, email_domain};
+use crate::login::session::SessionTerms;
 use crate::policy::facts::{UserKind, UserState};
 use crate::policy::method::ThirdParty;
 
@@ -100,6 +102,25 @@ pub fn sign_in(
             Err(Stop::Failed(error)) => Err(error),
         }
     })
+}
+
+/// Begins a session of somebody who has signed in.
+///
+/// # Errors
+///
+/// If the person was switched off or the way of logging in removed in the meantime, or the store fails.
+pub fn begin_session(
+    store: &dyn Store,
+    signed_in: &SignedIn,
+    terms: SessionTerms,
+    now: Timestamp,
+) -> Result<Changed<CreatedToken>> {
+    let session = PreparedSession::new(terms)?;
+    let stored = store.change(now, |changes| {
+        note_of_user(changes, &signed_in.user.id, "user_logged_in")?;
+        session.insert(changes, &signed_in.user.id, &signed_in.method.id, now)
+    })?;
+    Ok(Changed { value: session.finish(stored.value), sequence: stored.sequence })
 }
 
 /// Why an entry ended. A refusal is decided before anything is written.
@@ -247,7 +268,7 @@ impl Entry<'_> {
             state: UserState::Active,
             two_factor_enabled: false,
             token_validity_begin: Timestamp(0),
-            managing_organization_id: None,
+            managing_organization_id: managing_organization(self.changes.records(), email)?,
             create_time: self.now,
         };
         self.changes.put_user(&user)?;
@@ -258,7 +279,7 @@ impl Entry<'_> {
     fn join(&self, user: &mut User, provider: &IdentityProvider) -> Admission<()> {
         let records = self.changes.records();
         let organization_id = &provider.organization_id;
-        if super::users::find_membership(records, &user.id, organization_id)?.is_none() {
+        if find_membership(records, &user.id, organization_id)?.is_none() {
             self.changes.put_membership(&MembershipRecord {
                 user_id: user.id.clone(),
                 organization_id: organization_id.clone(),
@@ -271,7 +292,7 @@ impl Entry<'_> {
         {
             self.changes.add_group_member(group_id, &user.id)?;
         }
-        let manager = manager_of(records, &user.email)?;
+        let manager = managing_organization(records, &user.email)?;
         if user.managing_organization_id != manager && manager.as_ref() == Some(organization_id) {
             user.managing_organization_id = manager;
             self.changes.put_user(user)?;
