@@ -5,11 +5,16 @@
 //! changes ([`crate::directory::operations`]), and who may do what ([`crate::policy`] decides; [`caller`] asks it).
 
 mod access_tokens;
+mod accounts;
 mod agent_name;
+mod application_tokens;
+mod application_users;
 pub mod body;
 pub mod caller;
+mod document;
 mod domains;
 pub mod error;
+mod groups;
 mod identity_providers;
 mod invitations;
 mod login;
@@ -17,12 +22,15 @@ mod login_options;
 mod me;
 mod member;
 mod organizations;
+mod permissions;
+mod projects;
 mod proving;
 mod server;
 mod shown_method;
 mod shown_token;
 mod sign_in;
 mod users;
+mod version;
 mod visitor;
 
 use std::path::PathBuf;
@@ -36,7 +44,6 @@ use axum::{Json, Router};
 use http::StatusCode;
 use rustls::ServerConfig;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::{AdminConfig, Config, OrganizationConfig};
@@ -195,16 +202,15 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(me::router())
         .merge(access_tokens::router())
         .merge(users::router())
-        .merge(invitations::router());
-    let (router, mut document) = resources.split_for_parts();
-    let scheme = SecurityScheme::Http(
-        HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("A token of this directory; Aiven's scheme `aivenv1` is accepted as well."))
-            .build(),
-    );
-    document.components.get_or_insert_default().add_security_scheme("token", scheme);
-    let document = Arc::new(document);
+        .merge(invitations::router())
+        .merge(accounts::router())
+        .merge(projects::router())
+        .merge(application_users::router())
+        .merge(application_tokens::router())
+        .merge(permissions::router())
+        .merge(groups::router());
+    let (router, document) = resources.split_for_parts();
+    let document = Arc::new(document::complete(document));
     router
         .route("/v1/openapi.json", axum::routing::get(move || async move { Json((*document).clone()) }))
         .fallback(not_found)

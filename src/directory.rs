@@ -6,6 +6,7 @@
 pub mod author;
 pub mod error;
 pub mod gather;
+pub mod guarded;
 pub mod model;
 pub mod operations;
 pub mod sqlite;

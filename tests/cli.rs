@@ -272,7 +272,7 @@ fn tokens_are_made_listed_shown_and_revoked() {
     let prefix = created["token_prefix"].as_str().unwrap();
     assert_eq!(created["max_age_seconds"], 2_592_000);
     assert_eq!(created["extend_when_used"], true);
-    assert_eq!(created["ip_allowlist"], json!(["10.0.0.0/8", "2001:db8::1/128"]));
+    assert_eq!(created["ip_allowlist"], json!(["10.0.0.0/8", "2001:db8::1"]));
     assert_eq!(created["scopes"], json!(["developer"]));
 
     let shown = folder.json(&["token", "show", prefix]);

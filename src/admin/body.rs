@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use http::StatusCode;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -19,6 +19,10 @@ const BODY_BYTES: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub struct JsonBody<T>(pub T);
 
+/// What the variable segments of a request's path say, percent-decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct PathParameters<T>(pub T);
+
 /// A request's query parameters; unknown ones are ignored, since clients add their own.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryParameters<T>(pub T);
@@ -30,6 +34,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for JsonBody<T> {
         let read = Limited::new(request.into_body(), BODY_BYTES).collect().await;
         let bytes = read.map_err(unreadable)?.to_bytes();
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // A list of a record's values would be taken for the record.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(ApiError::bad_request("body", "must be a JSON object"));
+        }
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let path = error.path().to_string();
@@ -39,6 +47,15 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for JsonBody<T> {
         })?;
         reader.end().map_err(|error| ApiError::bad_request("body", error))?;
         Ok(Self(value))
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Admin>> for PathParameters<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiError> {
+        let read = Path::<T>::from_request_parts(parts, admin).await;
+        read.map(|path| Self(path.0)).map_err(|error| ApiError::bad_request("path", error.body_text()))
     }
 }
 

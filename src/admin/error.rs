@@ -127,6 +127,9 @@ impl From<OperationError> for ApiError {
             OperationError::AlreadyExists { .. } => {
                 Self::new(StatusCode::CONFLICT, "already_exists", message)
             }
+            OperationError::ChangedMeanwhile { .. } => {
+                Self::new(StatusCode::CONFLICT, "changed_meanwhile", message)
+            }
             OperationError::Invalid { .. } => Self::new(StatusCode::BAD_REQUEST, "bad_request", message),
             OperationError::Conflict(_) => Self::conflict(message),
             OperationError::Forbidden { code, .. } => Self::forbidden(code, message),

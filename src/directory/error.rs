@@ -178,6 +178,14 @@ pub enum OperationError {
         /// The id, name or prefix that is taken.
         id: String,
     },
+    /// Somebody else has changed what was to be changed.
+    #[error("{entity} {id:?} was changed meanwhile: look at it again, then decide anew")]
+    ChangedMeanwhile {
+        /// Kind of thing, as people call it.
+        entity: &'static str,
+        /// The id, name or prefix.
+        id: String,
+    },
     /// A value is not allowed.
     #[error("{field}: {reason}")]
     Invalid {

@@ -38,7 +38,9 @@ pub use passwords::{
     CodeHolder, Credentials, Proved, RESET_SECONDS, StartedReset, change_password, credentials,
     enable_two_factor, finish_reset, holder_of_code, log_in, set_password, start_reset, unusable_code,
 };
-pub use permissions::{grant, list_grants, revoke, set_grant};
+pub use permissions::{
+    Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke, set_grant,
+};
 pub use sign_in::{Arrival, SignInRefusal, SignedIn, Via, begin_session, sign_in};
 pub use tokens::{
     CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewSession, NewToken, Revocation, TokenUpdate,

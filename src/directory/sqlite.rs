@@ -79,6 +79,14 @@ impl SqliteStore {
     fn path(&self) -> &PathBuf {
         &self.failures.path
     }
+
+    /// Whether the file that was opened still is where it was.
+    fn check_file(&self) -> Result<(), StoreError> {
+        if open::file_identity(&self.failures)? == self.file {
+            return Ok(());
+        }
+        Err(StoreError::Replaced { path: self.path().clone() })
+    }
 }
 
 impl Store for SqliteStore {
@@ -109,6 +117,8 @@ impl Store for SqliteStore {
         // Whatever fails, dropping the transaction takes everything back.
         work(&writer)?;
         let sequence = writer.sequence()?;
+        // What would be written to a file that has been put aside would be lost, after it was acknowledged.
+        self.check_file()?;
         transaction.commit().map_err(|error| self.failures.of(error))?;
         Ok(sequence)
     }
@@ -123,9 +133,7 @@ impl Store for SqliteStore {
     }
 
     fn version(&self) -> Result<u64, StoreError> {
-        if open::file_identity(&self.failures)? != self.file {
-            return Err(StoreError::Replaced { path: self.path().clone() });
-        }
+        self.check_file()?;
         let connection = self.reading.lock();
         let version: i64 = connection
             .prepare_cached("PRAGMA data_version")

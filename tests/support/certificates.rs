@@ -57,6 +57,16 @@ impl Authority {
     }
 }
 
+/// A client that believes the authority whose certificate this is.
+pub fn client_of(authority_pem: &[u8]) -> Arc<ClientConfig> {
+    use rustls::pki_types::pem::PemObject as _;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority_pem).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(builder.unwrap().with_root_certificates(roots).with_no_client_auth())
+}
+
 impl Certificate {
     /// A server with this certificate.
     pub fn server(&self) -> Arc<ServerConfig> {

@@ -15,12 +15,14 @@
     reason = "tests; each test file uses a part of this"
 )]
 
+pub mod avn;
 pub mod browser;
 pub mod certificates;
 pub mod client;
 pub mod directory;
 pub mod frames;
 pub mod http2;
+pub mod management;
 pub mod oidc_provider;
 pub mod peers;
 pub mod sidecar;

@@ -1,6 +1,6 @@
 //! Real programs that the sidecar is tried against: found, started, ended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 /// Set by `tests/run` once it has installed them: then a missing program fails a test instead of skipping it.
@@ -22,7 +22,22 @@ impl Drop for Process {
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let found = folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file());
+    found_or_skipped(name, folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file()))
+}
+
+/// Where a program of `tests/peers/requirements.txt` is; `None`, as for [`program`].
+#[track_caller]
+pub fn python_program(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/python");
+    let pinned = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/requirements.txt");
+    // Another version would be another test.
+    let is_current = std::fs::read(folder.join("installed.txt")).ok() == std::fs::read(pinned).ok();
+    let program = folder.join("bin").join(name);
+    found_or_skipped(name, (is_current && program.is_file()).then_some(program))
+}
+
+#[track_caller]
+fn found_or_skipped(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         missing(name);
     }

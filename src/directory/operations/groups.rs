@@ -1,7 +1,7 @@
 //! Groups and their members.
 
 use super::users::find_membership;
-use super::{Result, already_exists, check_description, check_name, invalid, not_found, organization, user};
+use super::{Result, already_exists, check_description, check_name, invalid, not_found, organization};
 use crate::directory::model::{Group, Timestamp, new_id};
 use crate::directory::store::{Changed, Records, Store};
 
@@ -99,7 +99,6 @@ pub fn add_group_members(
         let records = changes.records();
         let group = find(records, id)?;
         for user_id in user_ids {
-            user(records, user_id)?;
             if find_membership(records, user_id, &group.organization_id)?.is_none() {
                 let reason =
                     format!("user {user_id:?} is no member of organization {:?}", group.organization_id);

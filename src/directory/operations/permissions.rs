@@ -1,10 +1,83 @@
 //! Grants: principal × resource × permissions and roles. Grants add up; names are kept as they were given.
 
 use super::users::find_membership;
-use super::{Result, invalid, not_found, user};
+use super::{Result, invalid, not_found};
 use crate::directory::model::{Grant, Principal, Resource, Timestamp};
 use crate::directory::store::{Changed, Changes, Records, Store};
 use crate::policy::permission;
+
+/// What somebody is given, or left with, on a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Who.
+    pub principal: Principal,
+    /// Names of permissions and roles.
+    pub names: Vec<String>,
+}
+
+/// How an assignment changes what its principal has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssignmentOperation {
+    /// Replaces it; no names remove it.
+    Set,
+    /// Adds to it.
+    Grant,
+    /// Takes away from it.
+    Revoke,
+}
+
+/// Changes what each of some principals has on a resource, all or nothing; returns all grants on the resource then.
+///
+/// # Errors
+///
+/// If a principal or the resource does not exist or they are not of one organization, a name is unknown or not for this
+/// kind of resource, or the store fails.
+pub fn change_grants(
+    store: &dyn Store,
+    resource: &Resource,
+    operation: AssignmentOperation,
+    assignments: &[Assignment],
+    now: Timestamp,
+) -> Result<Changed<Vec<Grant>>> {
+    check_assignments(resource, operation, assignments)?;
+    store.change(now, |changes| {
+        organization_of(changes.records(), resource)?;
+        for Assignment { principal, names } in assignments {
+            replace_in(changes, principal, resource, now, |held| match operation {
+                AssignmentOperation::Set => names.clone(),
+                AssignmentOperation::Grant => held.iter().chain(names).cloned().collect(),
+                AssignmentOperation::Revoke => without(held, names),
+            })?;
+        }
+        Ok(changes.records().grants_on(resource)?)
+    })
+}
+
+/// Makes these the only grants on a resource, all or nothing; returns them.
+///
+/// # Errors
+///
+/// As [`change_grants`].
+pub fn replace_grants(
+    store: &dyn Store,
+    resource: &Resource,
+    assignments: &[Assignment],
+    now: Timestamp,
+) -> Result<Changed<Vec<Grant>>> {
+    check_assignments(resource, AssignmentOperation::Set, assignments)?;
+    store.change(now, |changes| {
+        organization_of(changes.records(), resource)?;
+        let former = changes.records().grants_on(resource)?;
+        let kept = |grant: &Grant| assignments.iter().any(|one| one.principal == grant.principal);
+        for grant in former.iter().filter(|grant| !kept(grant)) {
+            changes.delete_grant(&grant.principal, resource)?;
+        }
+        for Assignment { principal, names } in assignments {
+            replace_in(changes, principal, resource, now, |_| names.clone())?;
+        }
+        Ok(changes.records().grants_on(resource)?)
+    })
+}
 
 /// Adds permissions and roles to what the principal has on the resource; returns all it has there then.
 ///
@@ -18,7 +91,7 @@ pub fn grant(
     names: &[String],
     now: Timestamp,
 ) -> Result<Changed<Grant>> {
-    check_names(names)?;
+    check_names(resource, names)?;
     if names.is_empty() {
         return Err(invalid("permissions", "name at least one permission or role"));
     }
@@ -38,9 +111,7 @@ pub fn revoke(
     names: &[String],
     now: Timestamp,
 ) -> Result<Changed<Grant>> {
-    replace(store, principal, resource, now, |held| {
-        held.iter().filter(|name| !names.contains(name)).cloned().collect()
-    })
+    replace(store, principal, resource, now, |held| without(held, names))
 }
 
 /// Replaces what the principal has on the resource; an empty list removes it.
@@ -55,7 +126,7 @@ pub fn set_grant(
     names: &[String],
     now: Timestamp,
 ) -> Result<Changed<Grant>> {
-    check_names(names)?;
+    check_names(resource, names)?;
     replace(store, principal, resource, now, |_| names.to_vec())
 }
 
@@ -78,25 +149,40 @@ fn replace(
     now: Timestamp,
     permissions: impl Fn(&[String]) -> Vec<String>,
 ) -> Result<Changed<Grant>> {
-    store.change(now, |changes| {
-        let records = changes.records();
-        let organization_id = organization_of(records, resource)?;
+    store.change(now, |changes| replace_in(changes, principal, resource, now, &permissions))
+}
+
+fn replace_in(
+    changes: &dyn Changes,
+    principal: &Principal,
+    resource: &Resource,
+    now: Timestamp,
+    permissions: impl Fn(&[String]) -> Vec<String>,
+) -> Result<Grant> {
+    let records = changes.records();
+    let organization_id = organization_of(records, resource)?;
+    let former = records.grant(principal, resource)?;
+    let held = former.as_ref().map_or(&[][..], |grant| &grant.permissions);
+    let mut permissions = permissions(held);
+    permissions.sort();
+    permissions.dedup();
+    // Who has left has nothing, and to be left with nothing is no mistake.
+    if former.is_some() || !permissions.is_empty() {
         check_principal(records, principal, &organization_id)?;
-        let former = records.grant(principal, resource)?;
-        let held = former.as_ref().map_or(&[][..], |grant| &grant.permissions);
-        let mut permissions = permissions(held);
-        permissions.sort();
-        permissions.dedup();
-        let grant = Grant {
-            principal: principal.clone(),
-            resource: resource.clone(),
-            create_time: former.as_ref().map_or(now, |grant| grant.create_time),
-            update_time: now,
-            permissions,
-        };
-        store_grant(changes, former.as_ref(), &grant)?;
-        Ok(grant)
-    })
+    }
+    let grant = Grant {
+        principal: principal.clone(),
+        resource: resource.clone(),
+        create_time: former.as_ref().map_or(now, |grant| grant.create_time),
+        update_time: now,
+        permissions,
+    };
+    store_grant(changes, former.as_ref(), &grant)?;
+    Ok(grant)
+}
+
+fn without(held: &[String], names: &[String]) -> Vec<String> {
+    held.iter().filter(|name| !names.contains(name)).cloned().collect()
 }
 
 fn store_grant(changes: &dyn Changes, former: Option<&Grant>, grant: &Grant) -> Result<()> {
@@ -108,25 +194,48 @@ fn store_grant(changes: &dyn Changes, former: Option<&Grant>, grant: &Grant) -> 
     }
 }
 
-fn check_names(names: &[String]) -> Result<()> {
+fn check_names(resource: &Resource, names: &[String]) -> Result<()> {
     permission::expand(names).map_err(|error| invalid("permissions", error.to_string()))?;
+    // Below the organization they would never be asked for: who grants one there expects something else.
+    let belongs_to_organization =
+        |name: &&String| name.starts_with("organization:") || name.starts_with("role:organization:");
+    match names.iter().find(belongs_to_organization) {
+        Some(name) if !matches!(resource, Resource::Organization(_)) => {
+            let reason = format!("`{name}` can only be granted on the organization itself");
+            Err(invalid("permissions", reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_assignments(
+    resource: &Resource,
+    operation: AssignmentOperation,
+    assignments: &[Assignment],
+) -> Result<()> {
+    for (index, assignment) in assignments.iter().enumerate() {
+        if operation != AssignmentOperation::Revoke {
+            check_names(resource, &assignment.names)?;
+        }
+        if assignments.iter().take(index).any(|earlier| earlier.principal == assignment.principal) {
+            return Err(invalid("permissions", "has one principal twice: which is meant?"));
+        }
+    }
     Ok(())
 }
 
 fn check_principal(records: &dyn Records, principal: &Principal, organization_id: &str) -> Result<()> {
     match principal {
-        Principal::User(id) => {
-            user(records, id)?;
-            find_membership(records, id, organization_id)?.map(drop).ok_or_else(|| {
-                invalid(
-                    "principal_id",
-                    format!("user {id:?} is no member of organization {organization_id:?}"),
-                )
-            })
-        }
+        // Whether another organization has it is nobody's business here.
+        Principal::User(id) => find_membership(records, id, organization_id)?.map(drop).ok_or_else(|| {
+            invalid("principal_id", format!("user {id:?} is no member of organization {organization_id:?}"))
+        }),
         Principal::UserGroup(id) => match records.group(id)? {
             Some(group) if group.organization_id == organization_id => Ok(()),
-            _ => Err(not_found("group", id)),
+            _ => {
+                let reason = format!("group {id:?} is not one of organization {organization_id:?}");
+                Err(invalid("principal_id", reason))
+            }
         },
     }
 }

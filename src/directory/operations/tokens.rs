@@ -1,6 +1,7 @@
 //! Tokens: making, importing, changing and revoking them. The full text of a token exists only in what
 //! [`create_token`] returns.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::{Result, already_exists, check_description, invalid, not_found, user};
@@ -14,6 +15,9 @@ use crate::token::{FreshToken, TokenDigest, TokenKind};
 
 /// Lifetimes a token may have, in seconds.
 pub const MAX_AGE_SECONDS: RangeInclusive<u32> = 600..=315_360_000;
+
+/// Address ranges, and scopes, that a token may have.
+const MAX_RESTRICTIONS: usize = 100;
 
 /// Lengths a prefix from elsewhere may have, in characters.
 const PREFIX_LENGTH: RangeInclusive<usize> = 4..=64;
@@ -250,7 +254,7 @@ fn insert(
     check_description(&new.description)?;
     check_max_age(new.max_age_seconds)?;
     let ip_allowlist = check_allowlist(&new.ip_allowlist)?;
-    permission::scopes(&new.scopes).map_err(|error| invalid("scopes", error.to_string()))?;
+    check_scopes(&new.scopes)?;
     let token = token(new, identity, origin, ip_allowlist, now);
     store.change(now, |changes| insert_into(changes, new, &token))
 }
@@ -350,11 +354,27 @@ fn check_max_age(seconds: Option<u32>) -> Result<()> {
     }
 }
 
-/// The ranges as they are stored.
+/// The ranges as they are stored: as they were given, so that who compares them with what was asked for finds no
+/// difference; only what says more than it means is cut (`10.1.2.3/8` is `10.0.0.0/8`).
 fn check_allowlist(ranges: &[String]) -> Result<Vec<String>> {
+    if ranges.len() > MAX_RESTRICTIONS {
+        return Err(invalid(
+            "ip_allowlist",
+            format!("has {} ranges, at most {MAX_RESTRICTIONS}", ranges.len()),
+        ));
+    }
     let parse = |text: &String| {
         let range = address::parse_range(text).map_err(|error| invalid("ip_allowlist", error.to_string()))?;
-        Ok(range.to_string())
+        let means_what_it_says =
+            text.parse().is_ok_and(|address: IpAddr| address == range.addr()) || text.parse() == Ok(range);
+        Ok(if means_what_it_says { text.clone() } else { range.to_string() })
     };
     ranges.iter().map(parse).collect()
+}
+
+fn check_scopes(scopes: &[String]) -> Result<()> {
+    if scopes.len() > MAX_RESTRICTIONS {
+        return Err(invalid("scopes", format!("has {} scopes, at most {MAX_RESTRICTIONS}", scopes.len())));
+    }
+    permission::scopes(scopes).map(drop).map_err(|error| invalid("scopes", error.to_string()))
 }

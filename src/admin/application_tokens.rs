@@ -1,0 +1,173 @@
+//! `…/application-users/{user_id}/access-tokens`: the tokens of an application user. A full token is in the one answer
+//! that makes it and can never be had again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::application_users::{find, found_in, require_manager};
+use super::body::{JsonBody, PathParameters};
+use super::shown_token::ShownToken;
+use super::{Admin, ApiError, Caller};
+use crate::directory::OperationError;
+use crate::directory::guarded::GuardedStore;
+use crate::directory::model::TokenWithUsage;
+use crate::directory::operations::{self, NewToken};
+use crate::directory::store::Records;
+use crate::token::TokenKind;
+use crate::token::format::{self, Format, PREFIX_LENGTH};
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TokenList)]
+pub(super) struct ShownList {
+    tokens: Vec<ShownToken>,
+}
+
+/// A token just made, with the text that is shown this once.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedToken)]
+pub(super) struct Created {
+    /// The token itself. Keep it: it cannot be had again.
+    full_token: String,
+    #[serde(flatten)]
+    token: ShownToken,
+}
+
+/// What a token is made from.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = NewToken)]
+#[serde(deny_unknown_fields)]
+pub(super) struct New {
+    /// What it is for.
+    #[schema(max_length = 1000, example = "writes the metrics of eu-west")]
+    description: Option<String>,
+    /// Lifetime in seconds; without one it never ends.
+    #[schema(minimum = 600, maximum = 315_360_000)]
+    max_age_seconds: Option<u32>,
+    /// Count the lifetime from the last use.
+    extend_when_used: Option<bool>,
+    /// Addresses and networks it may be used from; none: any.
+    #[schema(max_items = 100, example = json!(["10.0.0.0/8"]))]
+    ip_allowlist: Option<Vec<String>>,
+    /// Permissions and roles it is restricted to; none: it is not restricted.
+    #[schema(max_items = 100, example = json!(["service:data:write"]))]
+    scopes: Option<Vec<String>>,
+}
+
+pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+}
+
+/// Lists the tokens that have not ended, with their last use.
+#[utoipa::path(get, path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens",
+    tag = "application users", security(("token" = [])),
+    params(("organization_id" = String, Path), ("user_id" = String, Path)),
+    responses((status = OK, body = ShownList)))]
+async fn list(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
+) -> Result<Json<ShownList>, ApiError> {
+    require_manager(&admin, &caller, &organization_id)?;
+    let member = find(&admin, &organization_id, &user_id).await?;
+    let tokens = admin.read(move |records| records.tokens(&user_id)).await?;
+    let tokens = tokens
+        .into_iter()
+        .filter(|stored| stored.token.revoked_time.is_none())
+        .filter(|stored| stored.token.create_time >= member.user.token_validity_begin)
+        .map(|stored| ShownToken::new(&admin, &caller, stored))
+        .filter(|token| !token.has_expired(caller.now()));
+    Ok(Json(ShownList { tokens: tokens.collect() }))
+}
+
+/// Makes a token.
+///
+/// Who is no admin of the organization makes none for a super admin or for a user that has been granted something: the
+/// token could do more than its maker.
+#[utoipa::path(post, path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens",
+    tag = "application users", security(("token" = [])),
+    params(("organization_id" = String, Path), ("user_id" = String, Path)), request_body = New,
+    responses((status = CREATED, body = Created)))]
+async fn create(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
+    JsonBody(new): JsonBody<New>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    require_manager(&admin, &caller, &organization_id)?;
+    let member = find(&admin, &organization_id, &user_id).await?;
+    if caller.require_organization_admin(&admin, &organization_id).is_err() {
+        let user = user_id.clone();
+        let has_grants = !admin.read(move |records| records.grants_reaching(&user)).await?.is_empty();
+        if member.is_super_admin || has_grants {
+            return Err(ApiError::forbidden(
+                "user_has_more_than_caller",
+                "This user is a super admin or has been granted something: only an admin of the organization makes \
+                 tokens for it.",
+            ));
+        }
+    }
+    let new = NewToken {
+        user_id,
+        kind: TokenKind::Application,
+        description: new.description.unwrap_or_default(),
+        created_manually: true,
+        max_age_seconds: new.max_age_seconds,
+        extend_when_used: new.extend_when_used.unwrap_or(false) && new.max_age_seconds.is_some(),
+        ip_allowlist: new.ip_allowlist.unwrap_or_default(),
+        scopes: new.scopes.unwrap_or_default(),
+        authentication_method_id: None,
+    };
+    let created = admin
+        .change(caller.author(), move |store, now| {
+            let is_here = |records: &dyn Records| found_in(records, &organization_id, &new.user_id).map(drop);
+            operations::create_token(&GuardedStore::new(store, &is_here), &new, now)
+        })
+        .await?;
+    let full_token = created.fresh.full.expose_secret().to_owned();
+    let token = ShownToken::new(&admin, &caller, TokenWithUsage::new(created.token, None));
+    Ok((StatusCode::CREATED, Json(Created { full_token, token })))
+}
+
+/// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
+#[utoipa::path(delete,
+    path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens/{token_prefix}",
+    tag = "application users", security(("token" = [])),
+    params(("organization_id" = String, Path), ("user_id" = String, Path),
+        ("token_prefix" = String, Path, description = "The prefix, percent-encoded; the full token is accepted too")),
+    responses((status = NO_CONTENT)))]
+async fn revoke(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    PathParameters((organization_id, user_id, token_prefix)): PathParameters<(String, String, String)>,
+) -> Result<StatusCode, ApiError> {
+    require_manager(&admin, &caller, &organization_id)?;
+    let prefix = prefix_of(&token_prefix);
+    admin
+        .change(caller.author(), move |store, now| {
+            let is_theirs = |records: &dyn Records| {
+                found_in(records, &organization_id, &user_id)?;
+                let found = records.token(&prefix)?.filter(|found| found.token.user_id == user_id);
+                let shown = || prefix.chars().take(PREFIX_LENGTH).collect();
+                found.map(drop).ok_or_else(|| OperationError::NotFound { entity: "token", id: shown() })
+            };
+            operations::revoke_token(&GuardedStore::new(store, &is_theirs), &prefix, now)
+        })
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The prefix of what may be a whole token: people paste those to revoke them.
+pub(super) fn prefix_of(text: &str) -> String {
+    match format::inspect(text.as_bytes()) {
+        Format::Own(_) => text.chars().take(PREFIX_LENGTH).collect(),
+        _ => text.to_owned(),
+    }
+}
