@@ -11,8 +11,10 @@ use serde_json::Value;
 use support::management::Api;
 use support::{Client, Sidecar, Upstream, peers};
 
-/// What would end the token that the requests are made with: everything after it would only show that.
-const ENDS_THE_TOKEN: &str = "^/v1/me/(logout|expire_tokens|password)$";
+/// Operations that would end the token that the requests are made with: everything after it would only show that. Ids
+/// and prefixes that are shown, schemathesis takes up, its own among them.
+const ENDS_THE_TOKEN: &str = "^post_me_(logout|expire_tokens)$|\
+     ^delete_.*(access_tokens?_by_token_prefix|application_users_by_user_id)$";
 
 struct Fuzz {
     sidecar: Sidecar,
@@ -37,7 +39,7 @@ impl Fuzz {
             .args(["--phases", phases, "--max-examples", &examples.to_string()])
             // With two workers, Python 3.11's parser fails now and then.
             .args(["--seed", "20260801", "--workers", "1", "--no-shrink", "--continue-on-failure"])
-            .args(["--exclude-path-regex", ENDS_THE_TOKEN])
+            .args(["--exclude-operation-id-regex", ENDS_THE_TOKEN])
             .args(["--request-timeout", "20", "--suppress-health-check", "all", "--warnings", "off"])
             .args(["--exclude-checks", excluded_checks])
             .env("NO_COLOR", "1")
@@ -66,7 +68,8 @@ fn with_a_token_every_answer_is_one_that_the_document_has() {
     fuzz.command.args(["--header", &format!("Authorization: aivenv1 {}", admin.token)]);
     let (sidecar, _upstream) = fuzz.run();
     // It still works. (Users were deleted on the way, and may have been any but this one.)
-    assert_eq!(sidecar.managed_as(&admin).get("/v1/organizations").status, 200);
+    let answer = sidecar.managed_as(&admin).get("/v1/organizations");
+    assert_eq!(answer.status, 200, "{}", answer.text());
     let permitted = sidecar.directory.permitted();
     sidecar.wait_for(&permitted);
     assert_eq!(sidecar.request(sidecar.head_with(&permitted.token, "GET /", "")).status, 200);
