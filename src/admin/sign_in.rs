@@ -125,6 +125,7 @@ async fn start(
         (status = OK, body = Session),
         (status = SEE_OTHER),
         (status = FORBIDDEN, body = ErrorBody),
+        (status = NOT_FOUND, body = ErrorBody),
         (status = BAD_GATEWAY, body = ErrorBody),
     ))]
 async fn callback(
