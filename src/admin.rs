@@ -14,6 +14,7 @@ mod document;
 pub mod error;
 mod groups;
 mod member;
+mod organization_tokens;
 mod organizations;
 mod permissions;
 mod projects;
@@ -166,6 +167,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(projects::router())
         .merge(application_users::router())
         .merge(application_tokens::router())
+        .merge(organization_tokens::router())
         .merge(permissions::router())
         .merge(groups::router());
     let (router, document) = resources.split_for_parts();

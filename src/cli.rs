@@ -5,6 +5,7 @@
 
 mod application_user;
 mod arguments;
+mod backend;
 mod check;
 mod completions;
 mod demo;
