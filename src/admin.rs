@@ -4,6 +4,7 @@
 //! one of the directory's operations and its result into JSON. What must not live here: what an operation checks or
 //! changes ([`crate::directory::operations`]), and who may do what ([`crate::policy`] decides; [`caller`] asks it).
 
+mod access_tokens;
 mod accounts;
 mod agent_name;
 mod application_tokens;
@@ -13,14 +14,22 @@ pub mod caller;
 mod document;
 pub mod error;
 mod groups;
+mod invitations;
+mod login;
+mod login_options;
+mod me;
 mod member;
 mod organization_tokens;
 mod organizations;
 mod permissions;
 mod projects;
+mod proving;
 mod server;
+mod shown_method;
 mod shown_token;
+mod users;
 mod version;
+mod visitor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +49,7 @@ use crate::directory::model::Timestamp;
 use crate::directory::store::{Changed, Records};
 use crate::directory::{Author, AuthoredStore, Store, StoreError, Synchronizer};
 use crate::listen::tls::{self, TlsError};
+use crate::login::Login;
 use crate::worker::Shared;
 
 pub use caller::Caller;
@@ -53,6 +63,8 @@ pub struct Admin {
     pub shared: Arc<Shared>,
     /// Waits until a change is in force.
     pub synchronizer: Arc<Synchronizer>,
+    /// How people prove who they are.
+    pub login: Login,
     settings: ArcSwap<Settings>,
 }
 
@@ -84,8 +96,13 @@ impl Settings {
 
 impl Admin {
     /// The management API of a running sidecar.
-    pub fn new(shared: Arc<Shared>, synchronizer: Arc<Synchronizer>, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { shared, synchronizer, settings: ArcSwap::from_pointee(settings) })
+    pub fn new(
+        shared: Arc<Shared>,
+        synchronizer: Arc<Synchronizer>,
+        login: Login,
+        settings: Settings,
+    ) -> Arc<Self> {
+        Arc::new(Self { shared, synchronizer, login, settings: ArcSwap::from_pointee(settings) })
     }
 
     /// Puts changed settings in force.
@@ -163,6 +180,12 @@ struct Document;
 fn router(admin: Arc<Admin>) -> Router {
     let resources = OpenApiRouter::with_openapi(Document::openapi())
         .merge(organizations::router())
+        .merge(login::router())
+        .merge(login_options::router())
+        .merge(me::router())
+        .merge(access_tokens::router())
+        .merge(users::router())
+        .merge(invitations::router())
         .merge(accounts::router())
         .merge(projects::router())
         .merge(application_users::router())

@@ -21,9 +21,10 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Admin};
 use crate::config::watch::ConfigWatcher;
 use crate::config::{Config, certificates};
-use crate::directory::{self, DirectoryView, OperationError, StoreError};
+use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
 use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
 use crate::listen;
+use crate::login::Login;
 use crate::ops;
 use crate::snapshot::{BoundAddresses, Snapshot, SnapshotError};
 use crate::telemetry::Metrics;
@@ -129,7 +130,8 @@ impl App {
         publish_certificates(&config, &metrics);
         let shared = Arc::new(Shared::new(snapshot, view));
 
-        let (admin, admin_listener, admin_address) = start_admin(&config, &shared, &keeper, &drain)?;
+        let (admin, admin_listener, admin_address) =
+            start_admin(&config, &shared, &keeper, &metrics, &drain)?;
         let bound = bind_listeners(&config)?;
         let control_socket = ControlSocket::bind(&config.store.path)?;
         let addresses = BoundAddresses {
@@ -312,6 +314,7 @@ fn start_admin(
     config: &Config,
     shared: &Arc<Shared>,
     keeper: &Keeper,
+    metrics: &Arc<Metrics>,
     drain: &Drain,
 ) -> Result<StartedAdmin, StartError> {
     let mut serving = JoinSet::new();
@@ -319,10 +322,22 @@ fn start_admin(
     let Some(settings) = settings else { return Ok((None, serving, None)) };
     let listener = bind_control(settings.admin.address, "admin.address")?;
     let address = listener.local_addr()?;
-    let admin = Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), settings);
+    let login = Login::new(&settings.admin.login, &config.store.path, Arc::clone(metrics));
+    remember_sources(&login, &**keeper.synchronizer.store());
+    let admin = Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), login, settings);
     let drain = drain.clone();
     serving.spawn(admin::serve(listener, Arc::clone(&admin), async move { drain.started().await }));
     Ok((Some(admin), serving, Some(address)))
+}
+
+/// Who logged in from where before the start still counts as known there, whatever strangers try meanwhile.
+fn remember_sources(login: &Login, store: &dyn Store) {
+    match store.read(|records| records.session_addresses()) {
+        Ok(sources) => {
+            sources.iter().for_each(|(email, address)| login.throttle.remember(email, *address));
+        }
+        Err(error) => tracing::warn!(%error, "from where people have logged in before cannot be read"),
+    }
 }
 
 /// A listener on the control runtime.

@@ -20,6 +20,7 @@ mod policy;
 mod reload;
 mod run;
 mod token;
+mod user;
 
 use std::process::ExitCode;
 
@@ -76,6 +77,9 @@ enum Command {
     /// Make, list, show, change and delete application users.
     #[command(after_help = application_user::EXAMPLES)]
     ApplicationUser(application_user::ApplicationUserArguments),
+    /// Make, list, show, change and delete people, and their passwords.
+    #[command(after_help = user::EXAMPLES)]
+    User(user::UserArguments),
     /// Make, list, show and revoke the tokens of application users.
     #[command(after_help = token::EXAMPLES)]
     Token(token::TokenArguments),
@@ -140,6 +144,7 @@ fn execute(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Reload(arguments) => reload::execute(&arguments, output),
         Command::Init(arguments) => init::execute(&arguments, output),
         Command::ApplicationUser(arguments) => application_user::execute(arguments, output),
+        Command::User(arguments) => user::execute(arguments, output),
         Command::Token(arguments) => token::execute(arguments, output),
         Command::Policy(arguments) => policy::execute(arguments, output),
         Command::Permission(arguments) => permission::execute(arguments, output),

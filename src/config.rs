@@ -123,6 +123,8 @@ pub struct AdminConfig {
     pub tls: Option<ListenerTlsConfig>,
     /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
     pub trusted_proxies: Vec<IpNet>,
+    /// `[admin.login]`. Needs a restart to change.
+    pub login: LoginConfig,
 }
 
 /// `[organization]`.
@@ -287,4 +289,54 @@ pub enum AccessLogOutput {
     StandardOutput,
     /// Appended to a file.
     File(PathBuf),
+}
+
+/// `[admin.login]`: how people log in, and what it costs those who guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginConfig {
+    /// Memory of one password hash, in KiB.
+    pub argon2_memory_kib: u32,
+    /// Passes of one password hash over its memory.
+    pub argon2_iterations: u32,
+    /// Lanes of one password hash.
+    pub argon2_parallelism: u32,
+    /// Passwords hashed at a time for people who have not logged in from where they are.
+    pub concurrent_hashes: usize,
+    /// How long a session may stay unused.
+    pub session_idle_seconds: u32,
+    /// How long a session may last.
+    pub session_absolute_seconds: u32,
+    /// Failures of an account from one source before any has to wait.
+    pub free_attempts: u32,
+    /// Longest time that a failure has to wait.
+    pub longest_delay: Duration,
+    /// Failures of one source at once, over all accounts.
+    pub source_attempts: u32,
+    /// How long it takes until there is one more.
+    pub source_refill: Duration,
+}
+
+impl Default for LoginConfig {
+    /// What holds where the file says nothing.
+    fn default() -> Self {
+        Self {
+            argon2_memory_kib: 19_456,
+            argon2_iterations: 2,
+            argon2_parallelism: 1,
+            concurrent_hashes: 2,
+            session_idle_seconds: 7 * 86_400,
+            session_absolute_seconds: 30 * 86_400,
+            free_attempts: 5,
+            longest_delay: Duration::from_secs(900),
+            source_attempts: 20,
+            source_refill: Duration::from_secs(6),
+        }
+    }
+}
+
+impl Config {
+    /// How people log in, where there is no management API the default: the command line sets passwords without one.
+    pub fn login(&self) -> LoginConfig {
+        self.admin.as_ref().map_or_else(LoginConfig::default, |admin| admin.login)
+    }
 }

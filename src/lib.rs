@@ -17,6 +17,7 @@
 //! | [`worker`], [`snapshot`] | one thread's state, and the configuration it runs on |
 //! | `slab` | a table that one thread makes longer while others read it |
 //! | [`directory`] | organizations, users, grants, policies and tokens: durable, in memory, and in step |
+//! | [`login`] | how people prove who they are: passwords, one-time passwords, throttling, sessions |
 //! | [`admin`] | the management API: one file a resource |
 //! | [`config`] | the TOML file and what it resolves to |
 //! | [`telemetry`] | metrics, access log, the program's own log |
@@ -33,6 +34,7 @@ pub mod error;
 pub mod headers;
 pub mod lifecycle;
 pub mod listen;
+pub mod login;
 pub mod ops;
 pub mod pipeline;
 pub mod policy;

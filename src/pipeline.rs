@@ -8,10 +8,15 @@ pub mod body;
 pub mod glance;
 pub mod outcome;
 pub mod response;
+pub mod watch;
+mod websocket;
 
 use std::borrow::Cow;
+use std::future::{Future as _, poll_fn};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -155,8 +160,20 @@ async fn forward(
     let (body, upload) = ForwardBody::streaming(body);
     let mut endpoint = upstream.next_endpoint();
     outcome.upstream_called(route.upstream, endpoint, upload.clone());
-    let sent = upstream.send(&mut endpoint, &outgoing, body, outcome.started()).await;
-    let result = sent.map_err(|error| explain_failure(&error, upload.as_deref()));
+    let result = {
+        let mut sending = pin!(upstream.send(&mut endpoint, &outgoing, body, outcome.started()));
+        let sent = poll_fn(|context| match sending.as_mut().poll(context) {
+            Poll::Ready(sent) => {
+                Poll::Ready(sent.map_err(|error| explain_failure(&error, upload.as_deref())))
+            }
+            // It may take as long as the upstream likes: meanwhile the token may end.
+            Poll::Pending => match outcome.denied_meanwhile(context) {
+                Some(denial) => Poll::Ready(Err(Answer::Denied(denial))),
+                None => Poll::Pending,
+            },
+        });
+        sent.await
+    };
     let answered_at = result.as_ref().ok().map(Reply::answered_at);
     outcome.upstream_returned(endpoint, upstream_outcome(&result), answered_at);
     result

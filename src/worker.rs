@@ -15,6 +15,7 @@ use crate::directory::view::DirectoryView;
 use crate::error::response::Answers;
 use crate::headers::trace::IdGenerator;
 use crate::lifecycle::WorkerDrain;
+use crate::pipeline::watch::Watches;
 use crate::serve::registry::Registry;
 use crate::snapshot::Snapshot;
 use crate::upstream::WorkerUpstream;
@@ -42,6 +43,8 @@ pub struct Worker {
     pub ids: IdGenerator,
     /// Its connections, for timeouts and drain.
     pub registry: Registry,
+    /// Its running requests, for what may end them.
+    pub watches: Watches,
     /// When to stop.
     pub drain: WorkerDrain,
     local: RefCell<Rc<LocalSnapshot>>,
@@ -95,6 +98,11 @@ impl Shared {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// How many configurations have been in force before this one.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     /// The snapshot in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
@@ -110,6 +118,7 @@ impl Worker {
             index,
             ids: IdGenerator::seeded()?,
             registry: Registry::default(),
+            watches: Watches::default(),
             drain,
             local: RefCell::new(Rc::new(local)),
             shared,
@@ -127,8 +136,9 @@ impl Worker {
         Rc::clone(&local)
     }
 
-    /// Closes upstream connections that are idle for too long.
+    /// Ends requests that would not be let in any more, and closes upstream connections that are idle for too long.
     pub fn sweep(&self, now: Instant) {
+        self.watches.look(&self.shared, self.shared.clock.seconds(SystemTime::now()));
         self.snapshot().upstreams.iter().for_each(|upstream| upstream.sweep(now));
     }
 }

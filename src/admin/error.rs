@@ -121,6 +121,8 @@ impl From<OperationError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "changed_meanwhile", message)
             }
             OperationError::Invalid { .. } => Self::new(StatusCode::BAD_REQUEST, "bad_request", message),
+            OperationError::Conflict(_) => Self::conflict(message),
+            OperationError::Forbidden { code, .. } => Self::forbidden(code, message),
             OperationError::Store(error) => error.into(),
         }
     }

@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::application_tokens::prefix_of;
+use super::access_tokens::prefix_of;
 use super::body::{PathParameters, QueryParameters};
 use super::shown_token::ShownToken;
-use super::{Admin, ApiError, Caller};
+use super::{Admin, ApiError, Caller, users};
 use crate::directory::guarded::GuardedStore;
 use crate::directory::model::{Resource, Timestamp, TokenWithUsage, User, Word as _};
 use crate::directory::operations;
@@ -106,12 +106,15 @@ async fn show(
     caller: Caller,
     PathParameters((organization_id, token_prefix)): PathParameters<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
-    find(&admin, &caller, &organization_id, &prefix_of(&token_prefix)).await.map(Json)
+    let prefix = prefix_of(&admin, &token_prefix);
+    let (user, stored) = find(&admin, &caller, &organization_id, &prefix).await?;
+    Ok(Json(Shown::new(&admin, &caller, &user, stored)))
 }
 
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
 ///
-/// Of an application user it needs `organization:app_users:write`, of a person `organization:users:write`.
+/// Of an application user it needs `organization:app_users:write`, of a person, who has to be managed by the
+/// organization, `organization:users:write`.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/tokens/{token_prefix}", tag = "tokens",
     security(("token" = [])), params(("organization_id" = String, Path), ("token_prefix" = String, Path)),
     responses((status = OK, body = Shown)))]
@@ -120,8 +123,11 @@ async fn revoke(
     caller: Caller,
     PathParameters((organization_id, token_prefix)): PathParameters<(String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
-    let prefix = prefix_of(&token_prefix);
-    find(&admin, &caller, &organization_id, &prefix).await?;
+    let prefix = prefix_of(&admin, &token_prefix);
+    let (user, _) = find(&admin, &caller, &organization_id, &prefix).await?;
+    if user.managing_organization_id.as_deref() != Some(&*organization_id) {
+        return Err(users::not_managed());
+    }
     let (organization, wanted) = (organization_id.clone(), prefix.clone());
     admin
         .change(caller.author(), move |store, now| {
@@ -131,7 +137,8 @@ async fn revoke(
             operations::revoke_token(&GuardedStore::new(store, &is_own), &wanted, now)
         })
         .await?;
-    find(&admin, &caller, &organization_id, &prefix).await.map(Json)
+    let (user, stored) = find(&admin, &caller, &organization_id, &prefix).await?;
+    Ok(Json(Shown::new(&admin, &caller, &user, stored)))
 }
 
 async fn find(
@@ -139,13 +146,13 @@ async fn find(
     caller: &Caller,
     organization_id: &str,
     prefix: &str,
-) -> Result<Shown, ApiError> {
+) -> Result<(User, TokenWithUsage), ApiError> {
     caller.require_member(admin, organization_id)?;
     let (organization, wanted) = (organization_id.to_owned(), prefix.to_owned());
     let found = admin.read(move |records| own_token(records, &organization, &wanted)).await?;
     let (user, stored) = found.ok_or_else(|| no_token(prefix))?;
     require_manager(admin, caller, organization_id, user.kind)?;
-    Ok(Shown::new(admin, caller, &user, stored))
+    Ok((user, stored))
 }
 
 fn own_token(

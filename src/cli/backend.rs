@@ -22,6 +22,7 @@ use crate::directory::operations::{
     ApplicationUserUpdate, AssignmentOperation, NewApplicationUser, NewToken, PolicyUpdate,
 };
 use crate::policy::AuthenticationPolicy;
+use crate::policy::facts::UserState;
 
 pub(super) use api::Api;
 use local::Local;
@@ -62,6 +63,8 @@ pub(super) trait Backend: Debug {
 
     /// The application users.
     fn application_users(&self) -> Result<Vec<Member>, Failure>;
+    /// The people.
+    fn people(&self) -> Result<Vec<Member>, Failure>;
     /// The users of both kinds.
     fn users(&self) -> Result<Vec<Member>, Failure>;
     /// The groups.
@@ -77,6 +80,18 @@ pub(super) trait Backend: Debug {
     fn update_application_user(&self, id: &str, update: &ApplicationUserUpdate) -> Result<Member, Failure>;
     /// Deletes an application user.
     fn delete_application_user(&self, id: &str) -> Result<(), Failure>;
+
+    /// How a person logs in, and when they were active.
+    fn person_facts(&self, member: &Member) -> Result<PersonFacts, Failure>;
+    /// Switches a person off or on again.
+    fn set_user_state(&self, id: &str, state: UserState) -> Result<(), Failure>;
+    /// Makes a person a super admin, or an ordinary member again.
+    fn set_super_admin(&self, id: &str, is_super_admin: bool) -> Result<(), Failure>;
+    /// Deletes a person, or takes them out of the organization where that is all that the caller may do.
+    fn delete_person(&self, member: &Member) -> Result<PersonEnded, Failure>;
+
+    /// The store itself, for what only its own machine may do; `what` is done elsewhere as `instead` says.
+    fn store_only(&self, what: &str, instead: &str) -> Result<&Directory, Failure>;
 
     /// The tokens of a user, ended ones included, newest first.
     fn tokens(&self, user_id: &str) -> Result<Vec<TokenWithUsage>, Failure>;
@@ -102,6 +117,23 @@ pub(super) trait Backend: Debug {
         operation: AssignmentOperation,
         names: &[String],
     ) -> Result<Grant, Failure>;
+}
+
+/// How a person logs in, and when they were active.
+#[derive(Debug)]
+pub(super) struct PersonFacts {
+    pub(super) has_password: bool,
+    pub(super) two_factor_enabled: bool,
+    pub(super) last_activity_time: Option<Timestamp>,
+}
+
+/// What became of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PersonEnded {
+    /// Deleted, with all their tokens.
+    Deleted,
+    /// Only out of the organization: it does not manage the account.
+    Removed,
 }
 
 /// A token with the name of its user.
@@ -152,6 +184,13 @@ impl dyn Backend + '_ {
             Wanted { kind: "user", text: wanted, list: "postern application-user list" },
             |member| [&member.user.id, &member.user.name, &member.user.email],
         )
+    }
+
+    /// The person with this id or, if only one has it, this address or name.
+    pub(super) fn person(&self, wanted: &str) -> Result<Member, Failure> {
+        choose(self.people()?, Wanted { kind: "user", text: wanted, list: "postern user list" }, |member| {
+            [&member.user.id, &member.user.email, &member.user.name]
+        })
     }
 
     /// The group with this id or name.

@@ -28,6 +28,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
                 let state = if new.tls.is_some() { "switched on" } else { "switched off" };
                 keys.push(format!("admin.tls ({state})"));
             }
+            if old.login != new.login {
+                keys.push("admin.login".to_owned());
+            }
         }
     }
     if old.logging.format != new.logging.format {

@@ -70,6 +70,23 @@ table! {
         address: String = Default("\"127.0.0.1:8181\""),
         trusted_proxies: List<String> = Default("[]"),
         tls: AdminTlsTable = Optional,
+        login: LoginTable = Default("{}"),
+    }
+}
+
+table! {
+    /// How people log in; the same numbers are [`super::LoginConfig`]'s default.
+    LoginTable = "[admin.login]" {
+        argon2_memory_kib: Count<8_192, 4_194_304> = Default("19456"),
+        argon2_iterations: Count<1, 100> = Default("2"),
+        argon2_parallelism: Count<1, 64> = Default("1"),
+        concurrent_hashes: Count<1, 64> = Default("2"),
+        session_idle_seconds: Seconds<600, 31_536_000> = Default("604800"),
+        session_absolute_seconds: Seconds<600, 315_360_000> = Default("2592000"),
+        free_attempts: Count<1, 1_000> = Default("5"),
+        longest_delay_seconds: Seconds<1, 86_400> = Default("900"),
+        source_attempts: Count<1, 100_000> = Default("20"),
+        source_refill_seconds: Seconds<1, 3_600> = Default("6"),
     }
 }
 

@@ -194,6 +194,17 @@ pub enum OperationError {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// It would contradict what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// Nobody may do it, whatever they hold.
+    #[error("{message}")]
+    Forbidden {
+        /// A word for programs, such as `user_not_managed`.
+        code: &'static str,
+        /// What is not allowed and what to do instead.
+        message: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -3,6 +3,7 @@
 //! What must not live here: how records are stored ([`super::store`]), when they may change
 //! ([`super::operations`]), or what workers see of them ([`super::view`]).
 
+mod people;
 mod words;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::policy::AuthenticationPolicy;
 use crate::policy::facts::{UserKind, UserState};
 use crate::token::{TokenDigest, TokenKind};
 
+pub use people::{Invitation, PasswordRecord, PasswordReset, TotpRecord};
 pub use words::Word;
 use words::serialize_word;
 
@@ -310,6 +312,8 @@ pub struct Token {
     pub max_age_seconds: Option<u32>,
     /// Whether the lifetime counts from the last use.
     pub extend_when_used: bool,
+    /// When it ends however much it is used; `None`: its lifetime alone decides.
+    pub end_time: Option<Timestamp>,
     /// Addresses and networks it may be used from; empty: any.
     pub ip_allowlist: Vec<String>,
     /// Names of permissions and roles it is restricted to; empty: not restricted.
@@ -347,12 +351,16 @@ pub struct TokenWithUsage {
 impl TokenWithUsage {
     /// Joins the two and computes the expiry.
     pub fn new(token: Token, usage: Option<Usage>) -> Self {
-        let expiry_time = token.max_age_seconds.map(|max_age| {
+        let outlived = token.max_age_seconds.map(|max_age| {
             let last_used = usage.as_ref().map_or(Timestamp(0), |usage| usage.last_used_time);
             let start =
                 if token.extend_when_used { token.create_time.max(last_used) } else { token.create_time };
             Timestamp(start.0.saturating_add(max_age))
         });
+        let expiry_time = match (outlived, token.end_time) {
+            (Some(outlived), Some(end)) => Some(outlived.min(end)),
+            (outlived, end) => outlived.or(end),
+        };
         Self { token, usage, expiry_time }
     }
 }

@@ -4,8 +4,10 @@
 //! Who may do what is not decided here, and nothing here knows SQL or HTTP.
 
 mod groups;
+mod invitations;
 mod methods;
 mod organizations;
+mod passwords;
 mod permissions;
 mod tokens;
 mod users;
@@ -18,26 +20,32 @@ use crate::policy::facts::UserState;
 pub use groups::{
     GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
 };
+pub use invitations::{INVITATION_SECONDS, Invited, accept_invitation, delete_invitation, invite, sign_up};
 pub use methods::{
     IdentityProviderUpdate, NewIdentityProvider, add_authentication_method, add_domain,
     create_identity_provider, delete_authentication_method, delete_domain, delete_identity_provider,
-    update_identity_provider, verify_domain,
+    delete_own_method, update_identity_provider, verify_domain,
 };
 pub use organizations::{
     Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
     move_project, move_unit, rename_organization, set_policy,
 };
+pub use passwords::{
+    CodeHolder, Credentials, Proved, RESET_SECONDS, StartedReset, change_password, credentials,
+    enable_two_factor, finish_reset, holder_of_code, log_in, set_password, start_reset, unusable_code,
+};
 pub use permissions::{
     Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke, set_grant,
 };
 pub use tokens::{
-    CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewToken, Revocation, TokenUpdate, create_token,
-    import_token, revoke_token, update_token,
+    CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewSession, NewToken, Revocation, TokenUpdate,
+    create_session, create_token, import_token, revoke_token, update_token,
 };
 pub use users::{
-    ApplicationUserUpdate, NewApplicationUser, NewOrganizationUser, add_member, create_application_user,
-    create_organization_user, delete_user, expire_tokens, remove_member, set_super_admin, set_two_factor,
-    set_user_state, update_application_user,
+    ApplicationUserUpdate, MemberUpdate, NewApplicationUser, NewOrganizationUser, NewPerson, add_member,
+    create_application_user, create_organization_user, create_person, delete_user, expire_tokens,
+    managing_organization, remove_member, set_super_admin, set_two_factor, set_user_state,
+    update_application_user, update_member,
 };
 
 /// Longest description of anything, in characters.
@@ -60,6 +68,10 @@ fn invalid(field: &'static str, reason: impl Into<String>) -> OperationError {
     OperationError::Invalid { field, reason: reason.into() }
 }
 
+fn conflict(message: impl Into<String>) -> OperationError {
+    OperationError::Conflict(message.into())
+}
+
 fn organization(records: &dyn Records, id: &str) -> Result<Organization> {
     records.organization(id)?.ok_or_else(|| not_found("organization", id))
 }
@@ -75,6 +87,19 @@ fn check_name(field: &'static str, name: &str) -> Result<()> {
         return Err(invalid(field, format!("must be 1 to {MAX_NAME} printable characters")));
     }
     Ok(())
+}
+
+/// The address as it is stored.
+fn check_email(email: &str) -> Result<String> {
+    let email = email.trim().to_lowercase();
+    check_name("user_email", &email)?;
+    let is_address = email
+        .split_once('@')
+        .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
+    if !is_address || email.contains(char::is_whitespace) {
+        return Err(invalid("user_email", "must be an email address, such as jane@example.com"));
+    }
+    Ok(email)
 }
 
 /// Ids and project names travel in headers, paths and logs.

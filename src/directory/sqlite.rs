@@ -6,6 +6,7 @@
 mod events;
 mod failure;
 mod open;
+mod people;
 mod read;
 mod rows;
 mod schema;

@@ -3,6 +3,8 @@
 //! Calls block; they belong on control threads, never on a worker. Which operations exist and when they are
 //! allowed is not known here ([`super::operations`]).
 
+pub mod people;
+
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use super::model::{
 use crate::policy::facts::UserKind;
 use crate::token::TokenKind;
 use crate::token::usage::UserAgent;
+use people::{PeopleChanges, PeopleRecords};
 
 /// A place where the directory is durable.
 pub trait Store: Send + Sync + Debug {
@@ -96,7 +99,7 @@ pub struct Changed<T> {
 }
 
 /// Reading one consistent state of the directory. Lists are sorted by name or id.
-pub trait Records {
+pub trait Records: PeopleRecords {
     /// Sequence of the last change in this state.
     fn sequence(&self) -> Result<Sequence, StoreError>;
     /// Entries of the log of changes after `sequence`, oldest first, at most `limit`.
@@ -172,7 +175,7 @@ pub trait Records {
 /// Changing the directory within one transaction. Each call also writes what it touches to the log of changes, and what it
 /// did to the event log.
 /// `put_*` inserts, or replaces the record with the same id.
-pub trait Changes {
+pub trait Changes: PeopleChanges {
     /// Reading the state that the transaction has made so far.
     fn records(&self) -> &dyn Records;
 
@@ -223,7 +226,7 @@ pub trait Changes {
 
     /// Adds a token; its number is ignored, the store chooses one.
     fn insert_token(&self, token: &Token) -> Result<(), StoreError>;
-    /// Replaces description, lifetime, addresses and scopes of a token.
+    /// Replaces description, lifetime, end, addresses and scopes of a token.
     fn update_token(&self, token: &Token) -> Result<(), StoreError>;
     /// Whether a token with this prefix or digest is there.
     fn token_taken(&self, token: &Token) -> Result<bool, StoreError>;
@@ -333,6 +336,8 @@ pub struct TokenRow {
     pub max_age_seconds: u32,
     /// Whether the lifetime counts from the last use.
     pub extend_when_used: bool,
+    /// When it ends however much it is used; `None`: its lifetime alone decides.
+    pub end_time: Option<u32>,
     /// Whether it has been revoked.
     pub revoked: bool,
     /// The login method it is bound to.

@@ -79,6 +79,7 @@ pub fn authorize(
         Ok(permit) => permit,
         Err(denial) => return Err(Refusal { denial, token_prefix: Some(prefix) }),
     };
+    outcome.permitted(entry.index(), required, client_address);
     let user_agent = glance.user_agent.map(HeaderValue::as_bytes);
     directory.usage.touch(entry, now, client_address, user_agent);
 

@@ -17,6 +17,17 @@ pub struct ForwardBody {
     streaming: Option<Streaming>,
 }
 
+/// What a request's body is to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    /// There is none.
+    None,
+    /// A body, framed as HTTP frames bodies.
+    Framed,
+    /// What a WebSocket client says, once the upstream has taken its offer.
+    Tunnel,
+}
+
 #[derive(Debug)]
 struct Streaming {
     body: RequestBody,
@@ -79,6 +90,15 @@ impl ForwardBody {
         self.streaming.is_none()
     }
 
+    /// What it is to the upstream.
+    pub const fn kind(&self) -> BodyKind {
+        match &self.streaming {
+            None => BodyKind::None,
+            Some(Streaming { body: RequestBody::Tunnel(_), .. }) => BodyKind::Tunnel,
+            Some(_) => BodyKind::Framed,
+        }
+    }
+
     /// How far it has come; `None` without a body.
     pub fn upload(&self) -> Option<Rc<Upload>> {
         self.streaming.as_ref().map(|streaming| Rc::clone(&streaming.upload))
@@ -93,6 +113,8 @@ impl ForwardBody {
         let polled = streaming.body.poll_frame(context);
         let upload = &streaming.upload;
         match &polled {
+            // A tunnel has no end that could be waited for.
+            Poll::Pending if matches!(streaming.body, RequestBody::Tunnel(_)) => {}
             Poll::Pending => upload.state.set(UploadState::WaitingForClient),
             Poll::Ready(Some(Ok(frame))) => {
                 upload.state.set(UploadState::WaitingForUpstream);

@@ -3,18 +3,21 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 use super::body::Upload;
+use super::watch::{Place, Watch};
 use crate::headers::trace::RequestIds;
-use crate::policy::Denial;
+use crate::policy::{Denial, Permission};
 use crate::serve::connection::RunningRequest;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::metrics::UpstreamOutcome;
 use crate::telemetry::record::{Decision, Ending, Record};
+use crate::token::TokenIndex;
 use crate::worker::{LocalSnapshot, Worker};
 
 /// The guard of one request. Until told otherwise, the client went away.
@@ -22,7 +25,9 @@ use crate::worker::{LocalSnapshot, Worker};
 pub struct Outcome {
     worker: Rc<Worker>,
     snapshot: Rc<LocalSnapshot>,
-    _running: RunningRequest,
+    running: RunningRequest,
+    /// Where it is watched, once it was permitted.
+    watch: Option<Place>,
     time: SystemTime,
     started: Instant,
     route: Option<usize>,
@@ -82,7 +87,8 @@ impl Outcome {
         Self {
             worker: Rc::clone(worker),
             snapshot: Rc::clone(snapshot),
-            _running: running,
+            running,
+            watch: None,
             time: SystemTime::now(),
             started: Instant::now(),
             route: None,
@@ -127,6 +133,20 @@ impl Outcome {
         if let Some(log) = &mut self.log {
             log.decision = decision;
         }
+    }
+
+    /// The policy has permitted it: from now on what was asked of its token has to stay so.
+    pub fn permitted(&mut self, token: TokenIndex, required: Permission, client_address: IpAddr) {
+        if let Some(route) = self.route {
+            let (snapshot, connection) = (Rc::clone(&self.snapshot), Rc::clone(self.running.connection()));
+            let watch = Watch::new(token, snapshot, route, required, client_address, connection);
+            self.watch = Some(self.worker.watches.enter(watch));
+        }
+    }
+
+    /// Why it would not be let in any more, if it would not; whoever asks is woken when that changes.
+    pub fn denied_meanwhile(&self, context: &Context<'_>) -> Option<Denial> {
+        self.worker.watches.denial(self.watch.as_ref()?, context)
     }
 
     /// A known token was presented.
@@ -217,6 +237,9 @@ impl Outcome {
 
 impl Drop for Outcome {
     fn drop(&mut self) {
+        if let Some(place) = &self.watch {
+            self.worker.watches.leave(place);
+        }
         let duration = self.started.elapsed();
         let ending = self.ending.unwrap_or(Ending::ClientAborted);
         let index = self.worker.index;

@@ -11,8 +11,10 @@ use http::{HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::outcome::Outcome;
+use super::websocket::{CLOSE_POLICY_VIOLATION, Frames};
 use crate::error::response::{REQUEST_ID, Rendered};
 use crate::headers;
+use crate::policy::Denial;
 use crate::serve::http1::Respond;
 use crate::telemetry::record::Ending;
 use crate::upstream::exchange::BodyError;
@@ -41,6 +43,10 @@ pub struct OwnAnswer {
 pub struct ForwardedReply {
     reply: Reply,
     outcome: Outcome,
+    /// Of a WebSocket: what has passed.
+    frames: Option<Box<Frames>>,
+    /// The policy would not let it in any more, and a WebSocket's client has been told.
+    is_told_to_close: bool,
 }
 
 impl Response {
@@ -52,7 +58,8 @@ impl Response {
 
     /// The upstream's response.
     pub fn forwarded(reply: Reply, outcome: Outcome) -> Self {
-        Self::Forwarded(ForwardedReply { reply, outcome })
+        let frames = (reply.status() == StatusCode::SWITCHING_PROTOCOLS).then(Box::default);
+        Self::Forwarded(ForwardedReply { reply, outcome, frames, is_told_to_close: false })
     }
 
     /// The same for HTTP/2, which frames bodies itself.
@@ -157,14 +164,24 @@ impl ForwardedReply {
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.is_told_to_close {
+            return Poll::Ready(None);
+        }
+        if let Some(denial) = self.outcome.denied_meanwhile(context) {
+            return Poll::Ready(Some(self.break_off(denial)));
+        }
         let polled = self.reply.poll_frame(context);
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
-                self.outcome.sent(frame.data_ref().map_or(0, Bytes::len));
+                let data = frame.data_ref();
+                self.outcome.sent(data.map_or(0, Bytes::len));
+                if let (Some(frames), Some(data)) = (&mut self.frames, data) {
+                    frames.pass(data);
+                }
             }
             // The client's doing, which is what an outcome says unless it is told otherwise.
-            Poll::Ready(Some(Err(BodyError::Client(_)))) => {}
+            Poll::Ready(Some(Err(BodyError::Client(_) | BodyError::Denied(_)))) => {}
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(error = %error, "the upstream's response broke off");
                 self.outcome.end(Ending::UpstreamAborted);
@@ -172,6 +189,18 @@ impl ForwardedReply {
             Poll::Ready(None) => self.outcome.end(Ending::Completed),
         }
         polled
+    }
+}
+
+impl ForwardedReply {
+    /// Half a response must not look like a whole one; a WebSocket can be told, between two of its frames.
+    fn break_off(&mut self, denial: Denial) -> Result<Frame<Bytes>, BodyError> {
+        self.outcome.end(Ending::Denied(denial));
+        if self.frames.as_ref().is_some_and(|frames| frames.is_between()) {
+            self.is_told_to_close = true;
+            return Ok(Frame::data(Bytes::from_static(CLOSE_POLICY_VIOLATION)));
+        }
+        Err(BodyError::Denied(denial))
     }
 }
 

@@ -23,6 +23,8 @@ pub enum RequestBody {
     Http1(Rc<dyn BodySource>),
     /// It comes over an HTTP/2 stream.
     Http2(Incoming),
+    /// There is none, but the client offers to go on as a WebSocket. If that is taken, this is all that it says there.
+    Tunnel(Rc<dyn BodySource>),
 }
 
 /// A connection that brings one body at a time.
@@ -61,7 +63,7 @@ impl RequestBody {
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
             Self::Empty => Poll::Ready(None),
-            Self::Http1(source) => source.poll_body(context),
+            Self::Http1(source) | Self::Tunnel(source) => source.poll_body(context),
             Self::Http2(incoming) => {
                 let polled = Pin::new(&mut *incoming).poll_frame(context).map_err(BodyError::Stream);
                 match polled {

@@ -131,6 +131,13 @@ impl Connection {
         self.give(Order::Drain);
     }
 
+    /// Ends the connection now, if it serves one request at a time: others' would end with it.
+    pub fn close_if_alone(&self) {
+        if let Protocol::Http1(_) = self.protocol {
+            self.give(Order::Close);
+        }
+    }
+
     /// What the task has to do; it is woken when that changes.
     pub fn order(&self, context: &Context<'_>) -> Order {
         let mut waker = self.waker.borrow_mut();
@@ -185,6 +192,13 @@ impl Connection {
                 waker.wake_by_ref();
             }
         }
+    }
+}
+
+impl RunningRequest {
+    /// The connection it came over.
+    pub fn connection(&self) -> &Rc<Connection> {
+        &self.connection
     }
 }
 

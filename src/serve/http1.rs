@@ -149,7 +149,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
     }
 
     fn body(self: &Rc<Self>) -> RequestBody {
-        if self.input.borrow().is_body_complete() {
+        if self.input.borrow().is_upgrade_offered() {
+            RequestBody::Tunnel(Rc::clone(self) as Rc<dyn BodySource>)
+        } else if self.input.borrow().is_body_complete() {
             RequestBody::Empty
         } else {
             RequestBody::Http1(Rc::clone(self) as Rc<dyn BodySource>)
@@ -170,6 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
                     let keeps_alive =
                         recipient.keeps_alive && !state.is_ending() && self.can_go_on(&response, context);
                     self.input.borrow_mut().forget_continue()?;
+                    self.settle_upgrade(response.status());
                     output.insert(Output::new(&response, recipient, keeps_alive))
                 }
             };
@@ -198,6 +201,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
         }
         let is_wanted = Rc::strong_count(self) > 1 && response.remaining() != Some(0);
         is_wanted || self.skip_body(context)
+    }
+
+    /// Only an offer that was made can have been taken: no other response has this status.
+    fn settle_upgrade(&self, status: StatusCode) {
+        let mut input = self.input.borrow_mut();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            input.accept_upgrade();
+        } else {
+            input.decline_upgrade();
+        }
     }
 
     fn skip_body(&self, context: &mut Context<'_>) -> bool {

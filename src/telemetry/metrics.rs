@@ -20,7 +20,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
-pub use control::{CertificateExpiry, ControlMetrics, DirectoryFigures, ReloadOutcome};
+pub use control::{CertificateExpiry, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome};
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
 pub use listener::{ListenerMetrics, OpenConnection, TlsOutcome};
 pub use route::RouteMetrics;

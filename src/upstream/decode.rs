@@ -40,8 +40,8 @@ pub enum DecodeError {
     /// A length that can be read in more than one way.
     #[error("the response's Content-Length or Transfer-Encoding is not one plain length or `chunked`")]
     Framing,
-    /// Switched protocols without being asked.
-    #[error("the response switches protocols, which nobody asked for")]
+    /// Switched protocols without being asked, or to another than was offered.
+    #[error("the response switches to a protocol that nobody asked for")]
     Upgrade,
     /// A malformed chunk or trailer.
     #[error("the response's chunked body is malformed")]
@@ -81,6 +81,15 @@ pub(super) struct Head {
     pub(super) body: Body,
     /// Whether the connection can serve another request after this one.
     pub(super) keeps_alive: bool,
+    /// Whether `Upgrade` names WebSocket.
+    is_websocket: bool,
+}
+
+/// What a request offered beside HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    Nothing,
+    WebSocket,
 }
 
 /// A response's header lines as they came, without what ends at this hop. Kept with the connection: the next response is
@@ -150,11 +159,15 @@ pub(super) fn head(
     read: &mut BytesMut,
     fields: &mut Fields,
     method: &Method,
+    offer: Offer,
 ) -> Result<Option<Head>, DecodeError> {
     loop {
         fields.restart();
         let Some(head) = final_or_interim(read, fields, method)? else { return Ok(None) };
         match head.status {
+            StatusCode::SWITCHING_PROTOCOLS if offer == Offer::WebSocket && head.is_websocket => {
+                return Ok(Some(Head { body: Body::UntilClose, keeps_alive: false, ..head }));
+            }
             StatusCode::SWITCHING_PROTOCOLS => return Err(DecodeError::Upgrade),
             status if status.is_informational() => {}
             _ => return Ok(Some(head)),
@@ -213,6 +226,7 @@ struct Framing<'a> {
     is_chunked: bool,
     asks_to_close: bool,
     asks_to_keep: bool,
+    is_websocket: bool,
     /// The values of `Connection`.
     options: SmallVec<[&'a [u8]; 2]>,
 }
@@ -225,6 +239,7 @@ impl<'a> Framing<'a> {
             is_chunked: false,
             asks_to_close: false,
             asks_to_keep: false,
+            is_websocket: false,
             options: SmallVec::new(),
         };
         for field in fields {
@@ -238,6 +253,9 @@ impl<'a> Framing<'a> {
 
     fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), DecodeError> {
         match name.len() {
+            7 if name.eq_ignore_ascii_case("upgrade") => {
+                self.is_websocket = value.eq_ignore_ascii_case(b"websocket");
+            }
             10 if name.eq_ignore_ascii_case("connection") => {
                 for option in options(value) {
                     self.asks_to_close |= option.eq_ignore_ascii_case(b"close");
@@ -287,7 +305,7 @@ impl<'a> Framing<'a> {
         };
         let keeps_alive =
             body != Body::UntilClose && !self.asks_to_close && (self.is_http11 || self.asks_to_keep);
-        Head { status, body, keeps_alive }
+        Head { status, body, keeps_alive, is_websocket: self.is_websocket }
     }
 }
 

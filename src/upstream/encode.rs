@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use super::OutgoingHead;
 use super::connect::UpstreamStream;
 use crate::headers::{self, write_field};
-use crate::pipeline::body::{ForwardBody, Upload, UploadError};
+use crate::pipeline::body::{BodyKind, ForwardBody, Upload, UploadError};
 
 /// Below this, a body's bytes are copied behind what goes before them, so that both leave in one packet.
 const COPIED_BYTES: usize = 4 * 1024;
@@ -29,6 +29,8 @@ enum Framing {
     Length(u64),
     /// By a last chunk.
     Chunked,
+    /// By the end of the sending half of the connection: a tunnel's, once the upstream has taken the client's offer.
+    Tunnel,
 }
 
 /// What is still to be sent of a request.
@@ -76,6 +78,16 @@ impl Sending {
         self.buffer.is_empty() && self.piece.is_empty()
     }
 
+    /// Whether it offers the upstream to go on as a WebSocket.
+    pub(super) fn offers_tunnel(&self) -> bool {
+        self.framing == Framing::Tunnel
+    }
+
+    /// Whether its head is on its way as a whole.
+    pub(super) fn is_head_sent(&self) -> bool {
+        self.is_empty()
+    }
+
     /// Whether the system has taken none of it, so that all of it can be sent over another connection.
     pub(super) fn is_unsent(&self) -> bool {
         self.sent == 0
@@ -105,7 +117,13 @@ impl Sending {
                 }
                 // Plain sockets hold nothing back. TLS may, and the client may wait for what its bytes bring about
                 // before it sends more.
-                ready!(Pin::new(stream).poll_flush(context)).map_err(SendError::Connection)?;
+                let stream = Pin::new(&mut *stream);
+                let polled = match self.framing {
+                    // The upstream learns that the client has said all, and may still answer.
+                    Framing::Tunnel if self.is_complete() => stream.poll_shutdown(context),
+                    _ => stream.poll_flush(context),
+                };
+                ready!(polled).map_err(SendError::Connection)?;
                 return if self.is_complete() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             let written = ready!(self.write(stream, context)).map_err(SendError::Connection)?;
@@ -166,6 +184,7 @@ impl Sending {
             Framing::Length(remaining) => {
                 *remaining = remaining.checked_sub(data.len() as u64).ok_or(UploadError::Length)?;
             }
+            Framing::Tunnel => {}
             Framing::Chunked => {
                 self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
             }
@@ -183,7 +202,7 @@ impl Sending {
 
     fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), UploadError> {
         match self.framing {
-            Framing::Length(0) => {}
+            Framing::Length(0) | Framing::Tunnel => {}
             Framing::Length(_) => return Err(UploadError::Length),
             Framing::Chunked => {
                 self.buffer.extend_from_slice(b"0\r\n");
@@ -205,10 +224,13 @@ fn write_head(head: &OutgoingHead<'_>, body: &ForwardBody, buffer: &mut Vec<u8>)
     buffer.extend_from_slice(head.target.as_bytes());
     buffer.extend_from_slice(b" HTTP/1.1\r\n");
     headers::write_upstream_request(head.headers, head.additions, buffer);
-    let framing = if body.is_empty() && !anticipates_body(head.method) {
-        Framing::Length(0)
-    } else {
-        framing(head, body, buffer)
+    let framing = match body.kind() {
+        BodyKind::None if !anticipates_body(head.method) => Framing::Length(0),
+        BodyKind::None | BodyKind::Framed => framing(head, body, buffer),
+        BodyKind::Tunnel => {
+            buffer.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+            Framing::Tunnel
+        }
     };
     buffer.extend_from_slice(b"\r\n");
     framing

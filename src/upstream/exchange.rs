@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Upstream;
 use super::connect::{ConnectError, UpstreamStream};
-use super::decode::{self, Body, DecodeError, Fields};
+use super::decode::{self, Body, DecodeError, Fields, Offer};
 use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
 use crate::pipeline::body::UploadError;
@@ -33,6 +33,8 @@ pub struct Exchange {
     read: BytesMut,
     read_bytes: usize,
     sending: Option<Sending>,
+    /// What the request under way offers.
+    offer: Offer,
     status: StatusCode,
     fields: Fields,
     body: Body,
@@ -76,6 +78,9 @@ pub enum BodyError {
     /// The framing is broken.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The policy would not let the request in any more.
+    #[error("the request is no longer permitted")]
+    Denied(crate::policy::Denial),
     /// The client's body broke off while the response was coming.
     #[error("the client's body broke off amid the response")]
     Client(#[source] UploadError),
@@ -95,6 +100,7 @@ impl Exchange {
             read: BytesMut::new(),
             read_bytes: READ_BYTES,
             sending: None,
+            offer: Offer::Nothing,
             status: StatusCode::OK,
             fields: Fields::default(),
             body: Body::Length(0),
@@ -115,6 +121,7 @@ impl Exchange {
         timeout: Duration,
     ) -> Result<(), ExchangeError> {
         let upload = sending.upload();
+        self.offer = if sending.offers_tunnel() { Offer::WebSocket } else { Offer::Nothing };
         self.sending = Some(sending);
         self.keeps_alive = false;
         poll_fn(|context| {
@@ -141,11 +148,12 @@ impl Exchange {
             return Poll::Ready(Err(ExchangeError::ClientBody(error)));
         }
         loop {
-            let head = decode::head(&mut self.read, &mut self.fields, method);
+            let head = decode::head(&mut self.read, &mut self.fields, method, self.offer);
             if let Some(head) = head.map_err(ExchangeError::Malformed)? {
                 self.status = head.status;
                 self.body = head.body;
                 self.keeps_alive = head.keeps_alive;
+                self.settle_offer();
                 return Poll::Ready(Ok(()));
             }
             let had_read = !self.read.is_empty();
@@ -160,6 +168,16 @@ impl Exchange {
             }
             let unsent = self.sending.take().filter(Sending::is_unsent).map(Box::new);
             return Poll::Ready(Err(ExchangeError::Closed { unsent, source: failure }));
+        }
+    }
+
+    /// Of an offer that the upstream has not taken nothing more is to be sent.
+    fn settle_offer(&mut self) {
+        if self.offer == Offer::WebSocket
+            && self.status != StatusCode::SWITCHING_PROTOCOLS
+            && let Some(sending) = self.sending.take()
+        {
+            self.keeps_alive &= sending.is_head_sent();
         }
     }
 

@@ -2,14 +2,14 @@
 
 use super::super::directory::Directory;
 use super::super::failure::Failure;
-use super::{Backend, MadeToken, NamedToken, PolicyInForce};
+use super::{Backend, MadeToken, NamedToken, PersonEnded, PersonFacts, PolicyInForce};
 use crate::directory::OperationError;
 use crate::directory::model::{Grant, Group, Member, Principal, Resource, Timestamp, TokenWithUsage};
 use crate::directory::operations::{
     self, ApplicationUserUpdate, Assignment, AssignmentOperation, NewApplicationUser, NewToken, PolicyUpdate,
 };
 use crate::policy::AuthenticationPolicy;
-use crate::policy::facts::UserKind;
+use crate::policy::facts::{UserKind, UserState};
 use crate::token::format::PREFIX_LENGTH;
 
 /// A configuration and its open store.
@@ -46,6 +46,14 @@ impl Backend for Local {
         })?)
     }
 
+    fn people(&self) -> Result<Vec<Member>, Failure> {
+        let organization_id = self.organization_id();
+        Ok(self
+            .directory
+            .store
+            .read(|records| records.members(organization_id, UserKind::OrganizationUser))?)
+    }
+
     fn groups(&self) -> Result<Vec<Group>, Failure> {
         Ok(self.directory.store.read(|records| records.groups(self.organization_id()))?)
     }
@@ -71,6 +79,37 @@ impl Backend for Local {
     fn delete_application_user(&self, id: &str) -> Result<(), Failure> {
         operations::delete_user(&*self.directory.store, id, Timestamp::now())?;
         Ok(())
+    }
+
+    fn person_facts(&self, member: &Member) -> Result<PersonFacts, Failure> {
+        let Member { user, .. } = member;
+        Ok(self.directory.store.read(|records| {
+            Ok(PersonFacts {
+                has_password: records.password(&user.id)?.is_some(),
+                two_factor_enabled: user.two_factor_enabled,
+                last_activity_time: records.last_activity(&user.id)?,
+            })
+        })?)
+    }
+
+    fn set_user_state(&self, id: &str, state: UserState) -> Result<(), Failure> {
+        operations::set_user_state(&*self.directory.store, id, state, Timestamp::now())?;
+        Ok(())
+    }
+
+    fn set_super_admin(&self, id: &str, is_super_admin: bool) -> Result<(), Failure> {
+        let (store, organization_id) = (&*self.directory.store, self.organization_id());
+        operations::set_super_admin(store, id, organization_id, is_super_admin, Timestamp::now())?;
+        Ok(())
+    }
+
+    fn delete_person(&self, member: &Member) -> Result<PersonEnded, Failure> {
+        operations::delete_user(&*self.directory.store, &member.user.id, Timestamp::now())?;
+        Ok(PersonEnded::Deleted)
+    }
+
+    fn store_only(&self, _: &str, _: &str) -> Result<&Directory, Failure> {
+        Ok(&self.directory)
     }
 
     fn tokens(&self, user_id: &str) -> Result<Vec<TokenWithUsage>, Failure> {

@@ -4,16 +4,19 @@ use http::{Method, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
+use super::super::directory::Directory;
 use super::super::failure::Failure;
 use super::api::{Api, Refusal, Unanswered};
-use super::{Backend, MadeToken, NamedToken, PolicyInForce, wire};
+use super::{Backend, MadeToken, NamedToken, PersonEnded, PersonFacts, PolicyInForce, wire};
 use crate::directory::OperationError;
-use crate::directory::model::{Grant, Group, Member, Principal, Resource, Timestamp, TokenWithUsage};
+use crate::directory::model::{
+    Grant, Group, Member, Principal, Resource, Timestamp, TokenWithUsage, Word as _,
+};
 use crate::directory::operations::{
     ApplicationUserUpdate, AssignmentOperation, NewApplicationUser, NewToken, PolicyUpdate,
 };
 use crate::policy::AuthenticationPolicy;
-use crate::policy::facts::UserKind;
+use crate::policy::facts::{UserKind, UserState};
 use crate::token::format::PREFIX_LENGTH;
 
 /// A management API and one organization.
@@ -57,11 +60,6 @@ impl Remote {
     ) -> Result<T, Unanswered> {
         self.api.ask(method, &[&["organization", self.organization_id.as_str()], path].concat(), &[], body)
     }
-
-    fn people(&self) -> Result<Vec<Member>, Unanswered> {
-        let answer: wire::OrganizationUsers = self.ask(Method::GET, &["user"], None)?;
-        Ok(answer.users.into_iter().map(Member::from).collect())
-    }
 }
 
 impl Backend for Remote {
@@ -76,10 +74,14 @@ impl Backend for Remote {
 
     fn users(&self) -> Result<Vec<Member>, Failure> {
         let mut users = self.application_users()?;
-        // Application users are listed among the members too.
-        let people = self.people()?;
-        users.extend(people.into_iter().filter(|member| member.user.kind == UserKind::OrganizationUser));
+        users.extend(self.people()?);
         Ok(users)
+    }
+
+    fn people(&self) -> Result<Vec<Member>, Failure> {
+        let answer: wire::OrganizationUsers = self.ask(Method::GET, &["user"], None)?;
+        let people = answer.users.into_iter().map(Member::from);
+        Ok(people.filter(|member| member.user.kind == UserKind::OrganizationUser).collect())
     }
 
     fn groups(&self) -> Result<Vec<Group>, Failure> {
@@ -124,6 +126,40 @@ impl Backend for Remote {
 
     fn delete_application_user(&self, id: &str) -> Result<(), Failure> {
         Ok(self.ask(Method::DELETE, &["application-users", id], None)?)
+    }
+
+    fn person_facts(&self, member: &Member) -> Result<PersonFacts, Failure> {
+        let id = &member.user.id;
+        let user: wire::OrganizationUser = self.ask(Method::GET, &["user", id], None)?;
+        let answer: wire::Methods = self.ask(Method::GET, &["user", id, "authentication_methods"], None)?;
+        let password = answer.authentication_methods.into_iter().find(wire::UserMethod::is_password);
+        Ok(PersonFacts {
+            has_password: password.is_some(),
+            two_factor_enabled: password.is_some_and(|password| password.is_enabled_2fa.unwrap_or(false)),
+            last_activity_time: user.last_activity_time,
+        })
+    }
+
+    fn set_user_state(&self, id: &str, state: UserState) -> Result<(), Failure> {
+        let body = json!({ "state": state.word() });
+        let IgnoredAny = self.ask(Method::PATCH, &["user", id], Some(&body))?;
+        Ok(())
+    }
+
+    fn set_super_admin(&self, id: &str, is_super_admin: bool) -> Result<(), Failure> {
+        let body = json!({ "is_super_admin": is_super_admin });
+        let IgnoredAny = self.ask(Method::PATCH, &["user", id], Some(&body))?;
+        Ok(())
+    }
+
+    fn delete_person(&self, member: &Member) -> Result<PersonEnded, Failure> {
+        let IgnoredAny = self.ask(Method::DELETE, &["user", &member.user.id], None)?;
+        let is_managed = member.user.managing_organization_id.as_ref() == Some(&self.organization_id);
+        Ok(if is_managed { PersonEnded::Deleted } else { PersonEnded::Removed })
+    }
+
+    fn store_only(&self, what: &str, instead: &str) -> Result<&Directory, Failure> {
+        Err(Failure::Usage(format!("{what} is done where the store is, without --url; {instead}")))
     }
 
     fn tokens(&self, user_id: &str) -> Result<Vec<TokenWithUsage>, Failure> {

@@ -81,6 +81,8 @@ pub(super) struct OrganizationUser {
     is_super_admin: bool,
     #[serde(deserialize_with = "time")]
     join_time: Timestamp,
+    #[serde(deserialize_with = "optional_time")]
+    pub(super) last_activity_time: Option<Timestamp>,
     user_info: UserInfo,
 }
 
@@ -98,7 +100,7 @@ struct UserInfo {
 
 impl From<OrganizationUser> for Member {
     fn from(member: OrganizationUser) -> Self {
-        let OrganizationUser { user_id, is_super_admin, join_time, user_info: user } = member;
+        let OrganizationUser { user_id, is_super_admin, join_time, user_info: user, .. } = member;
         let kind =
             if user.is_application_user { UserKind::ApplicationUser } else { UserKind::OrganizationUser };
         Self {
@@ -117,6 +119,24 @@ impl From<OrganizationUser> for Member {
             is_super_admin,
             join_time,
         }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Methods {
+    pub(super) authentication_methods: Vec<UserMethod>,
+}
+
+/// A person's way to log in.
+#[derive(Debug, Deserialize)]
+pub(super) struct UserMethod {
+    method_type: String,
+    pub(super) is_enabled_2fa: Option<bool>,
+}
+
+impl UserMethod {
+    pub(super) fn is_password(&self) -> bool {
+        self.method_type == "password"
     }
 }
 
@@ -270,6 +290,7 @@ impl WireToken {
             ip_allowlist: self.ip_allowlist,
             scopes: self.scopes,
             authentication_method_id: None,
+            end_time: None,
             revoked_time,
         };
         TokenWithUsage { token, usage, expiry_time: self.expiry_time }

@@ -1,11 +1,12 @@
 //! How people log in: authentication methods, identity providers, and domains.
 
-use super::{Result, already_exists, check_name, invalid, not_found, organization, user};
+use super::passwords::switch_two_factor_off;
+use super::{Result, already_exists, check_name, conflict, invalid, not_found, organization, user};
 use crate::directory::model::{
     AuthenticationMethod, Domain, DomainState, DomainVerification, IdentityProvider, IdentityProviderKind,
     MethodKind, Timestamp, new_id,
 };
-use crate::directory::store::{Changed, Records, Store};
+use crate::directory::store::{Changed, Changes, Records, Store};
 use crate::policy::facts::UserKind;
 
 /// What an identity provider is made from.
@@ -88,9 +89,44 @@ pub fn add_authentication_method(
 pub fn delete_authentication_method(store: &dyn Store, id: &str, now: Timestamp) -> Result<Changed<usize>> {
     store.change(now, |changes| {
         let method = changes.records().authentication_method(id)?;
-        method.ok_or_else(|| not_found("authentication method", id))?;
-        Ok(changes.delete_authentication_method(id)?)
+        let method = method.ok_or_else(|| not_found("authentication method", id))?;
+        delete(changes, &method)
     })
+}
+
+/// Removes one of a person's own ways to log in, as [`delete_authentication_method`] does. The last one stays: nobody
+/// locks themselves out by a slip.
+///
+/// # Errors
+///
+/// If it is not one of theirs, or the only one, or the store fails.
+pub fn delete_own_method(
+    store: &dyn Store,
+    user_id: &str,
+    id: &str,
+    now: Timestamp,
+) -> Result<Changed<usize>> {
+    store.change(now, |changes| {
+        let methods = changes.records().authentication_methods(user_id)?;
+        let method = methods.iter().find(|method| method.id == id);
+        let method = method.ok_or_else(|| not_found("authentication method", id))?;
+        if methods.len() == 1 {
+            return Err(conflict("This is the only way to log in that is left: add another one first."));
+        }
+        delete(changes, method)
+    })
+}
+
+fn delete(changes: &dyn Changes, method: &AuthenticationMethod) -> Result<usize> {
+    let revoked = changes.delete_authentication_method(&method.id)?;
+    if method.kind == MethodKind::Password {
+        // Two-factor authentication is the password's: it goes with it.
+        if let Some(user) = changes.records().user(&method.user_id)? {
+            switch_two_factor_off(changes, &user)?;
+        }
+        changes.delete_password(&method.user_id)?;
+    }
+    Ok(revoked)
 }
 
 /// Makes an identity provider, switched off until it is set up.

@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use super::{Result, already_exists, check_description, invalid, not_found, user};
 use crate::directory::error::OperationError;
 use crate::directory::model::{Timestamp, Token, User};
-use crate::directory::store::{Changed, Records, Store};
+use crate::directory::store::{Changed, Changes, Records, Store};
+use crate::login::session::SessionTerms;
 use crate::policy::facts::{UserKind, UserState};
 use crate::policy::{address, permission};
 use crate::token::{FreshToken, TokenDigest, TokenKind};
@@ -91,10 +92,82 @@ pub enum Revocation {
 /// If the user does not exist, is not active or of the wrong kind, a value is not allowed, the system has no random
 /// bytes, or the store fails.
 pub fn create_token(store: &dyn Store, new: &NewToken, now: Timestamp) -> Result<Changed<CreatedToken>> {
-    let fresh = FreshToken::generate(new.kind).map_err(|error| invalid("full_token", error.to_string()))?;
+    let fresh = generate(new.kind)?;
     let identity = ImportedToken { prefix: fresh.prefix.clone(), digest: fresh.digest };
     let stored = insert(store, new, &identity, Origin::Generated, now)?;
     Ok(Changed { value: CreatedToken { fresh, token: stored.value }, sequence: stored.sequence })
+}
+
+/// A session that begins with a login, or with what is worth one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSession {
+    /// Whose.
+    pub user_id: String,
+    /// The method that was logged in with.
+    pub authentication_method_id: String,
+    /// How long it lasts.
+    pub terms: SessionTerms,
+}
+
+/// Makes a session token, as [`create_token`] does.
+///
+/// # Errors
+///
+/// As [`create_token`].
+pub fn create_session(
+    store: &dyn Store,
+    session: &NewSession,
+    now: Timestamp,
+) -> Result<Changed<CreatedToken>> {
+    let prepared = PreparedSession::new(session.terms)?;
+    let stored = store.change(now, |changes| {
+        prepared.insert(changes, &session.user_id, &session.authentication_method_id, now)
+    })?;
+    Ok(Changed { value: prepared.finish(stored.value), sequence: stored.sequence })
+}
+
+/// A session token whose text has been made and that is not stored yet.
+pub(super) struct PreparedSession {
+    fresh: FreshToken,
+    terms: SessionTerms,
+}
+
+impl PreparedSession {
+    pub(super) fn new(terms: SessionTerms) -> Result<Self> {
+        Ok(Self { fresh: generate(TokenKind::Session)?, terms })
+    }
+
+    /// Within a transaction that does more than that.
+    pub(super) fn insert(
+        &self,
+        changes: &dyn Changes,
+        user_id: &str,
+        authentication_method_id: &str,
+        now: Timestamp,
+    ) -> Result<Token> {
+        let new = NewToken {
+            user_id: user_id.to_owned(),
+            kind: TokenKind::Session,
+            description: "login".to_owned(),
+            created_manually: false,
+            max_age_seconds: Some(self.terms.max_age_seconds),
+            extend_when_used: self.terms.extend_when_used,
+            ip_allowlist: Vec::new(),
+            scopes: Vec::new(),
+            authentication_method_id: Some(authentication_method_id.to_owned()),
+        };
+        let identity = ImportedToken { prefix: self.fresh.prefix.clone(), digest: self.fresh.digest };
+        let token = token(&new, &identity, Origin::Generated, Vec::new(), now);
+        insert_into(changes, &new, &Token { end_time: Some(self.terms.end_time), ..token })
+    }
+
+    pub(super) fn finish(self, stored: Token) -> CreatedToken {
+        CreatedToken { fresh: self.fresh, token: stored }
+    }
+}
+
+fn generate(kind: TokenKind) -> Result<FreshToken> {
+    FreshToken::generate(kind).map_err(|error| invalid("full_token", error.to_string()))
 }
 
 /// Takes in a token that was made elsewhere, by its digest and prefix.
@@ -182,7 +255,18 @@ fn insert(
     check_max_age(new.max_age_seconds)?;
     let ip_allowlist = check_allowlist(&new.ip_allowlist)?;
     check_scopes(&new.scopes)?;
-    let token = Token {
+    let token = token(new, identity, origin, ip_allowlist, now);
+    store.change(now, |changes| insert_into(changes, new, &token))
+}
+
+fn token(
+    new: &NewToken,
+    identity: &ImportedToken,
+    origin: Origin,
+    ip_allowlist: Vec<String>,
+    now: Timestamp,
+) -> Token {
+    Token {
         number: 0,
         token_prefix: identity.prefix.clone(),
         digest: identity.digest,
@@ -194,24 +278,27 @@ fn insert(
         imported: origin == Origin::Imported,
         max_age_seconds: new.max_age_seconds,
         extend_when_used: new.extend_when_used,
+        end_time: None,
         ip_allowlist,
         scopes: new.scopes.clone(),
         authentication_method_id: new.authentication_method_id.clone(),
         revoked_time: None,
-    };
-    store.change(now, |changes| {
-        let records = changes.records();
-        let user = user(records, &new.user_id)?;
-        check_user(&user, new.kind)?;
-        check_binding(records, new)?;
-        if changes.token_taken(&token)? {
-            return Err(already_exists("token", &token.token_prefix));
-        }
-        // A token made in the same second in which all older ones were ended is not one of them.
-        let create_time = now.max(user.token_validity_begin);
-        changes.insert_token(&Token { create_time, ..token.clone() })?;
-        find(records, &token.token_prefix)
-    })
+    }
+}
+
+/// Within a transaction that does more than that.
+fn insert_into(changes: &dyn Changes, new: &NewToken, token: &Token) -> Result<Token> {
+    let records = changes.records();
+    let user = user(records, &new.user_id)?;
+    check_user(&user, new.kind)?;
+    check_binding(records, new)?;
+    if changes.token_taken(token)? {
+        return Err(already_exists("token", &token.token_prefix));
+    }
+    // A token made in the same second in which all older ones were ended is not one of them.
+    let create_time = token.create_time.max(user.token_validity_begin);
+    changes.insert_token(&Token { create_time, ..token.clone() })?;
+    find(records, &token.token_prefix)
 }
 
 fn find(records: &dyn Records, prefix: &str) -> Result<Token> {

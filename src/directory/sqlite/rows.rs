@@ -32,7 +32,7 @@ pub(super) const GRANT: &str =
 /// With the tables that [`TOKEN_FROM`] joins.
 pub(super) const TOKEN: &str = "t.number, t.prefix, t.digest, u.id, t.kind, t.description, t.create_time, \
      t.created_manually, t.imported, t.max_age_seconds, t.extend_when_used, t.ip_allowlist, t.scopes, a.id, \
-     t.revoked_time, s.last_used_time, s.last_ip, s.last_user_agent";
+     t.revoked_time, t.end_time, s.last_used_time, s.last_ip, s.last_user_agent";
 pub(super) const TOKEN_FROM: &str = "tokens t JOIN users u ON u.number = t.user_number \
      LEFT JOIN authentication_methods a ON a.number = t.method_number \
      LEFT JOIN token_usage s ON s.token_number = t.number";
@@ -198,11 +198,12 @@ pub(super) fn token(row: &Row<'_>) -> Result<TokenWithUsage> {
         scopes: list(row, 12)?,
         authentication_method_id: row.get(13)?,
         revoked_time: optional_time(row, 14)?,
+        end_time: optional_time(row, 15)?,
     };
-    let usage = match optional_time(row, 15)? {
+    let usage = match optional_time(row, 16)? {
         None => None,
         Some(last_used_time) => {
-            Some(Usage { last_used_time, last_ip: address(row, 16)?, last_user_agent: row.get(17)? })
+            Some(Usage { last_used_time, last_ip: address(row, 17)?, last_user_agent: row.get(18)? })
         }
     };
     Ok(TokenWithUsage::new(token, usage))
@@ -251,6 +252,11 @@ pub(super) fn number_or_zero(row: &Row<'_>, column: usize) -> Result<u32> {
     Ok(row.get_ref(column)?.as_i64_or_null()?.map_or(0, clamp))
 }
 
+/// A number of 32 bits, where there is one.
+pub(super) fn optional_number(row: &Row<'_>, column: usize) -> Result<Option<u32>> {
+    Ok(row.get_ref(column)?.as_i64_or_null()?.map(clamp))
+}
+
 /// A lifetime: absent, or at least a second, so that nonsense never means "for ever".
 pub(super) fn max_age(row: &Row<'_>, column: usize) -> Result<Option<u32>> {
     Ok(row.get_ref(column)?.as_i64_or_null()?.map(|seconds| clamp(seconds).max(1)))
@@ -260,12 +266,12 @@ pub(super) fn address(row: &Row<'_>, column: usize) -> Result<Option<IpAddr>> {
     Ok(row.get_ref(column)?.as_str_or_null()?.and_then(|text| text.parse().ok()))
 }
 
-fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
     number(row, column).map(Timestamp)
 }
 
-fn optional_time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
-    Ok(row.get_ref(column)?.as_i64_or_null()?.map(|seconds| Timestamp(clamp(seconds))))
+pub(super) fn optional_time(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
+    Ok(optional_number(row, column)?.map(Timestamp))
 }
 
 fn clamp(value: i64) -> u32 {

@@ -207,7 +207,18 @@ CREATE TABLE invitations (
     inviter_user_id TEXT,
     create_time INTEGER NOT NULL,
     expiry_time INTEGER NOT NULL,
+    code_digest BLOB,                               -- with the code the invited person makes an account; NULL: has one
     PRIMARY KEY (organization_id, user_email)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX invitations_by_email ON invitations (user_email);
+CREATE UNIQUE INDEX invitations_by_code ON invitations (code_digest) WHERE code_digest IS NOT NULL;
+
+-- One-time codes that an admin hands over to somebody who cannot log in any more.
+CREATE TABLE password_resets (
+    user_id TEXT PRIMARY KEY NOT NULL REFERENCES users (id),
+    code_digest BLOB NOT NULL UNIQUE,
+    create_time INTEGER NOT NULL,
+    expiry_time INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 ALTER TABLE authentication_methods ADD COLUMN subject TEXT;         -- who it is at the third party or provider

@@ -18,7 +18,10 @@ use crate::token::usage::UserAgent;
 const BATCH: usize = 1_024;
 
 const TOKEN_COLUMNS: &str = "number, digest, user_number, kind, create_time, max_age_seconds, extend_when_used, \
-     revoked_time, method_number, ip_allowlist, scopes, imported, CASE WHEN imported THEN prefix END";
+     revoked_time, method_number, ip_allowlist, scopes, imported, CASE WHEN imported THEN prefix END, end_time";
+
+/// How many columns those are.
+const TOKEN_COLUMN_COUNT: usize = 14;
 
 /// Sends everything to the receiver.
 pub(super) fn send(reader: &Reader<'_>, receiver: &mut dyn SnapshotReceiver) -> Result<(), StoreError> {
@@ -74,7 +77,7 @@ pub(super) fn token_row(reader: &Reader<'_>, number: u32) -> Result<Option<Token
     );
     reader.one(&sql, [number], |row| {
         let mut token = token(row, &methods, &mut texts)?;
-        add_usage(&mut token, row, 13, &mut texts)?;
+        add_usage(&mut token, row, TOKEN_COLUMN_COUNT, &mut texts)?;
         Ok(token)
     })
 }
@@ -146,6 +149,7 @@ fn token(row: &Row<'_>, methods: &Methods, texts: &mut Texts) -> rusqlite::Resul
         created_at: rows::number(row, 4)?,
         max_age_seconds: rows::max_age(row, 5)?.unwrap_or(0),
         extend_when_used: row.get_ref(6)?.as_i64()? != 0,
+        end_time: rows::optional_number(row, 13)?,
         revoked: row.get_ref(7)?.as_i64_or_null()?.is_some(),
         binding: method.and_then(|number| methods.get(&number).cloned()).unwrap_or(RowBinding::None),
         ip_allowlist: row.get_ref(9)?.as_str_or_null()?.map(|text| texts.restrictions.intern(text)),

@@ -88,7 +88,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Revokes the tokens that are not revoked and meet the condition; the last parameter is the time.
-    fn revoke_where(&self, condition: &str, params: impl Params) -> Result<usize, StoreError> {
+    pub(super) fn revoke_where(&self, condition: &str, params: impl Params) -> Result<usize, StoreError> {
         let sql = format!(
             "UPDATE tokens SET revoked_time = ?2 WHERE revoked_time IS NULL AND ({condition}) RETURNING number"
         );
@@ -471,9 +471,9 @@ impl Changes for Writer<'_> {
         self.execute(
             "INSERT INTO tokens (digest, user_number, kind, create_time, max_age_seconds, extend_when_used,
                  revoked_time, method_number, ip_allowlist, scopes, imported, prefix, created_manually,
-                 description)
+                 description, end_time)
              VALUES (?1, (SELECT number FROM users WHERE id = ?2), ?3, ?4, ?5, ?6, ?7,
-                 (SELECT number FROM authentication_methods WHERE id = ?8), ?9, ?10, ?11, ?12, ?13, ?14)",
+                 (SELECT number FROM authentication_methods WHERE id = ?8), ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             params![
                 token.digest.as_bytes(),
                 token.user_id,
@@ -489,6 +489,7 @@ impl Changes for Writer<'_> {
                 token.token_prefix,
                 token.created_manually,
                 token.description,
+                token.end_time.map(|time| time.0),
             ],
         )?;
         let number = self.connection.last_insert_rowid();
@@ -504,7 +505,7 @@ impl Changes for Writer<'_> {
         self.note_of_user(&token.user_id, &record)?;
         self.execute(
             "UPDATE tokens SET description = ?2, max_age_seconds = ?3, extend_when_used = ?4, ip_allowlist = ?5,
-                 scopes = ?6 WHERE number = ?1",
+                 scopes = ?6, end_time = ?7 WHERE number = ?1",
             params![
                 token.number,
                 token.description,
@@ -512,6 +513,7 @@ impl Changes for Writer<'_> {
                 token.extend_when_used,
                 optional_list_column(&token.ip_allowlist),
                 optional_list_column(&token.scopes),
+                token.end_time.map(|time| time.0),
             ],
         )?;
         self.log("token", &token.number.to_string())

@@ -183,6 +183,7 @@ impl State {
             created_at: row.created_at,
             max_age_seconds: Some(row.max_age_seconds).filter(|&seconds| seconds != 0),
             extend_when_used: row.extend_when_used,
+            end_time: row.end_time,
             revoked: row.revoked || row.kind.is_none(),
             binding,
             restrictions,

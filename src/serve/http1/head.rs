@@ -80,6 +80,22 @@ pub(super) struct Options {
     pub(super) expects_continue: bool,
     /// `TE: trailers`.
     pub(super) takes_trailers: bool,
+    /// `Connection: upgrade`.
+    pub(super) asks_to_upgrade: bool,
+    /// What `Upgrade` names.
+    pub(super) upgrade: Upgrade,
+}
+
+/// What a client would rather speak on its connection (RFC 9110, section 7.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    /// Nothing else.
+    #[default]
+    None,
+    /// WebSocket (RFC 6455), and nothing beside it.
+    WebSocket,
+    /// Something that is not passed on, such as `h2c`: the client's wish is not granted, and it goes on as it is.
+    Other,
 }
 
 /// How a head says its body ends.
@@ -327,7 +343,14 @@ impl HeadScan {
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 self.options.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
             }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.options.upgrade = match self.options.upgrade {
+                    Upgrade::None if value.eq_ignore_ascii_case(b"websocket") => Upgrade::WebSocket,
+                    _ => Upgrade::Other,
+                };
+            }
             10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.options.asks_to_upgrade |= lists(value, b"upgrade");
                 self.options.asks_to_close |= lists(value, b"close");
                 self.options.asks_to_keep |= lists(value, b"keep-alive");
             }

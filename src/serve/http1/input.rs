@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::coop::unconstrained;
 
 use super::chunked::{Chunked, Piece};
-use super::head::{BodyLength, Head, HeadScan, Version};
+use super::head::{BodyLength, Head, HeadScan, Upgrade, Version};
 use super::{BodyError, Limits, Phase, State, Violation, request};
 
 /// What heads are read into, on the stack: an idle connection has no buffer.
@@ -52,6 +52,12 @@ enum Framing {
     Head,
     Body(u64),
     Chunked(Box<Chunked>),
+    /// Behind a head that offers another protocol: what comes is the next head's, unless the offer is taken.
+    Offered,
+    /// In that protocol: whatever comes, to the connection's end.
+    Tunnel,
+    /// Behind the end of what the client had to say in that protocol.
+    TunnelEnded,
     /// Nothing is read any more.
     Refused,
 }
@@ -172,7 +178,7 @@ impl Input {
         self.scan.restart();
         match begun {
             Ok(arrived) => {
-                let has_body = !matches!(framing, Framing::Head);
+                let has_body = !matches!(framing, Framing::Head | Framing::Offered);
                 self.framing = framing;
                 self.state.enter(if has_body { Phase::InBody } else { Phase::Idle });
                 self.owed_continue = (has_body && arrived.expects_continue).then_some(CONTINUE);
@@ -219,7 +225,25 @@ impl Input {
 
     /// Whether nothing of the current request is still to come.
     pub(super) fn is_body_complete(&self) -> bool {
-        matches!(self.framing, Framing::Head)
+        matches!(self.framing, Framing::Head | Framing::Offered)
+    }
+
+    /// Whether the current request offers to go on in another protocol.
+    pub(super) fn is_upgrade_offered(&self) -> bool {
+        matches!(self.framing, Framing::Offered)
+    }
+
+    /// The client's offer is taken: all that it sends from now on is the tunnel's.
+    pub(super) fn accept_upgrade(&mut self) {
+        self.framing = Framing::Tunnel;
+        self.state.enter(Phase::InBody);
+    }
+
+    /// The client's offer is not taken: what it sends from now on is its next request.
+    pub(super) fn decline_upgrade(&mut self) {
+        if self.is_upgrade_offered() {
+            self.framing = Framing::Head;
+        }
     }
 
     /// Whether the client may be in the middle of sending something that nobody will read.
@@ -236,11 +260,19 @@ impl Input {
         loop {
             match self.body_in_held() {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                // Nothing of the tunnel before the offer is taken. Who asks for the next frame of the response, which tells
+                // of that, asks here again.
+                Ok(None) if self.is_upgrade_offered() => return Poll::Pending,
                 Ok(None) if self.is_body_complete() => return Poll::Ready(None),
+                Ok(None) if matches!(self.framing, Framing::TunnelEnded) => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
             let read = match ready!(self.poll_more(stream, context)) {
+                Ok(0) if matches!(self.framing, Framing::Tunnel) => {
+                    self.framing = Framing::TunnelEnded;
+                    return Poll::Ready(None);
+                }
                 Ok(0) => io::Error::from(io::ErrorKind::UnexpectedEof),
                 Ok(_) => continue,
                 Err(error) => error,
@@ -252,9 +284,12 @@ impl Input {
 
     fn body_in_held(&mut self) -> Result<Option<Frame<Bytes>>, BodyError> {
         let frame = match &mut self.framing {
-            Framing::Head => return Ok(None),
+            Framing::Head | Framing::Offered | Framing::TunnelEnded => return Ok(None),
             Framing::Refused => return Err(BodyError::Refused),
-            Framing::Body(_) | Framing::Chunked(_) if self.held.is_empty() => return Ok(None),
+            Framing::Body(_) | Framing::Chunked(_) | Framing::Tunnel if self.held.is_empty() => {
+                return Ok(None);
+            }
+            Framing::Tunnel => Some(Frame::data(self.held.split().freeze())),
             Framing::Body(remaining) => {
                 let length =
                     usize::try_from(*remaining).map_or(self.held.len(), |left| left.min(self.held.len()));
@@ -306,7 +341,12 @@ impl Input {
         let wanted = match self.framing {
             Framing::Body(remaining) => usize::try_from(remaining)
                 .map_or(KNOWN_BODY_READ_BYTES, |remaining| remaining.min(KNOWN_BODY_READ_BYTES)),
-            Framing::Head | Framing::Chunked(_) | Framing::Refused => 0,
+            Framing::Head
+            | Framing::Chunked(_)
+            | Framing::Offered
+            | Framing::Tunnel
+            | Framing::TunnelEnded
+            | Framing::Refused => 0,
         };
         self.held.reserve(self.body_read_bytes.max(wanted));
         let room = self.held.capacity() - self.held.len();
@@ -369,12 +409,18 @@ impl Input {
 
 /// The request, and what follows its head.
 fn begin(head: &Head<'_>, bytes: &Bytes) -> (Result<Arrived, Violation>, Framing) {
+    let options = head.options;
+    // RFC 6455, section 4.1: a GET without a body.
+    let offers_upgrade = options.asks_to_upgrade
+        && options.upgrade == Upgrade::WebSocket
+        && head.version == Version::Http11
+        && head.method.of(bytes) == b"GET";
     let framing = match head.body {
+        BodyLength::Known(0) if offers_upgrade => Framing::Offered,
         BodyLength::Known(0) => Framing::Head,
         BodyLength::Known(length) => Framing::Body(length),
         BodyLength::Chunked => Framing::Chunked(Box::new(Chunked::new())),
     };
-    let options = head.options;
     let arrived = request::request(head, bytes).map(|parts| Arrived {
         violation: None,
         expects_continue: options.expects_continue && head.version == Version::Http11,

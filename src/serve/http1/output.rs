@@ -66,10 +66,13 @@ impl<E: std::error::Error + 'static> Output<E> {
     /// A response whose head is written and of whose body nothing is read yet.
     pub(super) fn new<R: Respond<Error = E>>(response: &R, recipient: Recipient, keeps_alive: bool) -> Self {
         let status = response.status();
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         let has_no_body = recipient.wants_head_only
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let framing = match (has_no_body, response.remaining(), recipient.version) {
+            // What follows is in another protocol, to the connection's end.
+            _ if switches => Framing::UntilClose,
             (true, _, _) => Framing::NoBody,
             (false, Some(_), _) => Framing::Length,
             (false, None, Version::Http11) => Framing::Chunked,
@@ -222,6 +225,10 @@ fn write_head<R: Respond>(
         write_field(buffer, b"transfer-encoding", b"chunked");
     }
     match (version, keeps_alive) {
+        _ if status == StatusCode::SWITCHING_PROTOCOLS => {
+            write_field(buffer, b"connection", b"upgrade");
+            write_field(buffer, b"upgrade", b"websocket");
+        }
         (_, false) => write_field(buffer, b"connection", b"close"),
         (Version::Http10, true) => write_field(buffer, b"connection", b"keep-alive"),
         (Version::Http11, true) => {}

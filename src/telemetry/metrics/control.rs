@@ -35,6 +35,37 @@ impl ReloadOutcome {
     }
 }
 
+/// What came of an attempt to prove a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginOutcome {
+    /// It was right.
+    Succeeded,
+    /// Account, password or one-time password was wrong.
+    Failed,
+    /// The password was right, and a one-time password is needed too.
+    OneTimePasswordMissing,
+    /// Refused without a look: too many have failed.
+    Throttled,
+    /// Refused without a look: too many are waiting.
+    Busy,
+}
+
+impl LoginOutcome {
+    const ALL: [Self; 5] =
+        [Self::Succeeded, Self::Failed, Self::OneTimePasswordMissing, Self::Throttled, Self::Busy];
+
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::OneTimePasswordMissing => "otp_required",
+            Self::Throttled => "throttled",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 /// What the directory's owner says of it at each scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryFigures {
@@ -73,6 +104,8 @@ pub struct ControlMetrics {
     config_last_reload_successful: IntGauge,
     access_log_dropped: IntCounter,
     access_log_errors: IntCounter,
+    logins: IntCounterVec,
+    password_hashes: IntCounter,
 }
 
 impl ControlMetrics {
@@ -114,7 +147,19 @@ impl ControlMetrics {
                 "postern_access_log_errors_total",
                 "Failures to write or reopen the access log.",
             ),
+            logins: IntCounterVec::new(
+                Opts::new("postern_logins_total", "Attempts to prove a password, by what came of them."),
+                &["outcome"],
+            )
+            .expect(VALID),
+            password_hashes: counter(
+                "postern_password_hashes_total",
+                "Password hashes computed: the work that logins cost.",
+            ),
         };
+        for outcome in LoginOutcome::ALL {
+            metrics.logins.with_label_values(&[outcome.code()]);
+        }
         for outcome in ReloadOutcome::ALL {
             metrics.config_reloads.with_label_values(&[outcome.code()]);
         }
@@ -127,7 +172,7 @@ impl ControlMetrics {
         .expect(VALID);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 10] = [
             Box::new(metrics.directory_errors.clone()),
             Box::new(metrics.usage_flush_duration.clone()),
             Box::new(metrics.usage_flushed.clone()),
@@ -135,6 +180,8 @@ impl ControlMetrics {
             Box::new(metrics.config_last_reload_successful.clone()),
             Box::new(metrics.access_log_dropped.clone()),
             Box::new(metrics.access_log_errors.clone()),
+            Box::new(metrics.logins.clone()),
+            Box::new(metrics.password_hashes.clone()),
             Box::new(build_info),
         ];
         for collector in collectors {
@@ -168,6 +215,16 @@ impl ControlMetrics {
     /// The access log could not be written or reopened.
     pub fn access_log_error(&self) {
         self.access_log_errors.inc();
+    }
+
+    /// Somebody tried to prove a password.
+    pub fn login(&self, outcome: LoginOutcome) {
+        self.logins.with_label_values(&[outcome.code()]).inc();
+    }
+
+    /// Counts every password hash that is computed.
+    pub fn password_hashes(&self) -> IntCounter {
+        self.password_hashes.clone()
     }
 }
 

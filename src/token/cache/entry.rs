@@ -73,6 +73,9 @@ pub struct Restrictions {
     /// The lifetime of a token that was changed after it had become known: all that can change is in one place, so that
     /// no decision sees one half of a change.
     lifetime: Option<Lifetime>,
+    /// When the token ends however much it is used, in seconds since the epoch: of sessions and of tokens that are being
+    /// rotated out.
+    end_time: Option<u32>,
 }
 
 /// How long a token lives.
@@ -101,6 +104,8 @@ pub struct TokenAttributes {
     pub max_age_seconds: Option<u32>,
     /// Whether the lifetime counts from the last use.
     pub extend_when_used: bool,
+    /// When it ends however much it is used, in seconds since the epoch; `None`: its lifetime alone decides.
+    pub end_time: Option<u32>,
     /// Whether it has been revoked.
     pub revoked: bool,
     /// The login method it was made with.
@@ -288,11 +293,11 @@ impl<'a> TokenEntry<'a> {
         into.created_at.store(new.created_at, Ordering::Relaxed);
         into.max_age_seconds.store(new.max_age_seconds.unwrap_or(0), Ordering::Relaxed);
         into.last_used_at.store(new.last_used_at, Ordering::Relaxed);
-        let restrictions = match new.imported_prefix {
-            None => new.restrictions,
-            prefix => {
+        let restrictions = match (new.imported_prefix, new.end_time) {
+            (None, None) => new.restrictions,
+            (imported_prefix, end_time) => {
                 let shared = new.restrictions.as_deref().cloned().unwrap_or_default();
-                Some(Arc::new(Restrictions { imported_prefix: prefix, ..shared }))
+                Some(Arc::new(Restrictions { imported_prefix, end_time, ..shared }))
             }
         };
         let flags = Flags::new(new.kind, new.binding)
@@ -316,6 +321,7 @@ impl<'a> TokenEntry<'a> {
         let now = self.state();
         let then = Restrictions {
             imported_prefix: new.imported_prefix,
+            end_time: new.end_time,
             lifetime: Some(Lifetime {
                 max_age_seconds: new.max_age_seconds.unwrap_or(0),
                 extends_when_used: new.extend_when_used,
@@ -430,6 +436,14 @@ impl TokenState<'_> {
     }
 
     fn expires_at(&self) -> Option<u32> {
+        match self.restrictions().and_then(|restrictions| restrictions.end_time) {
+            None => self.outlived_at(),
+            Some(end_time) => Some(self.outlived_at().map_or(end_time, |outlived| outlived.min(end_time))),
+        }
+    }
+
+    /// When its lifetime is over.
+    fn outlived_at(&self) -> Option<u32> {
         let lifetime = self.lifetime();
         if lifetime.max_age_seconds == 0 {
             return None;

@@ -21,6 +21,7 @@ fn attributes() -> TokenAttributes {
         created_at: CREATED,
         max_age_seconds: None,
         extend_when_used: false,
+        end_time: None,
         revoked: false,
         binding: None,
         restrictions: None,
@@ -86,6 +87,12 @@ fn each_attribute_that_can_change_does_and_the_others_stay() {
         TokenAttributes { restrictions: restrictions(&["192.0.2.0/24"], None), ..attributes() },
         TokenAttributes { restrictions: restrictions(&[], Some(PermissionSet::EMPTY)), ..attributes() },
         TokenAttributes { imported_prefix: Some("imported".into()), ..attributes() },
+        TokenAttributes { end_time: Some(CREATED + 900), ..attributes() },
+        TokenAttributes {
+            end_time: Some(CREATED + 900),
+            imported_prefix: Some("imported".into()),
+            ..attributes()
+        },
         TokenAttributes { binding: Some(MethodBinding::Password), kind: TokenKind::Session, ..attributes() },
     ];
     // From each to each, and from each to itself.
@@ -202,6 +209,27 @@ fn a_lifetime_counts_from_creation_or_from_the_last_use() {
     check_expiry(Some(600), true, CREATED + 5, Some(CREATED + 605));
     check_expiry(Some(600), true, CREATED - 5, Some(CREATED + 600));
     check_expiry(Some(315_360_000), true, u32::MAX - 5, Some(u32::MAX));
+}
+
+#[test]
+fn an_end_holds_however_long_the_lifetime_and_however_late_the_use() {
+    let check = |max_age_seconds, last_used_at, end, expected| {
+        let cache = TokenCache::default();
+        let end_time = Some(CREATED + end);
+        let extend_when_used = true;
+        cache.put(TokenAttributes {
+            max_age_seconds,
+            extend_when_used,
+            last_used_at,
+            end_time,
+            ..attributes()
+        });
+        assert_eq!(entry(&cache).state().facts().expires_at, Some(CREATED + expected));
+    };
+    check(None, 0, 900, 900);
+    check(Some(600), 0, 900, 600);
+    check(Some(600), CREATED + 200, 900, 800);
+    check(Some(600), CREATED + 500, 900, 900);
 }
 
 #[test]

@@ -1,0 +1,298 @@
+//! `/v1/access_token`: the caller's own tokens. People make personal tokens here; an application user sees its tokens and
+//! may revoke them, an admin makes them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::body::JsonBody;
+use super::error::ErrorBody;
+use super::me::Empty;
+use super::shown_token::ShownToken;
+use super::{Admin, ApiError, Caller};
+use crate::directory::model::{Resource, Token, TokenWithUsage};
+use crate::directory::operations::{self, NewToken, TokenUpdate};
+use crate::policy::facts::UserKind;
+use crate::policy::{Permission, address, permission};
+use crate::token::format::{self, Format, PREFIX_LENGTH};
+use crate::token::{TokenDigest, TokenKind};
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MyTokenList)]
+pub(super) struct ShownList {
+    pub(super) tokens: Vec<ShownToken>,
+}
+
+/// A token just made, with the text that is shown this once.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MyCreatedToken)]
+pub(super) struct Created {
+    /// The token itself. Keep it: it cannot be had again.
+    full_token: String,
+    #[serde(flatten)]
+    token: ShownToken,
+}
+
+/// What a personal token is made from.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = MyNewToken)]
+#[serde(deny_unknown_fields)]
+pub(super) struct New {
+    /// What it is for.
+    #[schema(max_length = 1000)]
+    description: Option<String>,
+    /// Lifetime in seconds; without one it never ends.
+    #[schema(minimum = 600, maximum = 315_360_000)]
+    max_age_seconds: Option<u32>,
+    /// Count the lifetime from the last use.
+    extend_when_used: Option<bool>,
+    /// Addresses and networks it may be used from; none: any.
+    ip_allowlist: Option<Vec<String>>,
+    /// Permissions and roles it is restricted to; none: it is not restricted.
+    scopes: Option<Vec<String>>,
+}
+
+/// What may change of a token; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = MyTokenChanges)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Changes {
+    #[schema(max_length = 1000)]
+    description: Option<String>,
+    #[schema(minimum = 600, maximum = 315_360_000)]
+    max_age_seconds: Option<u32>,
+    extend_when_used: Option<bool>,
+    ip_allowlist: Option<Vec<String>>,
+}
+
+pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(update, revoke))
+}
+
+/// Lists the caller's tokens that have not ended, sessions included.
+#[utoipa::path(get, path = "/v1/access_token", tag = "my tokens", security(("token" = [])), responses(
+    (status = OK, body = ShownList),
+    (status = UNAUTHORIZED, body = ErrorBody),
+))]
+async fn list(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json<ShownList>, ApiError> {
+    caller.require_own(&admin, Permission::UserRead)?;
+    let tokens = living_tokens(&admin, &caller, caller.user_id()).await?;
+    Ok(Json(ShownList { tokens }))
+}
+
+/// Makes a personal token, bound to the method that the caller logged in with.
+///
+/// It may do no more than the token that makes it: restrictions of that one are passed on.
+#[utoipa::path(post, path = "/v1/access_token", tag = "my tokens", security(("token" = [])), request_body = New,
+    responses(
+        (status = OK, body = Created),
+        (status = BAD_REQUEST, body = ErrorBody),
+        (status = UNAUTHORIZED, body = ErrorBody),
+        (status = FORBIDDEN, body = ErrorBody),
+    ))]
+async fn create(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    JsonBody(new): JsonBody<New>,
+) -> Result<Json<Created>, ApiError> {
+    caller.require_own(&admin, Permission::UserWrite)?;
+    if caller.user_kind() != UserKind::OrganizationUser {
+        return Err(ApiError::forbidden(
+            "application_user",
+            "Tokens of application users are made by an admin: POST \
+             /v1/organization/…/application-users/…/access-tokens.",
+        ));
+    }
+    let (user_id, prefix) = (caller.user_id().to_owned(), caller.token_prefix().to_owned());
+    let (user, own) =
+        admin.read(move |records| Ok((records.user(&user_id)?, records.token(&prefix)?))).await?;
+    let user = user.ok_or_else(|| ApiError::not_found("user", caller.user_id()))?;
+    let own = own.ok_or_else(|| ApiError::not_found("token", caller.token_prefix()))?.token;
+    check_manager_allows(&admin, user.managing_organization_id.as_deref())?;
+    let new = NewToken {
+        user_id: user.id,
+        kind: TokenKind::Personal,
+        description: new.description.unwrap_or_default(),
+        created_manually: true,
+        max_age_seconds: new.max_age_seconds,
+        extend_when_used: new.extend_when_used.unwrap_or(false),
+        ip_allowlist: within_addresses(&own, new.ip_allowlist.unwrap_or_default())?,
+        scopes: within_scopes(&own, new.scopes.unwrap_or_default())?,
+        authentication_method_id: own.authentication_method_id,
+    };
+    let created =
+        admin.change(caller.author(), move |store, now| operations::create_token(store, &new, now)).await?;
+    let stored = TokenWithUsage::new(created.token, None);
+    Ok(Json(Created {
+        full_token: created.fresh.full.expose_secret().to_owned(),
+        token: ShownToken::new(&admin, &caller, stored),
+    }))
+}
+
+/// Changes one of the caller's tokens, named by prefix or by the whole token.
+#[utoipa::path(put, path = "/v1/access_token/{token_prefix}", tag = "my tokens", security(("token" = [])),
+    params(("token_prefix" = String, Path, description = "The token's prefix, or the whole token.")),
+    request_body = Changes,
+    responses(
+        (status = OK, body = ShownToken),
+        (status = BAD_REQUEST, body = ErrorBody),
+        (status = UNAUTHORIZED, body = ErrorBody),
+        (status = FORBIDDEN, body = ErrorBody),
+        (status = NOT_FOUND, body = ErrorBody),
+    ))]
+async fn update(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(named): Path<String>,
+    JsonBody(changes): JsonBody<Changes>,
+) -> Result<Json<ShownToken>, ApiError> {
+    caller.require_own(&admin, Permission::UserWrite)?;
+    if caller.user_kind() != UserKind::OrganizationUser {
+        return Err(ApiError::forbidden(
+            "application_user",
+            "Tokens of application users are changed by an admin.",
+        ));
+    }
+    let own_prefix = caller.token_prefix().to_owned();
+    let own = admin.read(move |records| records.token(&own_prefix)).await?;
+    let own = own.ok_or_else(|| ApiError::not_found("token", caller.token_prefix()))?.token;
+    let token = find_own(&admin, &caller, &named).await?;
+    let update = TokenUpdate {
+        description: changes.description,
+        ip_allowlist: match changes.ip_allowlist {
+            Some(ranges) => Some(within_addresses(&own, ranges)?),
+            None => None,
+        },
+        max_age_seconds: changes.max_age_seconds.map(Some),
+        extend_when_used: changes.extend_when_used,
+    };
+    let prefix = token.token.token_prefix;
+    let changed = admin
+        .change(caller.author(), move |store, now| operations::update_token(store, &prefix, &update, now))
+        .await?;
+    Ok(Json(ShownToken::new(&admin, &caller, TokenWithUsage::new(changed, token.usage))))
+}
+
+/// Revokes one of the caller's tokens, named by prefix or by the whole token. To repeat it does no harm.
+#[utoipa::path(delete, path = "/v1/access_token/{token_prefix}", tag = "my tokens", security(("token" = [])),
+    params(("token_prefix" = String, Path, description = "The token's prefix, or the whole token.")),
+    responses(
+        (status = OK, body = Empty),
+        (status = UNAUTHORIZED, body = ErrorBody),
+        (status = FORBIDDEN, body = ErrorBody),
+        (status = NOT_FOUND, body = ErrorBody),
+    ))]
+async fn revoke(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(named): Path<String>,
+) -> Result<Json<Empty>, ApiError> {
+    let prefix = find_own(&admin, &caller, &named).await?.token.token_prefix;
+    // Whoever holds a token may end it, whatever its scopes.
+    if prefix != caller.token_prefix() {
+        caller.require_own(&admin, Permission::UserWrite)?;
+    }
+    admin.change(caller.author(), move |store, now| operations::revoke_token(store, &prefix, now)).await?;
+    Ok(Json(Empty {}))
+}
+
+/// The tokens of a user that have not ended, as they are shown.
+pub(super) async fn living_tokens(
+    admin: &Admin,
+    caller: &Caller,
+    user_id: &str,
+) -> Result<Vec<ShownToken>, ApiError> {
+    let user_id = user_id.to_owned();
+    let (user, tokens) =
+        admin.read(move |records| Ok((records.user(&user_id)?, records.tokens(&user_id)?))).await?;
+    let valid_from = user.map(|user| user.token_validity_begin).unwrap_or_default();
+    let living = tokens
+        .into_iter()
+        .filter(|stored| stored.token.revoked_time.is_none() && stored.token.create_time >= valid_from)
+        .map(|stored| ShownToken::new(admin, caller, stored))
+        .filter(|token| !token.has_expired(caller.now()));
+    Ok(living.collect())
+}
+
+/// The prefix of what may be a prefix or a whole token. What is no known token is taken for a prefix.
+pub(super) fn prefix_of(admin: &Admin, named: &str) -> String {
+    if let Format::Own(_) = format::inspect(named.as_bytes()) {
+        return named.chars().take(PREFIX_LENGTH).collect();
+    }
+    let entry = admin.shared.directory.tokens.find(&TokenDigest::of(named.as_bytes()));
+    let imported = entry.and_then(|entry| entry.state().imported_prefix().map(str::to_owned));
+    imported.unwrap_or_else(|| named.to_owned())
+}
+
+async fn find_own(admin: &Admin, caller: &Caller, named: &str) -> Result<TokenWithUsage, ApiError> {
+    let prefix = prefix_of(admin, named);
+    let wanted = prefix.clone();
+    let found = admin.read(move |records| records.token(&wanted)).await?;
+    // What was named may be a mistyped whole token: no more of it is repeated than a prefix has.
+    let shown: String = prefix.chars().take(PREFIX_LENGTH).collect();
+    found
+        .filter(|found| found.token.user_id == caller.user_id())
+        .ok_or_else(|| ApiError::not_found("token", &shown))
+}
+
+/// A person whom an organization manages makes no personal tokens while it has them switched off.
+fn check_manager_allows(admin: &Admin, organization_id: Option<&str>) -> Result<(), ApiError> {
+    let Some(id) = organization_id else { return Ok(()) };
+    let place = admin.shared.directory.resource(&Resource::Organization(id.to_owned()));
+    let entry = place.and_then(|place| place.current.load_full());
+    // An organization that memory does not know of allows nothing.
+    if entry.is_some_and(|entry| entry.organization.current.load().policy.personal_tokens_enabled) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(
+        "personal_tokens_disabled",
+        "The organization that manages this user does not allow personal tokens.",
+    ))
+}
+
+/// The scopes of a token that this one makes.
+fn within_scopes(own: &Token, wanted: Vec<String>) -> Result<Vec<String>, ApiError> {
+    if own.scopes.is_empty() {
+        return Ok(wanted);
+    }
+    if wanted.is_empty() {
+        return Ok(own.scopes.clone());
+    }
+    let ours = permission::scopes(&own.scopes).unwrap_or_default();
+    let theirs = permission::scopes(&wanted).map_err(|error| ApiError::bad_request("scopes", error))?;
+    if theirs.iter().all(|permission| ours.contains(permission)) {
+        return Ok(wanted);
+    }
+    Err(ApiError::forbidden(
+        "insufficient_scope",
+        "A token makes none that may do more than itself: choose scopes among its own.",
+    ))
+}
+
+/// The addresses of a token that this one makes or changes.
+fn within_addresses(own: &Token, wanted: Vec<String>) -> Result<Vec<String>, ApiError> {
+    if own.ip_allowlist.is_empty() {
+        return Ok(wanted);
+    }
+    if wanted.is_empty() {
+        return Ok(own.ip_allowlist.clone());
+    }
+    let parse = |ranges: &[String]| {
+        let parsed = ranges.iter().map(|range| address::parse_range(range));
+        parsed.collect::<Result<Vec<_>, _>>().map_err(|error| ApiError::bad_request("ip_allowlist", error))
+    };
+    let (ours, theirs) = (parse(&own.ip_allowlist)?, parse(&wanted)?);
+    if theirs.iter().all(|their| ours.iter().any(|our| our.contains(their))) {
+        return Ok(wanted);
+    }
+    Err(ApiError::forbidden(
+        "ip_not_allowed_by_token",
+        "A token makes none that may be used from more places than itself: choose addresses among its own.",
+    ))
+}

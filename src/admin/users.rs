@@ -1,0 +1,318 @@
+//! `…/user`: the people of an organization, for its admins: states, super admins, tokens, ways to log in, recovery.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access_tokens::{self, ShownList as ShownTokens};
+use super::body::JsonBody;
+use super::error::ErrorBody;
+use super::me::Empty;
+use super::member::{self, ShownMember, StoredMember};
+use super::shown_method::{ShownMethod, ShownMethodList};
+use super::{Admin, ApiError, Caller};
+use crate::directory::model::{Member, Resource, Timestamp};
+use crate::directory::operations::{self, MemberUpdate};
+use crate::policy::Permission;
+use crate::policy::facts::{UserKind, UserState};
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrganizationUserList)]
+pub(super) struct ShownMembers {
+    users: Vec<ShownMember>,
+}
+
+/// What may change of a member; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OrganizationUserChanges)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Changes {
+    /// Of managed users only.
+    state: Option<WantedState>,
+    /// Whether they hold every permission in the organization.
+    is_super_admin: Option<bool>,
+    /// Of managed users only.
+    #[schema(max_length = 128)]
+    real_name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = UserState)]
+enum WantedState {
+    Active,
+    Deactivated,
+    Deleted,
+}
+
+/// How a person gets back in.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ResetStarted {
+    message: &'static str,
+    /// Hand it over to the person. With it they set a new password at `POST /v1/userauth/setup`. Shown this once.
+    code: String,
+    #[schema(value_type = String, format = DateTime)]
+    expiry_time: Timestamp,
+}
+
+pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show, change, remove))
+        .routes(routes!(tokens))
+        .routes(routes!(revoke_token))
+        .routes(routes!(methods))
+        .routes(routes!(reset_password))
+}
+
+/// Lists the people of the organization.
+#[utoipa::path(get, path = "/v1/organization/{organization_id}/user", tag = "organization users",
+    security(("token" = [])), params(("organization_id" = String, Path)),
+    responses((status = OK, body = ShownMembers), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+async fn list(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path(organization_id): Path<String>,
+) -> Result<Json<ShownMembers>, ApiError> {
+    caller.require_member(&admin, &organization_id)?;
+    let members = admin
+        .read(move |records| {
+            let people = records.members(&organization_id, UserKind::OrganizationUser)?.into_iter();
+            let stored = people.map(|member| {
+                let tokens = records.tokens(&member.user.id)?;
+                Ok(StoredMember { member, tokens })
+            });
+            stored.collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    let users = members.into_iter().map(|member| ShownMember::new(&admin, member));
+    Ok(Json(ShownMembers { users: users.collect() }))
+}
+
+/// Shows a person of the organization.
+#[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}", tag = "organization users",
+    security(("token" = [])), params(("organization_id" = String, Path), ("user_id" = String, Path)),
+    responses((status = OK, body = ShownMember), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+async fn show(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((organization_id, user_id)): Path<(String, String)>,
+) -> Result<Json<ShownMember>, ApiError> {
+    caller.require_member(&admin, &organization_id)?;
+    let member = person(&admin, &organization_id, &user_id).await?;
+    Ok(Json(ShownMember::new(&admin, member)))
+}
+
+/// Changes a person of the organization.
+///
+/// Name and state are those of the account: only the organization that manages it changes them. Who is no admin of the
+/// organization changes nobody who is a super admin or has been granted something.
+#[utoipa::path(patch, path = "/v1/organization/{organization_id}/user/{user_id}", tag = "organization users",
+    security(("token" = [])), params(("organization_id" = String, Path), ("user_id" = String, Path)),
+    request_body = Changes,
+    responses(
+        (status = OK, body = ShownMember),
+        (status = BAD_REQUEST, body = ErrorBody),
+        (status = FORBIDDEN, body = ErrorBody),
+        (status = NOT_FOUND, body = ErrorBody),
+        (status = CONFLICT, body = ErrorBody, description = "It is the last super admin."),
+    ))]
+async fn change(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((organization_id, user_id)): Path<(String, String)>,
+    JsonBody(changes): JsonBody<Changes>,
+) -> Result<Json<ShownMember>, ApiError> {
+    let stored = require_over(&admin, &caller, &organization_id, &user_id).await?;
+    if changes.is_super_admin.is_some_and(|wanted| wanted != stored.member.is_super_admin) {
+        caller.require_organization_admin(&admin, &organization_id)?;
+    }
+    let update = MemberUpdate {
+        real_name: changes.real_name,
+        state: changes.state.map(UserState::from),
+        is_super_admin: changes.is_super_admin,
+    };
+    let member = admin
+        .change(caller.author(), move |store, now| {
+            operations::update_member(store, &organization_id, &user_id, &update, now)
+        })
+        .await?;
+    Ok(Json(ShownMember::new(&admin, StoredMember { member, tokens: stored.tokens })))
+}
+
+/// Removes a person from the organization, with what they were granted there. The account of a managed person is deleted.
+#[utoipa::path(delete, path = "/v1/organization/{organization_id}/user/{user_id}", tag = "organization users",
+    security(("token" = [])), params(("organization_id" = String, Path), ("user_id" = String, Path)),
+    responses(
+        (status = OK, body = Empty),
+        (status = FORBIDDEN, body = ErrorBody),
+        (status = NOT_FOUND, body = ErrorBody),
+        (status = CONFLICT, body = ErrorBody, description = "It is the last super admin."),
+    ))]
+async fn remove(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((organization_id, user_id)): Path<(String, String)>,
+) -> Result<Json<Empty>, ApiError> {
+    let stored = require_over(&admin, &caller, &organization_id, &user_id).await?;
+    let is_managed = stored.member.user.managing_organization_id.as_deref() == Some(&*organization_id);
+    admin
+        .change(caller.author(), move |store, now| {
+            if is_managed {
+                operations::delete_user(store, &user_id, now)
+            } else {
+                operations::remove_member(store, &user_id, &organization_id, now)
+            }
+        })
+        .await?;
+    Ok(Json(Empty {}))
+}
+
+/// Lists a person's tokens that have not ended.
+#[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}/access-tokens",
+    tag = "organization users", security(("token" = [])),
+    params(("organization_id" = String, Path), ("user_id" = String, Path)),
+    responses((status = OK, body = ShownTokens), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+async fn tokens(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((organization_id, user_id)): Path<(String, String)>,
+) -> Result<Json<ShownTokens>, ApiError> {
+    require(&admin, &caller, &organization_id)?;
+    person(&admin, &organization_id, &user_id).await?;
+    let tokens = access_tokens::living_tokens(&admin, &caller, &user_id).await?;
+    Ok(Json(ShownTokens { tokens }))
+}
+
+/// Revokes a token of a person whom the organization manages.
+#[utoipa::path(delete, path = "/v1/organization/{organization_id}/user/{user_id}/access-token/{token_prefix}",
+    tag = "organization users", security(("token" = [])),
+    params(("organization_id" = String, Path), ("user_id" = String, Path), ("token_prefix" = String, Path)),
+    responses((status = OK, body = Empty), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+async fn revoke_token(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((organization_id, user_id, named)): Path<(String, String, String)>,
+) -> Result<Json<Empty>, ApiError> {
+    require(&admin, &caller, &organization_id)?;
+    let stored = person(&admin, &organization_id, &user_id).await?;
+    if stored.member.user.managing_organization_id.as_deref() != Some(&*organization_id) {
+        return Err(not_managed());
+    }
+    let prefix = access_tokens::prefix_of(&admin, &named);
+    let is_theirs = stored.tokens.iter().any(|token| token.token.token_prefix == prefix);
+    if !is_theirs {
+        let shown: String = prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect();
+        return Err(ApiError::not_found("token", &shown));
+    }
+    admin.change(caller.author(), move |store, now| operations::revoke_token(store, &prefix, now)).await?;
+    Ok(Json(Empty {}))
+}
+
+/// Lists a person's ways to log in.
+#[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}/authentication_methods",
+    tag = "organization users", security(("token" = [])),
+    params(("organization_id" = String, Path), ("user_id" = String, Path)),
+    responses((status = OK, body = ShownMethodList), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+async fn methods(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((organization_id, user_id)): Path<(String, String)>,
+) -> Result<Json<ShownMethodList>, ApiError> {
+    require(&admin, &caller, &organization_id)?;
+    person(&admin, &organization_id, &user_id).await?;
+    let methods = admin.read(move |records| ShownMethod::all_of(records, &user_id)).await?;
+    Ok(Json(ShownMethodList { authentication_methods: methods }))
+}
+
+/// Lets a managed person who cannot log in any more set a new password: takes password and two-factor authentication
+/// from the account, ends its sessions, and answers with a code to hand over.
+#[utoipa::path(post, path = "/v1/organization/{organization_id}/user/{user_id}/reset_password",
+    tag = "organization users", security(("token" = [])),
+    params(("organization_id" = String, Path), ("user_id" = String, Path)),
+    responses((status = OK, body = ResetStarted), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+async fn reset_password(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    Path((organization_id, user_id)): Path<(String, String)>,
+) -> Result<Json<ResetStarted>, ApiError> {
+    require_over(&admin, &caller, &organization_id, &user_id).await?;
+    let started = admin
+        .change(caller.author(), move |store, now| {
+            operations::start_reset(store, &organization_id, &user_id, now)
+        })
+        .await?;
+    Ok(Json(ResetStarted {
+        message: "Hand the code over to the person; it can be used once, at POST /v1/userauth/setup.",
+        code: started.code.expose_secret().to_owned(),
+        expiry_time: started.expiry_time,
+    }))
+}
+
+fn require(admin: &Admin, caller: &Caller, organization_id: &str) -> Result<(), ApiError> {
+    let organization = Resource::Organization(organization_id.to_owned());
+    caller.require(admin, &organization, Permission::OrganizationUsersWrite)
+}
+
+/// Asks for the right to change a person. Whoever could take over the account of somebody with more rights would have
+/// them: that takes an admin of the organization.
+async fn require_over(
+    admin: &Admin,
+    caller: &Caller,
+    organization_id: &str,
+    user_id: &str,
+) -> Result<StoredMember, ApiError> {
+    require(admin, caller, organization_id)?;
+    let stored = person(admin, organization_id, user_id).await?;
+    if caller.require_organization_admin(admin, organization_id).is_ok() {
+        return Ok(stored);
+    }
+    let user_id = user_id.to_owned();
+    let has_more = admin
+        .read(move |records| {
+            let mut memberships = records.memberships(&user_id)?.into_iter();
+            let is_super_admin = memberships.any(|membership| membership.is_super_admin);
+            Ok(is_super_admin || !records.grants_reaching(&user_id)?.is_empty())
+        })
+        .await?;
+    if has_more {
+        return Err(ApiError::forbidden(
+            "user_has_more_than_caller",
+            "This user is a super admin or has been granted something: only an admin of the organization changes it.",
+        ));
+    }
+    Ok(stored)
+}
+
+/// What an organization hears that would end the token of a person whom it does not manage.
+pub(super) fn not_managed() -> ApiError {
+    ApiError::forbidden(
+        "user_not_managed",
+        "The organization does not manage this user: their tokens are theirs. The authentication policy says which of \
+         them may be used here.",
+    )
+}
+
+async fn person(admin: &Admin, organization_id: &str, user_id: &str) -> Result<StoredMember, ApiError> {
+    let (organization, id) = (organization_id.to_owned(), user_id.to_owned());
+    let found = admin.read(move |records| member::find(records, &organization, &id)).await?;
+    found
+        .filter(|StoredMember { member: Member { user, .. }, .. }| user.kind == UserKind::OrganizationUser)
+        .ok_or_else(|| ApiError::not_found("organization user", user_id))
+}
+
+impl From<WantedState> for UserState {
+    fn from(state: WantedState) -> Self {
+        match state {
+            WantedState::Active => Self::Active,
+            WantedState::Deactivated => Self::Deactivated,
+            WantedState::Deleted => Self::Deleted,
+        }
+    }
+}
