@@ -12,8 +12,10 @@ mod application_users;
 pub mod body;
 pub mod caller;
 mod document;
+mod domains;
 pub mod error;
 mod groups;
+mod identity_providers;
 mod invitations;
 mod login;
 mod login_options;
@@ -27,6 +29,7 @@ mod proving;
 mod server;
 mod shown_method;
 mod shown_token;
+mod sign_in;
 mod users;
 mod version;
 mod visitor;
@@ -50,6 +53,7 @@ use crate::directory::store::{Changed, Records};
 use crate::directory::{Author, AuthoredStore, Store, StoreError, Synchronizer};
 use crate::listen::tls::{self, TlsError};
 use crate::login::Login;
+use crate::login::sign_in::{Others, SignIn};
 use crate::worker::Shared;
 
 pub use caller::Caller;
@@ -63,6 +67,8 @@ pub struct Admin {
     pub shared: Arc<Shared>,
     /// Waits until a change is in force.
     pub synchronizer: Arc<Synchronizer>,
+    /// What is remembered of people who sign in through others.
+    sign_in: SignIn,
     /// How people prove who they are.
     pub login: Login,
     settings: ArcSwap<Settings>,
@@ -79,6 +85,8 @@ pub struct Settings {
     pub admin: AdminConfig,
     /// TLS, if the listener speaks it.
     tls: Option<Arc<ServerConfig>>,
+    /// Third parties, identity providers and domains, and how they are reached.
+    others: Others,
 }
 
 impl Settings {
@@ -90,7 +98,13 @@ impl Settings {
     pub fn of(config: &Config) -> Result<Option<Self>, TlsError> {
         let Some(admin) = config.admin.clone() else { return Ok(None) };
         let tls = admin.tls.as_ref().map(tls::server).transpose()?;
-        Ok(Some(Self { file: config.file.clone(), organization: config.organization.clone(), admin, tls }))
+        Ok(Some(Self {
+            file: config.file.clone(),
+            organization: config.organization.clone(),
+            others: Others::new(&admin),
+            admin,
+            tls,
+        }))
     }
 }
 
@@ -102,7 +116,8 @@ impl Admin {
         login: Login,
         settings: Settings,
     ) -> Arc<Self> {
-        Arc::new(Self { shared, synchronizer, login, settings: ArcSwap::from_pointee(settings) })
+        let sign_in = SignIn::default();
+        Arc::new(Self { shared, synchronizer, login, sign_in, settings: ArcSwap::from_pointee(settings) })
     }
 
     /// Puts changed settings in force.
@@ -179,6 +194,9 @@ struct Document;
 /// Every resource of the API, and the document that describes them, from one list.
 fn router(admin: Arc<Admin>) -> Router {
     let resources = OpenApiRouter::with_openapi(Document::openapi())
+        .merge(domains::router())
+        .merge(identity_providers::router())
+        .merge(sign_in::router())
         .merge(organizations::router())
         .merge(login::router())
         .merge(login_options::router())

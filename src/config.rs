@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod input;
 mod number;
+pub mod outgoing_url;
 mod report;
 mod resolve;
 mod secret;
@@ -27,9 +28,10 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
+use secrecy::SecretString;
 
 pub use self::error::{ConfigError, Excerpt, Problem};
-use crate::policy::{AuthenticationPolicy, Permission};
+use crate::policy::{AuthenticationPolicy, Permission, ThirdParty};
 
 /// The name that no route may have: metrics use it for requests without one.
 pub const NO_ROUTE: &str = "none";
@@ -123,6 +125,14 @@ pub struct AdminConfig {
     pub tls: Option<ListenerTlsConfig>,
     /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where browsers find the management API, without a slash at the end; `None`: nobody signs in through others.
+    pub public_url: Option<String>,
+    /// Third parties that people can sign in with.
+    pub third_parties: Vec<ThirdPartyConfig>,
+    /// Requests that Postern itself sends.
+    pub outgoing: OutgoingConfig,
+    /// `[admin.resolver]`: servers that look names up for those requests; none: the system's.
+    pub resolver_addresses: Vec<SocketAddr>,
     /// `[admin.login]`. Needs a restart to change.
     pub login: LoginConfig,
 }
@@ -314,6 +324,59 @@ pub struct LoginConfig {
     pub source_attempts: u32,
     /// How long it takes until there is one more.
     pub source_refill: Duration,
+}
+
+/// `[[admin.third_parties]]`: a third party that people can sign in with.
+#[derive(Clone, Debug)]
+pub struct ThirdPartyConfig {
+    /// Which.
+    pub kind: ThirdParty,
+    /// Who we are to it.
+    pub client_id: String,
+    /// What shows that.
+    pub client_secret: SecretString,
+    /// How it is spoken to, and where.
+    pub protocol: ThirdPartyProtocol,
+}
+
+/// How a third party is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ThirdPartyProtocol {
+    /// OpenID Connect.
+    OpenIdConnect {
+        /// Its address; what else there is to know is published below it.
+        issuer: String,
+        /// In place of the published one.
+        authorization_endpoint: Option<String>,
+        /// In place of the published one.
+        token_endpoint: Option<String>,
+    },
+    /// GitHub's OAuth, which publishes nothing.
+    GitHub {
+        /// Where browsers are sent.
+        authorization_endpoint: String,
+        /// Where codes are exchanged.
+        token_endpoint: String,
+        /// Where it says who somebody is.
+        user_endpoint: String,
+        /// Where it says what their addresses are.
+        emails_endpoint: String,
+    },
+}
+
+/// `[admin.http]`: requests that Postern itself sends, to providers and to domains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutgoingConfig {
+    /// PEM file of authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How long a connection may take to open.
+    pub connect_timeout: Duration,
+    /// How long a whole exchange may take.
+    pub total_timeout: Duration,
+    /// Networks that are not of the public Internet and may be reached all the same.
+    pub private_networks: Vec<IpNet>,
+    /// Port at which the web servers of domains are asked.
+    pub domain_check_port: u16,
 }
 
 impl Default for LoginConfig {

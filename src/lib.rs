@@ -17,7 +17,7 @@
 //! | [`worker`], [`snapshot`] | one thread's state, and the configuration it runs on |
 //! | `slab` | a table that one thread makes longer while others read it |
 //! | [`directory`] | organizations, users, grants, policies and tokens: durable, in memory, and in step |
-//! | [`login`] | how people prove who they are: passwords, one-time passwords, throttling, sessions |
+//! | [`login`] | how people prove who they are: passwords, one-time passwords, sessions, third parties, identity providers |
 //! | [`admin`] | the management API: one file a resource |
 //! | [`config`] | the TOML file and what it resolves to |
 //! | [`telemetry`] | metrics, access log, the program's own log |

@@ -1,14 +1,21 @@
-//! How people prove who they are: passwords, one-time passwords, the throttle in front of them, what is kept sealed, and
-//! how long a session lasts.
+//! How people prove who they are: passwords, one-time passwords, the throttle in front of them, third parties and
+//! identity providers, what is kept sealed, and how long a session lasts; and how organizations show that a domain is
+//! theirs.
 //!
-//! Nothing here knows HTTP, and nothing decides what a session may do: that is the policy's. What is written to the
+//! Nothing here knows HTTP of the management API, and nothing decides what a session may do: that is the policy's. What is written to the
 //! store, and when, is in [`crate::directory::operations`].
 
+pub mod domain;
 pub mod gate;
+pub mod github;
+pub mod identity;
+pub mod oidc;
+pub mod outgoing;
 pub mod password;
 pub mod proof;
 pub mod seal;
 pub mod session;
+pub mod sign_in;
 pub mod throttle;
 pub mod totp;
 

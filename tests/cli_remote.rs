@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use support::directory::Credential;
 use support::management::{ORGANIZATION, OTHER_ORGANIZATION, OverTls};
-use support::{Sidecar, Upstream};
+use support::{Sidecar, Upstream, until};
 
 /// How a command ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,6 +148,10 @@ fn application_users_tokens_and_permissions() {
     assert!(place.done(&["token", "revoke", full]).contains(&format!("revoked token {prefix} of ingest-eu")));
     place.sidecar.request(&head).assert_error(401, "token_revoked");
     assert!(place.done(&["token", "revoke", prefix]).contains("had been revoked before"));
+    // The store hears of the last use a moment later than the API knows of it.
+    until("the last use to be flushed", || {
+        place.local(&["token", "show", prefix]).stdout.contains("127.0.0.1\n")
+    });
     place.same(&["token", "show", prefix]);
     place.same(&["token", "list", "--user", "ingest-eu", "--all"]);
 
@@ -249,7 +253,7 @@ fn what_is_wrong_with_the_way_there_is_said() {
             "/nowhere.pem",
         ),
         // What answers is no management API.
-        (&format!("http://{}", place.sidecar.ops), &believing, 1, "answered"),
+        (&format!("http://{}", place.sidecar.ops), &believing, 1, "There is nothing here"),
     ];
     for (url, change, code, says) in cases {
         let ran = ask(url, change);

@@ -362,6 +362,56 @@ fn organizations_policies_and_logs_are_checked() {
 }
 
 #[test]
+fn signing_in_through_others_is_checked() {
+    let admin = |lines: &str| format!("[admin]\n{lines}\n[organization]");
+    let party = |lines: &str| {
+        admin(&format!(
+            "[[admin.third_parties]]\nclient_id = \"id\"\nclient_secret = \"canary-1f9a7c\"\n{lines}"
+        ))
+    };
+    let place = "[organization]";
+    check(place, &admin("public_url = ‸\"postern.example.com\""), "no public address", "`https://");
+    check(place, &admin("public_url = ‸\"http://postern.example.com\""), "no public address", "`https://`");
+    check(place, &admin("public_url = ‸\"https://postern.example.com/?x\""), "no public address", "leave");
+    check(place, &party("kind = ‸\"gitlab\""), "no third party `gitlab`", "identity providers");
+    check(
+        place,
+        &party("kind = \"github\"\nissuer = ‸\"https://github.com\""),
+        "`issuer` has no meaning",
+        "remove it",
+    );
+    check(
+        place,
+        &party("kind = \"google\"\nuser_endpoint = ‸\"https://github.com\""),
+        "`user_endpoint` has no meaning",
+        "remove it",
+    );
+    check(place, &party("kind = \"google\"\nissuer = ‸\"accounts\""), "is no address", "whole address");
+    check(place, &party("kind = \"google\"\nissuer = ‸\"http://a.example\""), "is no address", "https://");
+    check(
+        place,
+        &party(
+            "kind = \"google\"\n[[admin.third_parties]]\nclient_id = \"id\"\nclient_secret = \"x\"\nkind = ‸\"google\"",
+        ),
+        "set up twice",
+        "once",
+    );
+    check(
+        place,
+        &admin("[admin.http]\nprivate_networks = [‸\"10.0.0.1\"]"),
+        "is no network",
+        "`10.0.0.1/32`",
+    );
+    check(place, &admin("[admin.http]\nca_file = ‸\"/nonexistent\""), "cannot read", "");
+    check(
+        place,
+        &admin("[admin.resolver]\naddresses = [‸\"dns.example\"]"),
+        "no address of a name server",
+        "9.9.9.9",
+    );
+}
+
+#[test]
 fn secrets_have_one_place_and_are_never_shown() {
     let secret = "\"canary-1f9a7c\"";
     check(

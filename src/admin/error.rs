@@ -81,6 +81,16 @@ impl ApiError {
         )
     }
 
+    /// What the answer's status is.
+    pub(super) fn status(&self) -> StatusCode {
+        self.rendered.as_ref().map_or(self.status, |rendered| rendered.status)
+    }
+
+    /// What is said to the caller; empty where the policy speaks itself.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// With one more header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {

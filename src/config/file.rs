@@ -68,9 +68,42 @@ table! {
     /// Where the management API is; left out, there is none.
     AdminTable = "[admin]" {
         address: String = Default("\"127.0.0.1:8181\""),
+        public_url: String = Optional,
         trusted_proxies: List<String> = Default("[]"),
         tls: AdminTlsTable = Optional,
+        third_parties: List<ThirdPartyTable> = Default("[]"),
+        http: AdminHttpTable = Default("{}"),
+        resolver: AdminResolverTable = Default("{}"),
         login: LoginTable = Default("{}"),
+    }
+}
+
+table! {
+    ThirdPartyTable = "[[admin.third_parties]]" {
+        kind: String = Required,
+        client_id: String = Required,
+        client_secret: SecretReference = Required,
+        issuer: String = Derived("the third party's own"),
+        authorization_endpoint: String = Derived("what the issuer publishes, or GitHub's own"),
+        token_endpoint: String = Derived("what the issuer publishes, or GitHub's own"),
+        user_endpoint: String = Derived("GitHub's own"),
+        emails_endpoint: String = Derived("GitHub's own"),
+    }
+}
+
+table! {
+    AdminHttpTable = "[admin.http]" {
+        ca_file: String = Optional,
+        connect_seconds: Seconds<1, 60> = Default("5"),
+        total_seconds: Seconds<1, 50> = Default("15"),
+        private_networks: List<String> = Default("[]"),
+        domain_check_port: Count<1, 65_535> = Default("443"),
+    }
+}
+
+table! {
+    AdminResolverTable = "[admin.resolver]" {
+        addresses: List<String> = Default("[]"),
     }
 }
 

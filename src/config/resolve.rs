@@ -8,6 +8,7 @@ mod listeners;
 mod organization;
 mod routes;
 mod settings;
+mod sign_in;
 mod text;
 mod upstreams;
 

@@ -32,6 +32,9 @@ fn reference_folder() -> tempfile::TempDir {
     write("tls/api.crt", &made.cert.pem());
     write("tls/api.key", &made.signing_key.serialize_pem());
     write("tls/search-ca.pem", &made.cert.pem());
+    write("tls/internal-ca.pem", &made.cert.pem());
+    write("secrets/microsoft", "hush\n");
+    write("secrets/github", "hush\n");
     write("secrets/search-password", "hush\n");
     folder
 }
@@ -57,7 +60,15 @@ fn the_reference_loads_also_with_its_examples_switched_on() {
     for text in [REFERENCE, &switched_on] {
         let config = parse(text, folder.path(), &[("METRICS_TOKEN", "t0ken")]);
         let config = config.unwrap_or_else(|error| panic!("{error}"));
-        let files = ["tls/api.crt", "tls/api.key", "tls/search-ca.pem", "secrets/search-password"];
+        let files = [
+            "tls/api.crt",
+            "tls/api.key",
+            "secrets/microsoft",
+            "secrets/github",
+            "tls/internal-ca.pem",
+            "tls/search-ca.pem",
+            "secrets/search-password",
+        ];
         assert_eq!(config.referenced_files, files.map(|file| folder.path().join(file)));
         assert_credential(&config.upstreams[0].credential, "Basic cG9zdGVybjpodXNo");
         assert_credential(&config.upstreams[1].credential, "Bearer t0ken");
@@ -157,7 +168,7 @@ fn what_holds_secrets_is_marked_as_secret() {
         }
     }
     walk(&FileConfig::SCHEMA, &mut secrets);
-    assert_eq!(secrets, ["password", "token"]);
+    assert_eq!(secrets, ["client_secret", "password", "token"]);
 }
 
 #[test]

@@ -3,12 +3,15 @@
 //!
 //! Who may do what is not decided here, and nothing here knows SQL or HTTP.
 
+mod domains;
 mod groups;
+mod identity_providers;
 mod invitations;
 mod methods;
 mod organizations;
 mod passwords;
 mod permissions;
+mod sign_in;
 mod tokens;
 mod users;
 
@@ -17,15 +20,16 @@ use super::model::{Organization, User};
 use super::store::Records;
 use crate::policy::facts::UserState;
 
+pub use domains::{add_domain, delete_domain, update_domain, verify_domain};
 pub use groups::{
     GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
 };
-pub use invitations::{INVITATION_SECONDS, Invited, accept_invitation, delete_invitation, invite, sign_up};
-pub use methods::{
-    IdentityProviderUpdate, NewIdentityProvider, add_authentication_method, add_domain,
-    create_identity_provider, delete_authentication_method, delete_domain, delete_identity_provider,
-    delete_own_method, update_identity_provider, verify_domain,
+pub use identity_providers::{
+    IdentityProviderUpdate, NewIdentityProvider, SettingsUpdate, create_identity_provider,
+    delete_identity_provider, set_up_identity_provider, update_identity_provider,
 };
+pub use invitations::{INVITATION_SECONDS, Invited, accept_invitation, delete_invitation, invite, sign_up};
+pub use methods::{add_authentication_method, delete_authentication_method, delete_own_method};
 pub use organizations::{
     Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
     move_project, move_unit, rename_organization, set_policy,
@@ -37,6 +41,7 @@ pub use passwords::{
 pub use permissions::{
     Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke, set_grant,
 };
+pub use sign_in::{Arrival, SignInRefusal, SignedIn, Via, begin_session, sign_in};
 pub use tokens::{
     CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewSession, NewToken, Revocation, TokenUpdate,
     create_session, create_token, import_token, revoke_token, update_token,

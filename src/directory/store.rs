@@ -135,16 +135,29 @@ pub trait Records: PeopleRecords {
     fn authentication_method(&self, id: &str) -> Result<Option<AuthenticationMethod>, StoreError>;
     /// The authentication methods of a user.
     fn authentication_methods(&self, user_id: &str) -> Result<Vec<AuthenticationMethod>, StoreError>;
+    /// The authentication method of who has this subject at a third party, or at the identity provider with this id.
+    fn authentication_method_of(
+        &self,
+        kind: MethodKind,
+        identity_provider_id: Option<&str>,
+        subject: &str,
+    ) -> Result<Option<AuthenticationMethod>, StoreError>;
     /// The identity provider with this id.
     fn identity_provider(&self, id: &str) -> Result<Option<IdentityProvider>, StoreError>;
     /// The identity providers of an organization.
     fn identity_providers(&self, organization_id: &str) -> Result<Vec<IdentityProvider>, StoreError>;
+    /// The sealed client secret of an identity provider.
+    fn sealed_client_secret(&self, identity_provider_id: &str) -> Result<Option<Vec<u8>>, StoreError>;
     /// The domain with this id.
     fn domain(&self, id: &str) -> Result<Option<Domain>, StoreError>;
     /// The verified domain with this name; at most one organization has it.
     fn verified_domain(&self, name: &str) -> Result<Option<Domain>, StoreError>;
     /// The domains of an organization.
     fn domains(&self, organization_id: &str) -> Result<Vec<Domain>, StoreError>;
+    /// Whether an organization has invited who has this email address, and the invitation holds at `now`.
+    fn is_invited(&self, email: &str, now: Timestamp) -> Result<bool, StoreError>;
+    /// The people whose email address is at this domain, deleted ones not included.
+    fn people_at(&self, domain: &str) -> Result<Vec<User>, StoreError>;
 
     /// The group with this id.
     fn group(&self, id: &str) -> Result<Option<Group>, StoreError>;
@@ -200,10 +213,18 @@ pub trait Changes: PeopleChanges {
 
     /// Adds a method.
     fn insert_authentication_method(&self, method: &AuthenticationMethod) -> Result<(), StoreError>;
+    /// Sets who the method's person is at the third party or provider.
+    fn set_authentication_method_subject(&self, id: &str, subject: &str) -> Result<(), StoreError>;
     /// Removes a method and revokes the tokens bound to it; returns how many it revoked.
     fn delete_authentication_method(&self, id: &str) -> Result<usize, StoreError>;
     /// Inserts or replaces.
     fn put_identity_provider(&self, provider: &IdentityProvider) -> Result<(), StoreError>;
+    /// Keeps the sealed client secret of an identity provider; `None`: it has none.
+    fn put_sealed_client_secret(
+        &self,
+        identity_provider_id: &str,
+        sealed: Option<&[u8]>,
+    ) -> Result<(), StoreError>;
     /// Removes a provider with the authentication methods that use it, and revokes the tokens bound to them;
     /// returns how many it revoked.
     fn delete_identity_provider(&self, id: &str) -> Result<usize, StoreError>;

@@ -16,14 +16,17 @@
 )]
 
 pub mod avn;
+pub mod browser;
 pub mod certificates;
 pub mod client;
 pub mod directory;
 pub mod frames;
 pub mod http2;
 pub mod management;
+pub mod oidc_provider;
 pub mod peers;
 pub mod sidecar;
+pub mod stub;
 pub mod upstream;
 
 use std::time::{Duration, Instant};

@@ -39,10 +39,16 @@ pub fn python_program(name: &str) -> Option<PathBuf> {
 #[track_caller]
 fn found_or_skipped(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
-        assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "{name} is not installed");
-        println!("skipped: {name} is not installed");
+        missing(name);
     }
     found
+}
+
+/// Says that a test is skipped because something is not installed; fails where it had to be.
+#[track_caller]
+pub fn missing(name: &str) {
+    assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "{name} is not installed");
+    println!("skipped: {name} is not installed");
 }
 
 /// Runs a program to its end and returns its output; fails if the program does.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::settings::value;
-use super::text;
 use super::{Resolution, all};
+use super::{sign_in, text};
 use crate::config::file::{AdminCertificateTable, AdminTable, AdminTlsTable, LoginTable};
 use crate::config::{AdminConfig, ListenerTlsConfig, LoginConfig};
 
@@ -12,6 +12,10 @@ pub(super) fn resolve(table: &AdminTable, resolution: &mut Resolution<'_, '_>) -
     let address = resolution.text(table.address.as_ref(), text::socket_address);
     let trusted_proxies = resolution.networks(table.trusted_proxies.as_ref());
     let tls = table.tls.as_ref().map(|table| tls(&table.value, resolution));
+    let public_url = table.public_url.as_ref().map(|url| resolution.text(Some(url), sign_in::public_url));
+    let third_parties = sign_in::third_parties(table.third_parties.as_ref(), resolution);
+    let outgoing = table.http.as_ref().map(|table| sign_in::http(&table.value, resolution));
+    let resolver_addresses = table.resolver.as_ref().map(|table| sign_in::resolver(&table.value, resolution));
     let login = table.login.as_ref().and_then(|table| login(&table.value, resolution));
     Some(AdminConfig {
         address: address?,
@@ -20,6 +24,13 @@ pub(super) fn resolve(table: &AdminTable, resolution: &mut Resolution<'_, '_>) -
             None => None,
         },
         trusted_proxies: trusted_proxies?,
+        public_url: match public_url {
+            Some(url) => Some(url?),
+            None => None,
+        },
+        third_parties: third_parties?,
+        outgoing: outgoing??,
+        resolver_addresses: resolver_addresses??,
         login: login?,
     })
 }

@@ -298,6 +298,7 @@ pub(super) fn password_method(
         user_id: user_id.to_owned(),
         kind: MethodKind::Password,
         identity_provider_id: None,
+        subject: None,
         create_time: now,
     };
     changes.insert_authentication_method(&method)?;

@@ -7,8 +7,9 @@ use super::rows;
 use super::snapshot;
 use crate::directory::error::StoreError;
 use crate::directory::model::{
-    AuthenticationMethod, Domain, Grant, Group, IdentityProvider, Member, MembershipRecord, Organization,
-    OrganizationalUnit, Principal, Project, Resource, Sequence, TokenWithUsage, User, Word,
+    AuthenticationMethod, Domain, Grant, Group, IdentityProvider, Member, MembershipRecord, MethodKind,
+    Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, TokenWithUsage,
+    User, Word,
 };
 use crate::directory::store::{Change, Entity, Records, TokenRow};
 use crate::policy::facts::UserKind;
@@ -140,6 +141,39 @@ impl Records for Reader<'_> {
         let sql =
             format!("SELECT {} FROM authentication_methods WHERE user_id = ?1 ORDER BY number", rows::METHOD);
         self.all(&sql, [user_id], rows::method)
+    }
+
+    fn authentication_method_of(
+        &self,
+        kind: MethodKind,
+        identity_provider_id: Option<&str>,
+        subject: &str,
+    ) -> Result<Option<AuthenticationMethod>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM authentication_methods
+             WHERE kind = ?1 AND coalesce(identity_provider_id, '') = ?2 AND subject = ?3",
+            rows::METHOD
+        );
+        self.one(&sql, [kind.word(), identity_provider_id.unwrap_or(""), subject], rows::method)
+    }
+
+    fn sealed_client_secret(&self, identity_provider_id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT sealed_client_secret FROM identity_providers WHERE id = ?1";
+        Ok(self.one(sql, [identity_provider_id], |row| row.get(0))?.flatten())
+    }
+
+    fn is_invited(&self, email: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM invitations WHERE user_email = ?1 AND expiry_time > ?2)";
+        Ok(self.one(sql, params![email, now.0], |row| row.get(0))?.unwrap_or(false))
+    }
+
+    fn people_at(&self, domain: &str) -> Result<Vec<User>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM users u WHERE u.kind = ?1 AND u.state <> 'deleted'
+             AND lower(substr(u.email, instr(u.email, '@') + 1)) = ?2 ORDER BY u.id",
+            rows::USER
+        );
+        self.all(&sql, [UserKind::OrganizationUser.word(), domain], rows::user)
     }
 
     fn identity_provider(&self, id: &str) -> Result<Option<IdentityProvider>, StoreError> {

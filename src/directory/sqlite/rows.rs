@@ -9,7 +9,7 @@ use tracing::error;
 use crate::directory::model::{
     AuthenticationMethod, Domain, DomainState, DomainVerification, Grant, Group, IdentityProvider,
     IdentityProviderKind, Member, MembershipRecord, MethodKind, Organization, OrganizationalUnit, Principal,
-    Project, Resource, Timestamp, Token, TokenWithUsage, Usage, User, Word,
+    Project, ProviderSettings, Resource, Timestamp, Token, TokenWithUsage, Usage, User, Word,
 };
 use crate::policy::facts::{UserKind, UserState};
 use crate::token::{TokenDigest, TokenKind};
@@ -20,9 +20,10 @@ pub(super) const PROJECT: &str = "name, organization_id, unit_id, create_time";
 pub(super) const USER: &str = "u.id, u.kind, u.email, u.name, u.description, u.state, u.two_factor_enabled, \
      u.token_validity_begin, u.managing_organization_id, u.create_time";
 pub(super) const MEMBERSHIP: &str = "m.user_id, m.organization_id, m.is_super_admin, m.join_time";
-pub(super) const METHOD: &str = "id, user_id, kind, identity_provider_id, create_time";
+pub(super) const METHOD: &str = "id, user_id, kind, identity_provider_id, subject, create_time";
 pub(super) const PROVIDER: &str = "id, organization_id, kind, name, enabled, linked_domain_ids, \
-     auto_join_user_group_id, auth_token_max_age_seconds, auth_token_extend_when_used, create_time, update_time";
+     auto_join_user_group_id, auth_token_max_age_seconds, auth_token_extend_when_used, settings, create_time, \
+     update_time";
 pub(super) const DOMAIN: &str =
     "id, organization_id, name, state, verification_type, challenge_token, create_time";
 pub(super) const GROUP: &str =
@@ -107,13 +108,20 @@ pub(super) fn method(row: &Row<'_>) -> Result<AuthenticationMethod> {
         user_id: row.get(1)?,
         kind: word(row, 2, MethodKind::IdentityProvider)?,
         identity_provider_id: row.get(3)?,
-        create_time: time(row, 4)?,
+        subject: row.get(4)?,
+        create_time: time(row, 5)?,
     })
 }
 
 pub(super) fn provider(row: &Row<'_>) -> Result<IdentityProvider> {
+    let id: String = row.get(0)?;
+    // Settings that cannot be read are none: nobody can log in with the provider until it is set up again.
+    let settings = serde_json::from_str(row.get_ref(9)?.as_str()?).unwrap_or_else(|error| {
+        error!(identity_provider = id, %error, "the stored settings of an identity provider cannot be read");
+        ProviderSettings::default()
+    });
     Ok(IdentityProvider {
-        id: row.get(0)?,
+        id,
         organization_id: row.get(1)?,
         kind: word(row, 2, IdentityProviderKind::Saml)?,
         name: row.get(3)?,
@@ -122,8 +130,9 @@ pub(super) fn provider(row: &Row<'_>) -> Result<IdentityProvider> {
         auto_join_user_group_id: row.get(6)?,
         auth_token_max_age_seconds: max_age(row, 7)?,
         auth_token_extend_when_used: row.get(8)?,
-        create_time: time(row, 9)?,
-        update_time: time(row, 10)?,
+        settings,
+        create_time: time(row, 10)?,
+        update_time: time(row, 11)?,
     })
 }
 
@@ -235,6 +244,11 @@ pub(super) fn resource_columns(resource: &Resource) -> (&'static str, &str) {
 /// A list as it is stored.
 pub(super) fn list_column(values: &[String]) -> String {
     serde_json::Value::from(values).to_string()
+}
+
+/// A value as it is stored.
+pub(super) fn json_column(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).map_or_else(|_| "{}".to_owned(), |value| value.to_string())
 }
 
 /// A list as it is stored where an empty one is none.

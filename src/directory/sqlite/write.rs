@@ -8,7 +8,9 @@ use rusqlite::{Connection, Params, params};
 use super::events::{Membership, Record};
 use super::failure::Failures;
 use super::read::Reader;
-use super::rows::{self, list_column, optional_list_column, principal_columns, resource_columns};
+use super::rows::{
+    self, json_column, list_column, optional_list_column, principal_columns, resource_columns,
+};
 use crate::directory::author::Author;
 use crate::directory::error::StoreError;
 use crate::directory::model::{
@@ -264,13 +266,14 @@ impl Changes for Writer<'_> {
 
     fn insert_authentication_method(&self, method: &AuthenticationMethod) -> Result<(), StoreError> {
         self.execute(
-            "INSERT INTO authentication_methods (id, user_id, kind, identity_provider_id, create_time)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO authentication_methods (id, user_id, kind, identity_provider_id, subject, create_time)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 method.id,
                 method.user_id,
                 method.kind.word(),
                 method.identity_provider_id,
+                method.subject,
                 method.create_time.0
             ],
         )?;
@@ -278,6 +281,16 @@ impl Changes for Writer<'_> {
             Record { entity: "authentication_method", id: &method.id, before: None, after: Some(method) };
         self.note_of_user(&method.user_id, &record)?;
         self.log("user", &method.user_id)
+    }
+
+    fn set_authentication_method_subject(&self, id: &str, subject: &str) -> Result<(), StoreError> {
+        let Some(before) = self.authentication_method(id)? else { return Ok(()) };
+        let after = AuthenticationMethod { subject: Some(subject.to_owned()), ..before.clone() };
+        let record =
+            Record { entity: "authentication_method", id, before: Some(&before), after: Some(&after) };
+        self.note_of_user(&before.user_id, &record)?;
+        self.execute("UPDATE authentication_methods SET subject = ?2 WHERE id = ?1", [id, subject])?;
+        self.log("user", &before.user_id)
     }
 
     fn delete_authentication_method(&self, id: &str) -> Result<usize, StoreError> {
@@ -302,15 +315,15 @@ impl Changes for Writer<'_> {
         self.note(Some(&provider.organization_id), record)?;
         self.execute(
             "INSERT INTO identity_providers (id, organization_id, kind, name, enabled, linked_domain_ids,
-                 auto_join_user_group_id, auth_token_max_age_seconds, auth_token_extend_when_used, create_time,
-                 update_time)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                 auto_join_user_group_id, auth_token_max_age_seconds, auth_token_extend_when_used, settings,
+                 create_time, update_time)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, enabled = excluded.enabled,
                  linked_domain_ids = excluded.linked_domain_ids,
                  auto_join_user_group_id = excluded.auto_join_user_group_id,
                  auth_token_max_age_seconds = excluded.auth_token_max_age_seconds,
                  auth_token_extend_when_used = excluded.auth_token_extend_when_used,
-                 update_time = excluded.update_time",
+                 settings = excluded.settings, update_time = excluded.update_time",
             params![
                 provider.id,
                 provider.organization_id,
@@ -321,11 +334,34 @@ impl Changes for Writer<'_> {
                 provider.auto_join_user_group_id,
                 provider.auth_token_max_age_seconds,
                 provider.auth_token_extend_when_used,
+                json_column(&provider.settings),
                 provider.create_time.0,
                 provider.update_time.0,
             ],
         )?;
         self.log("identity_provider", &provider.id)
+    }
+
+    fn put_sealed_client_secret(
+        &self,
+        identity_provider_id: &str,
+        sealed: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let Some(provider) = self.identity_provider(identity_provider_id)? else { return Ok(()) };
+        let had_one = self.sealed_client_secret(identity_provider_id)?.is_some();
+        self.insert_event(&NewEvent {
+            organization_id: Some(&provider.organization_id),
+            event_type: "client_secret_changed",
+            entity: "identity_provider",
+            entity_id: identity_provider_id,
+            before: Some(serde_json::json!({ "has_client_secret": had_one })),
+            after: Some(serde_json::json!({ "has_client_secret": sealed.is_some() })),
+        })?;
+        self.execute(
+            "UPDATE identity_providers SET sealed_client_secret = ?2 WHERE id = ?1",
+            params![identity_provider_id, sealed],
+        )?;
+        self.log("identity_provider", identity_provider_id)
     }
 
     fn delete_identity_provider(&self, id: &str) -> Result<usize, StoreError> {
