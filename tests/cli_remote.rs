@@ -174,6 +174,43 @@ fn the_policy() {
 }
 
 #[test]
+fn people() {
+    let place = Place::start();
+    let typed = place.sidecar.folder().join("password.txt");
+    fs::write(&typed, "tidal-acorn-velvet-9\n").unwrap();
+    for email in ["jane@example.com", "joe@example.com"] {
+        let made = run(place.command(&["user", "create", email]).stdin(fs::File::open(&typed).unwrap()));
+        assert_eq!(made.code, 0, "{made:?}");
+    }
+    let without = run(&mut place.command(&["user", "create", "ann@example.com", "--without-password"]));
+    assert_eq!(without.code, 0, "{without:?}");
+    until("the sidecar to know them", || place.remote(&["user", "list"]).stdout.contains("ann@example.com"));
+    for format in [&[][..], &["--json"]] {
+        place.same(&[&["user", "list"], format].concat());
+        place.same(&[&["user", "show", "jane@example.com"], format].concat());
+        place.same(&[&["user", "show", "ann@example.com"], format].concat());
+    }
+    let user = place.json(&["user", "show", "jane@example.com"]);
+    let shown = place.json(&["user", "set-super-admin", "jane@example.com", "true"]);
+    assert_eq!((&shown["is_super_admin"], &shown["user_id"]), (&true.into(), &user["user_id"]));
+    place.same(&["user", "show", "jane@example.com", "--json"]);
+    // The account is not the organization's.
+    let refused = place.remote(&["user", "deactivate", "joe@example.com"]);
+    assert!(refused.code == 1 && refused.stderr.contains("does not manage"), "{refused:?}");
+    let ended = place.done(&["user", "delete", "joe@example.com", "--yes"]);
+    assert!(ended.contains("out of the organization"), "{ended}");
+    // Passwords are set where the store is, or by their owners.
+    for arguments in [
+        &["user", "create", "new@example.com"][..],
+        &["user", "set-password", "jane@example.com"],
+        &["user", "reset-two-factor", "jane@example.com"],
+    ] {
+        let refused = place.remote(arguments);
+        assert!(refused.code == 2 && refused.stderr.contains("where the store is"), "{refused:?}");
+    }
+}
+
+#[test]
 fn failures_read_as_they_do_beside_the_store() {
     let place = Place::start();
     place.done(&["application-user", "create", "ingest"]);
@@ -224,6 +261,9 @@ fn the_token_comes_from_the_environment_or_a_file_and_nowhere_else() {
     }
 }
 
+/// A URL, what else is different, the exit code, and what is said.
+type Case<'a> = (&'a str, &'a dyn Fn(&mut Command), i32, &'a str);
+
 #[test]
 fn what_is_wrong_with_the_way_there_is_said() {
     let place = Place::start();
@@ -238,7 +278,7 @@ fn what_is_wrong_with_the_way_there_is_said() {
     let believing = |command: &mut Command| {
         command.env("POSTERN_CA_FILE", &authority);
     };
-    let cases: &[(&str, &dyn Fn(&mut Command), i32, &str)] = &[
+    let cases: &[Case<'_>] = &[
         (&url, &|_| {}, 1, "certificate"),
         ("https://127.0.0.1:1", &believing, 1, "https://127.0.0.1:1"),
         ("postern.example.com", &believing, 2, "--url"),
