@@ -44,7 +44,9 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::{AdminConfig, Config, OrganizationConfig};
+use crate::directory::guarded::GuardedStore;
 use crate::directory::model::Timestamp;
+use crate::directory::operations;
 use crate::directory::store::{Changed, Records};
 use crate::directory::{Author, AuthoredStore, Store, StoreError, Synchronizer};
 use crate::listen::tls::{self, TlsError};
@@ -122,9 +124,12 @@ impl Admin {
     /// Runs one of the directory's operations beside the runtime, as `author`'s; done only when its result is in force in
     /// memory, so that whoever hears of a revocation can rely on it.
     ///
+    /// The token that the request came with is looked at once more in the change's own transaction: bodies may be slow,
+    /// and what a revoked token had begun must not make another one that lives on.
+    ///
     /// # Errors
     ///
-    /// The operation's own, or the store's.
+    /// The operation's own, or the store's; or if the author's token has ended meanwhile.
     pub async fn change<T, E>(
         &self,
         author: Author,
@@ -136,8 +141,13 @@ impl Admin {
     {
         let (synchronizer, now) = (Arc::clone(&self.synchronizer), self.now());
         beside(move || {
+            let token_prefix = author.token_prefix.clone();
             let store = AuthoredStore::new(Arc::clone(synchronizer.store()), author);
-            let changed = work(&store, now)?;
+            let lives_on = |records: &dyn Records| match &token_prefix {
+                Some(prefix) => operations::check_lives_on(records, prefix),
+                None => Ok(()),
+            };
+            let changed = work(&GuardedStore::new(&store, &lives_on), now)?;
             synchronizer.apply_through(changed.sequence)?;
             Ok(changed.value)
         })

@@ -26,6 +26,10 @@ use crate::token::{TokenIndex, TokenKind, credential};
 const GOOD_TOKEN: [Check; 4] =
     [Check::NotRevoked, Check::NotExpired, Check::UserActive, Check::TokenAddresses];
 
+/// What it must pass once more when it is about its holder: a body may have come long after the head.
+const STILL_GOOD_TOKEN: [Check; 5] =
+    [Check::NotRevoked, Check::NotExpired, Check::UserActive, Check::TokenAddresses, Check::Scopes];
+
 /// What a token must pass to reach an organization at all, whatever is asked of it there.
 const REACHES_ORGANIZATION: [Check; 9] = [
     Check::NotRevoked,
@@ -201,9 +205,9 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// 403 with `insufficient_scope`.
+    /// 403 with `insufficient_scope`; 401 if the token has ended since the request's head came.
     pub fn require_own(&self, admin: &Admin, permission: Permission) -> Result<(), ApiError> {
-        self.look(admin, None, permission, |facts| policy::check(facts, &[Check::Scopes]))
+        self.look(admin, None, permission, |facts| policy::check(facts, &STILL_GOOD_TOKEN))
             .map_err(|denial| self.refusal(admin, denial, permission))
     }
 

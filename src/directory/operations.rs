@@ -39,7 +39,7 @@ pub use permissions::{
 };
 pub use tokens::{
     CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewSession, NewToken, Revocation, TokenUpdate,
-    create_session, create_token, import_token, revoke_token, update_token,
+    check_lives_on, create_session, create_token, import_token, revoke_token, update_token,
 };
 pub use users::{
     ApplicationUserUpdate, MemberUpdate, NewApplicationUser, NewOrganizationUser, NewPerson, add_member,
