@@ -10,7 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use people::{Answer, PASSWORD, Person, made, with_api};
+use people::{Answer, OTHER_PASSWORD, PASSWORD, Person, app, made, seconds, with_api};
 use serde_json::json;
 use support::Upstream;
 
@@ -66,4 +66,35 @@ fn what_a_token_had_begun_before_it_was_revoked_makes_no_new_one() {
         let left = jane.get("/v1/access_token").ok().body["tokens"].clone();
         assert!(!left.to_string().contains("mine"), "{left}");
     }
+}
+
+#[test]
+fn a_personal_token_and_a_found_password_are_no_login() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let jane_id = made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    let jane = anybody.logged_in("jane@example.com", PASSWORD);
+    let begun = jane.put("/v1/me/2fa", &json!({ "method": "totp", "password": PASSWORD })).ok();
+    let uri = begun.text("uri");
+    let otp = app(uri, "jane@example.com").password_at(seconds());
+    let proof = json!({ "otp": otp, "password": PASSWORD, "uri": uri });
+    let jane = anybody.with(jane.put("/v1/me/2fa/otp", &proof).ok().text("token"));
+    let narrow = json!({ "scopes": ["user:read", "user:write"], "ip_allowlist": ["127.0.0.1"] });
+    let program = anybody.with(jane.post("/v1/access_token", &narrow).ok().text("full_token"));
+    sidecar.directory.method(&jane_id, postern::directory::model::MethodKind::Google, None);
+    let methods = jane.get("/v1/me/authentication_methods").ok().body["authentication_methods"].clone();
+    let password_method = methods[0]["user_authentication_method_id"].as_str().unwrap();
+    // A session without restrictions, without the second factor.
+    let change = json!({ "password": PASSWORD, "new_password": OTHER_PASSWORD });
+    program.put("/v1/me/password", &change).refused(403, "session_required");
+    // The second factor switched off; taken over by an app of one's own; deleted with the password.
+    program
+        .put("/v1/me/2fa", &json!({ "method": "", "password": PASSWORD }))
+        .refused(403, "session_required");
+    program.put("/v1/me/2fa/otp", &proof).refused(403, "session_required");
+    program
+        .delete(&format!("/v1/me/authentication_methods/{password_method}"))
+        .refused(403, "session_required");
+    assert_eq!(jane.get("/v1/me").ok().body["user"]["auth"], json!(["password", "google_oauth", "totp"]));
 }

@@ -211,6 +211,22 @@ impl Caller {
             .map_err(|denial| self.refusal(admin, denial, permission))
     }
 
+    /// Asks that the caller has logged in itself. Personal tokens are handed to programs: one of them, with a password that
+    /// was found beside it, must not become a login without the second factor, nor take that away.
+    ///
+    /// # Errors
+    ///
+    /// 403 with `session_required`.
+    pub fn require_session(&self) -> Result<(), ApiError> {
+        if self.token_kind == TokenKind::Session {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(
+            "session_required",
+            "Only somebody who has logged in changes how they log in: use the token of a session, not a personal token.",
+        ))
+    }
+
     fn judge(
         &self,
         admin: &Admin,
