@@ -98,3 +98,27 @@ fn a_personal_token_and_a_found_password_are_no_login() {
         .refused(403, "session_required");
     assert_eq!(jane.get("/v1/me").ok().body["user"]["auth"], json!(["password", "google_oauth", "totp"]));
 }
+
+#[test]
+fn one_time_passwords_cannot_be_tried_from_many_places() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    let jane = anybody.logged_in("jane@example.com", PASSWORD);
+    let begun = jane.put("/v1/me/2fa", &json!({ "method": "totp", "password": PASSWORD })).ok();
+    let app = app(begun.text("uri"), "jane@example.com");
+    let proof = json!({ "otp": app.password_at(seconds()), "password": PASSWORD, "uri": begun.text("uri") });
+    jane.put("/v1/me/2fa/otp", &proof).ok();
+    for place in 1..=20 {
+        let thief = anybody.from([127, 0, 44, place]);
+        thief.log_in("jane@example.com", PASSWORD, Some("no code")).refused(401, "invalid_credentials");
+    }
+    let next = app.password_at(seconds() + 30);
+    for otp in ["no code", &next] {
+        let thief = anybody.from([127, 0, 45, otp.len() as u8]);
+        let refused = thief.log_in("jane@example.com", PASSWORD, Some(otp));
+        refused.refused(429, "too_many_requests");
+    }
+    anybody.log_in("jane@example.com", PASSWORD, Some(&next)).ok();
+}
