@@ -35,11 +35,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
+use bytes::Bytes;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use rustls::ServerConfig;
+use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -168,11 +171,20 @@ impl Admin {
     }
 }
 
+/// What may run beside the runtime at a time. What waits for its turn waits in its request, and is gone when that is: a
+/// client that asks and goes away, over and over, would else fill a queue without an end.
+static BESIDE: Semaphore = Semaphore::const_new(64);
+
 /// Runs what blocks on a thread that may.
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| {
+    let turn = BESIDE.acquire().await.expect("the semaphore is never closed");
+    let working = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    working.await.unwrap_or_else(|ended| {
         tracing::error!(error = %ended, "an operation of the management API ended early");
         Err(ApiError::internal())
     })
@@ -202,9 +214,12 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(permissions::router())
         .merge(groups::router());
     let (router, document) = resources.split_for_parts();
-    let document = Arc::new(document::complete(document));
+    // Written once: whoever asks for it has shown nothing yet.
+    let document = serde_json::to_vec(&document::complete(document)).map(Bytes::from);
+    let document = document.expect("a document of texts and lists is JSON");
+    let document = move || async move { ([(CONTENT_TYPE, "application/json")], document.clone()) };
     router
-        .route("/v1/openapi.json", axum::routing::get(move || async move { Json((*document).clone()) }))
+        .route("/v1/openapi.json", axum::routing::get(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(admin)

@@ -8,7 +8,7 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use people::{Answer, OTHER_PASSWORD, PASSWORD, Person, app, made, seconds, with_api};
 use serde_json::json;
@@ -121,4 +121,30 @@ fn one_time_passwords_cannot_be_tried_from_many_places() {
         refused.refused(429, "too_many_requests");
     }
     anybody.log_in("jane@example.com", PASSWORD, Some(&next)).ok();
+}
+
+#[test]
+fn connections_without_a_request_end_and_one_source_does_not_take_all() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let anybody = Person::stranger(&sidecar);
+    let hoarder = anybody.from([127, 0, 66, 1]);
+    let opened = Instant::now();
+    let mut silent: Vec<TcpStream> = (0..600).map(|_| hoarder.connect()).collect();
+    // Those that are too many are closed at once.
+    let mut last = silent.pop().unwrap();
+    assert!(matches!(last.read(&mut [0]), Ok(0) | Err(_)));
+    assert!(opened.elapsed() < Duration::from_secs(20), "{:?}", opened.elapsed());
+    anybody.get("/v1/openapi.json").ok();
+    // The others when they have said nothing for half a minute, or no more than a part of HTTP/2's first words.
+    let mut first = silent.swap_remove(0);
+    silent[0].write_all(b"PRI * HT").unwrap();
+    for stream in [&mut first, &mut silent[0]] {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        assert!(
+            !matches!(stream.read(&mut [0; 64]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        );
+    }
+    let waited = opened.elapsed();
+    assert!((Duration::from_secs(25)..Duration::from_secs(55)).contains(&waited), "{waited:?}");
 }
