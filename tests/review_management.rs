@@ -124,6 +124,20 @@ fn one_time_passwords_cannot_be_tried_from_many_places() {
 }
 
 #[test]
+fn a_password_of_the_wrong_type_is_not_repeated() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let anybody = Person::stranger(&sidecar);
+    let answer =
+        anybody.post("/v1/userauth", &json!({ "email": "jane@example.com", "password": 20_041_989 }));
+    let answer = answer.refused(400, "bad_request");
+    assert_eq!(answer.text("message"), "password: must be a text");
+    let answer =
+        anybody.post("/v1/userauth", &json!({ "email": 7, "password": "x" })).refused(400, "bad_request");
+    assert!(answer.text("message").starts_with("email: invalid type"), "{}", answer.body);
+}
+
+#[test]
 fn connections_without_a_request_end_and_one_source_does_not_take_all() {
     let upstream = Upstream::echo();
     let sidecar = with_api(&upstream).start();
