@@ -15,6 +15,19 @@ use super::{Admin, ApiError};
 /// Longest body of a request.
 const BODY_BYTES: usize = 1 << 20;
 
+/// Fields whose values no message repeats.
+const SECRETS: [&str; 9] = [
+    "password",
+    "new_password",
+    "otp",
+    "code",
+    "uri",
+    "code_verifier",
+    "oidc_client_secret",
+    "text",
+    "tokens",
+];
+
 /// A request's JSON body; an empty one counts as `{}`.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonBody<T>(pub T);
@@ -43,6 +56,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for JsonBody<T> {
             let path = error.path().to_string();
             // A field is named where there is one; broken JSON, or another value than an object, has none.
             let place = if error.inner().is_data() && path != "." { path.as_str() } else { "body" };
+            let field = place.split(['.', '[']).next().unwrap_or(place);
+            if SECRETS.contains(&field) {
+                // The deserializer repeats what it did not expect, and clients keep messages.
+                return ApiError::bad_request(place, "must be a text");
+            }
             ApiError::bad_request(place, error.inner())
         })?;
         reader.end().map_err(|error| ApiError::bad_request("body", error))?;

@@ -123,13 +123,15 @@ async fn change(
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Json<ShownMember>, ApiError> {
     let stored = require_over(&admin, &caller, &organization_id, &user_id).await?;
-    if changes.is_super_admin.is_some_and(|wanted| wanted != stored.member.is_super_admin) {
+    // To repeat what is so already is no change, also if somebody else changes it meanwhile.
+    let is_super_admin = changes.is_super_admin.filter(|wanted| *wanted != stored.member.is_super_admin);
+    if is_super_admin.is_some() {
         caller.require_organization_admin(&admin, &organization_id)?;
     }
     let update = MemberUpdate {
         real_name: changes.real_name,
         state: changes.state.map(UserState::from),
-        is_super_admin: changes.is_super_admin,
+        is_super_admin,
     };
     let member = admin
         .change(caller.author(), move |store, now| {
