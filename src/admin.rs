@@ -21,6 +21,7 @@ mod login;
 mod login_options;
 mod me;
 mod member;
+mod organization_tokens;
 mod organizations;
 mod permissions;
 mod projects;
@@ -207,6 +208,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(projects::router())
         .merge(application_users::router())
         .merge(application_tokens::router())
+        .merge(organization_tokens::router())
         .merge(permissions::router())
         .merge(groups::router());
     let (router, document) = resources.split_for_parts();

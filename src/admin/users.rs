@@ -191,11 +191,7 @@ async fn revoke_token(
     require(&admin, &caller, &organization_id)?;
     let stored = person(&admin, &organization_id, &user_id).await?;
     if stored.member.user.managing_organization_id.as_deref() != Some(&*organization_id) {
-        return Err(ApiError::forbidden(
-            "user_not_managed",
-            "The organization does not manage this user: their tokens are theirs. The authentication policy says which \
-             of them may be used here.",
-        ));
+        return Err(not_managed());
     }
     let prefix = access_tokens::prefix_of(&admin, &named);
     let is_theirs = stored.tokens.iter().any(|token| token.token.token_prefix == prefix);
@@ -280,6 +276,15 @@ async fn require_over(
         ));
     }
     Ok(stored)
+}
+
+/// What an organization hears that would end the token of a person whom it does not manage.
+pub(super) fn not_managed() -> ApiError {
+    ApiError::forbidden(
+        "user_not_managed",
+        "The organization does not manage this user: their tokens are theirs. The authentication policy says which of \
+         them may be used here.",
+    )
 }
 
 async fn person(admin: &Admin, organization_id: &str, user_id: &str) -> Result<StoredMember, ApiError> {
