@@ -10,12 +10,13 @@ use ipnet::IpNet;
 use postern::config::StoreConfig;
 use postern::directory::model::{MethodKind, Principal, Resource, Timestamp, Token, new_id};
 use postern::directory::operations::{
-    self as op, ImportedToken, NewApplicationUser, NewOrganizationUser, NewToken, Placement, PolicyUpdate,
-    Revocation, TokenUpdate,
+    self as op, ImportedToken, NewApplicationUser, NewOrganizationUser, NewSession, NewToken, Placement,
+    PolicyUpdate, Revocation, TokenUpdate,
 };
 use postern::directory::sqlite::SqliteStore;
 use postern::directory::store::UsageUpdate;
 use postern::directory::{DirectoryView, OperationError, Store, Synchronizer};
+use postern::login::session::SessionLifetime;
 use postern::policy::facts::UserState;
 use postern::policy::{AuthenticationPolicy, Denial, Facts, Permission, RequestFacts, decide};
 use postern::token::{TokenDigest, TokenKind};
@@ -286,6 +287,12 @@ fn what_happens_to_a_login_method_happens_to_its_tokens() {
     fixture.expect(&last, "alpha", Err(Denial::TokenRevoked));
     let fresh = token(&password);
     fixture.expect(&fresh, "alpha", Ok(()));
+    // The last super admin stays; with another one, she may go.
+    assert!(matches!(op::remove_member(store, &user, ORGANIZATION, NOW), Err(OperationError::Conflict(_))));
+    fixture.expect(&fresh, "alpha", Ok(()));
+    let other = op::create_organization_user(store, &person("john@example.com"), NOW).unwrap().value.id;
+    op::add_member(store, &other, ORGANIZATION, NOW).unwrap();
+    op::set_super_admin(store, &other, ORGANIZATION, true, NOW).unwrap();
     op::remove_member(store, &user, ORGANIZATION, NOW).unwrap();
     fixture.expect(&fresh, "alpha", Err(Denial::NotAMember));
 }
@@ -585,7 +592,17 @@ impl World {
     fn create_token(&mut self, store: &dyn Store) {
         let new = if self.below(3) == 0 {
             let index = self.below(self.methods.len());
+            let absolute_seconds = [5, 700, 86_400][self.below(3)];
             let Some((user, method)) = self.methods.get(index) else { return };
+            if index.is_multiple_of(2) {
+                let terms = SessionLifetime { idle_seconds: 600, absolute_seconds }.beginning(NOW);
+                let session =
+                    NewSession { user_id: user.clone(), authentication_method_id: method.clone(), terms };
+                if let Ok(created) = op::create_session(store, &session, NOW) {
+                    self.tokens.push(created.value.token);
+                }
+                return;
+            }
             personal_token(user, method)
         } else {
             let users = self.application_users.clone();

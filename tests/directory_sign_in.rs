@@ -196,9 +196,15 @@ fn an_identity_provider_makes_members_of_its_domains() {
     assert_eq!(user.managing_organization_id.as_deref(), Some(ORGANIZATION));
     assert!(case.is_member(&user.id, ORGANIZATION));
     let members = || case.directory.store.read(|records| records.group_members(&group.id)).unwrap();
-    assert_eq!(members(), [user.id.clone()]);
+    assert_eq!(members(), std::slice::from_ref(&user.id));
     // Who was taken out of the group is not put back by logging in.
-    operations::remove_group_members(&*case.directory.store, &group.id, &[user.id.clone()], now()).unwrap();
+    operations::remove_group_members(
+        &*case.directory.store,
+        &group.id,
+        std::slice::from_ref(&user.id),
+        now(),
+    )
+    .unwrap();
     case.arrive(via(), "i 1", verified("jane@example.com")).unwrap();
     assert!(members().is_empty());
 }

@@ -187,7 +187,7 @@ fn an_identity_providers_people_become_members_and_their_tokens_work() {
     let (user, methods, members) = records(&stored.user_id);
     assert_eq!((user.email.as_str(), user.name.as_str()), ("jane@example.com", "Jane Doe"));
     assert_eq!(user.managing_organization_id.as_deref(), Some(ORGANIZATION));
-    assert_eq!(members, [user.id.clone()]);
+    assert_eq!(members, std::slice::from_ref(&user.id));
     assert_eq!(methods.len(), 1);
     assert_eq!(methods[0].identity_provider_id.as_deref(), Some(provider.as_str()));
     assert_eq!(stored.authentication_method_id.as_deref(), Some(methods[0].id.as_str()));

@@ -4,15 +4,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::JsonBody;
-use super::error::ErrorBody;
+use super::body::{JsonBody, PathParameters};
 use super::me::Empty;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller};
@@ -76,10 +75,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Lists the caller's tokens that have not ended, sessions included.
-#[utoipa::path(get, path = "/v1/access_token", tag = "my tokens", security(("token" = [])), responses(
-    (status = OK, body = ShownList),
-    (status = UNAUTHORIZED, body = ErrorBody),
-))]
+#[utoipa::path(get, path = "/v1/access_token", tag = "my tokens", security(("token" = [])), responses((status = OK, body = ShownList)))]
 async fn list(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json<ShownList>, ApiError> {
     caller.require_own(&admin, Permission::UserRead)?;
     let tokens = living_tokens(&admin, &caller, caller.user_id()).await?;
@@ -90,12 +86,7 @@ async fn list(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json<Sh
 ///
 /// It may do no more than the token that makes it: restrictions of that one are passed on.
 #[utoipa::path(post, path = "/v1/access_token", tag = "my tokens", security(("token" = [])), request_body = New,
-    responses(
-        (status = OK, body = Created),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-    ))]
+    responses((status = OK, body = Created)))]
 async fn create(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
@@ -139,17 +130,11 @@ async fn create(
 #[utoipa::path(put, path = "/v1/access_token/{token_prefix}", tag = "my tokens", security(("token" = [])),
     params(("token_prefix" = String, Path, description = "The token's prefix, or the whole token.")),
     request_body = Changes,
-    responses(
-        (status = OK, body = ShownToken),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-    ))]
+    responses((status = OK, body = ShownToken)))]
 async fn update(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(named): Path<String>,
+    PathParameters(named): PathParameters<String>,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Json<ShownToken>, ApiError> {
     caller.require_own(&admin, Permission::UserWrite)?;
@@ -182,16 +167,11 @@ async fn update(
 /// Revokes one of the caller's tokens, named by prefix or by the whole token. To repeat it does no harm.
 #[utoipa::path(delete, path = "/v1/access_token/{token_prefix}", tag = "my tokens", security(("token" = [])),
     params(("token_prefix" = String, Path, description = "The token's prefix, or the whole token.")),
-    responses(
-        (status = OK, body = Empty),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-    ))]
+    responses((status = OK, body = Empty)))]
 async fn revoke(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(named): Path<String>,
+    PathParameters(named): PathParameters<String>,
 ) -> Result<Json<Empty>, ApiError> {
     let prefix = find_own(&admin, &caller, &named).await?.token.token_prefix;
     // Whoever holds a token may end it, whatever its scopes.

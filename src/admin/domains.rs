@@ -11,7 +11,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::JsonBody;
-use super::error::ErrorBody;
 use super::{Admin, ApiError, Caller};
 use crate::directory::StoreError;
 use crate::directory::model::{Domain, DomainState, DomainVerification, Resource, Timestamp, Word};
@@ -82,9 +81,6 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
     security(("token" = [])), params(("organization_id" = String, Path)),
     responses(
         (status = OK, body = ShownList),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
     ))]
 async fn list(
     State(admin): State<Arc<Admin>>,
@@ -107,11 +103,6 @@ async fn list(
     security(("token" = [])), params(("organization_id" = String, Path)), request_body = New,
     responses(
         (status = OK, body = Shown),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-        (status = CONFLICT, body = ErrorBody),
     ))]
 async fn add(
     State(admin): State<Arc<Admin>>,
@@ -135,10 +126,6 @@ async fn add(
     request_body = Changes,
     responses(
         (status = OK, body = Shown),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
     ))]
 async fn change(
     State(admin): State<Arc<Admin>>,
@@ -164,9 +151,6 @@ async fn change(
     security(("token" = [])), params(("organization_id" = String, Path), ("domain_id" = String, Path)),
     responses(
         (status = NO_CONTENT),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
     ))]
 async fn remove(
     State(admin): State<Arc<Admin>>,
@@ -187,11 +171,6 @@ async fn remove(
     security(("token" = [])), params(("organization_id" = String, Path), ("domain_id" = String, Path)),
     responses(
         (status = OK, body = Shown),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-        (status = CONFLICT, body = ErrorBody),
     ))]
 async fn verify(
     State(admin): State<Arc<Admin>>,

@@ -16,7 +16,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::JsonBody;
-use super::error::ErrorBody;
 use super::{Admin, ApiError, Caller};
 use crate::directory::model::{
     IdentityProvider, IdentityProviderKind, SamlSettings, Timestamp, Word, new_id,
@@ -226,9 +225,6 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
     security(("token" = [])), params(("account_id" = String, Path)),
     responses(
         (status = OK, body = ShownList),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
     ))]
 async fn list(
     State(admin): State<Arc<Admin>>,
@@ -246,10 +242,6 @@ async fn list(
     security(("token" = [])), params(("account_id" = String, Path)), request_body = New,
     responses(
         (status = OK, body = Answer),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
     ))]
 async fn make(
     State(admin): State<Arc<Admin>>,
@@ -285,9 +277,6 @@ async fn make(
     params(("account_id" = String, Path), ("account_authentication_method_id" = String, Path)),
     responses(
         (status = OK, body = Answer),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
     ))]
 async fn show(
     State(admin): State<Arc<Admin>>,
@@ -306,10 +295,6 @@ async fn show(
     request_body = Changes,
     responses(
         (status = OK, body = Answer),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
     ))]
 async fn change(
     State(admin): State<Arc<Admin>>,
@@ -335,9 +320,6 @@ async fn change(
     params(("account_id" = String, Path), ("account_authentication_method_id" = String, Path)),
     responses(
         (status = OK, body = Object),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
     ))]
 async fn remove(
     State(admin): State<Arc<Admin>>,

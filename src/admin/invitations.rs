@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::JsonBody;
-use super::error::ErrorBody;
+use super::body::{JsonBody, PathParameters};
 use super::me::Empty;
 use super::{Admin, ApiError, Caller};
 use crate::directory::model::{Invitation, Resource, Timestamp};
@@ -75,11 +74,11 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 /// Lists the invitations that can be accepted.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/invitation", tag = "organization users",
     security(("token" = [])), params(("organization_id" = String, Path)),
-    responses((status = OK, body = ShownList), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+    responses((status = OK, body = ShownList)))]
 async fn list(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(organization_id): Path<String>,
+    PathParameters(organization_id): PathParameters<String>,
 ) -> Result<Json<ShownList>, ApiError> {
     require(&admin, &caller, &organization_id)?;
     let invitations = admin.read(move |records| records.invitations(&organization_id)).await?;
@@ -90,17 +89,11 @@ async fn list(
 /// Invites an address.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/invitation", tag = "organization users",
     security(("token" = [])), params(("organization_id" = String, Path)), request_body = New,
-    responses(
-        (status = CREATED, body = Created),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-        (status = CONFLICT, body = ErrorBody),
-    ))]
+    responses((status = CREATED, body = Created)))]
 async fn create(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(organization_id): Path<String>,
+    PathParameters(organization_id): PathParameters<String>,
     JsonBody(new): JsonBody<New>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     require(&admin, &caller, &organization_id)?;
@@ -118,16 +111,11 @@ async fn create(
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/invitation/{user_email}", tag = "organization users",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_email" = String, Path)),
     request_body = Answer,
-    responses(
-        (status = OK, body = Empty),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-    ))]
+    responses((status = OK, body = Empty)))]
 async fn accept(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path((organization_id, email)): Path<(String, String)>,
+    PathParameters((organization_id, email)): PathParameters<(String, String)>,
     JsonBody(answer): JsonBody<Answer>,
 ) -> Result<Json<Empty>, ApiError> {
     caller.require_own(&admin, Permission::UserWrite)?;
@@ -153,15 +141,11 @@ async fn accept(
 /// Takes an invitation back.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/invitation/{user_email}", tag = "organization users",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_email" = String, Path)),
-    responses(
-        (status = OK, body = Empty),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-    ))]
+    responses((status = OK, body = Empty)))]
 async fn delete(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path((organization_id, email)): Path<(String, String)>,
+    PathParameters((organization_id, email)): PathParameters<(String, String)>,
 ) -> Result<Json<Empty>, ApiError> {
     require(&admin, &caller, &organization_id)?;
     admin

@@ -63,9 +63,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Logs in with a password.
-#[utoipa::path(post, path = "/v1/userauth", tag = "login", security(()), request_body = Credentials, responses(
+#[utoipa::path(post, path = "/v1/userauth", tag = "login", request_body = Credentials, responses(
     (status = OK, body = LoggedIn),
-    (status = BAD_REQUEST, body = ErrorBody),
     (status = UNAUTHORIZED, body = ErrorBody, description = "Address, password or one-time password is wrong."),
     (status = TOO_MANY_REQUESTS, body = ErrorBody, description = "Too many failed; `Retry-After` says when to return."),
     (status = NOT_EXTENDED, body = ErrorBody, description = "A one-time password is needed."),
@@ -87,10 +86,8 @@ async fn log_in(
 }
 
 /// Sets the password of somebody who was handed a code, making their account if it is an invitation's, and logs in.
-#[utoipa::path(post, path = "/v1/userauth/setup", tag = "login", security(()), request_body = Setup, responses(
+#[utoipa::path(post, path = "/v1/userauth/setup", tag = "login", request_body = Setup, responses(
     (status = OK, body = LoggedIn),
-    (status = BAD_REQUEST, body = ErrorBody, description = "The code is not one, or the password is too weak."),
-    (status = CONFLICT, body = ErrorBody),
     (status = TOO_MANY_REQUESTS, body = ErrorBody),
 ))]
 async fn set_up(

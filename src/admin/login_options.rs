@@ -13,7 +13,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::JsonBody;
-use super::error::ErrorBody;
 use super::{Admin, ApiError};
 use crate::directory::StoreError;
 use crate::directory::operations::Via;
@@ -63,8 +62,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Says how to log in.
-#[utoipa::path(post, path = "/v1/userauth/login_options", tag = "login", security(()), request_body = Question,
-    responses((status = OK, body = LoginOptions), (status = BAD_REQUEST, body = ErrorBody)))]
+#[utoipa::path(post, path = "/v1/userauth/login_options", tag = "login", request_body = Question,
+    responses((status = OK, body = LoginOptions)))]
 async fn login_options(
     State(admin): State<Arc<Admin>>,
     JsonBody(question): JsonBody<Question>,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::JsonBody;
+use super::body::{JsonBody, PathParameters};
 use super::error::ErrorBody;
 use super::proving::{self, Claim, Second};
 use super::shown_method::{ShownMethod, ShownMethodList};
@@ -150,10 +150,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Shows who the caller is.
-#[utoipa::path(get, path = "/v1/me", tag = "me", security(("token" = [])), responses(
-    (status = OK, body = Shown),
-    (status = UNAUTHORIZED, body = ErrorBody),
-))]
+#[utoipa::path(get, path = "/v1/me", tag = "me", security(("token" = [])), responses((status = OK, body = Shown)))]
 async fn show(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json<Shown>, ApiError> {
     caller.require_own(&admin, Permission::UserRead)?;
     let (user_id, now) = (caller.user_id().to_owned(), caller.now());
@@ -237,10 +234,7 @@ impl Mine {
 }
 
 /// Ends the token that the request comes with.
-#[utoipa::path(post, path = "/v1/me/logout", tag = "me", security(("token" = [])), responses(
-    (status = OK, body = Message),
-    (status = UNAUTHORIZED, body = ErrorBody),
-))]
+#[utoipa::path(post, path = "/v1/me/logout", tag = "me", security(("token" = [])), responses((status = OK, body = Message)))]
 async fn log_out(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json<Message>, ApiError> {
     let prefix = caller.token_prefix().to_owned();
     admin.change(caller.author(), move |store, now| operations::revoke_token(store, &prefix, now)).await?;
@@ -248,11 +242,7 @@ async fn log_out(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json
 }
 
 /// Ends all tokens of the caller, the one that the request comes with included.
-#[utoipa::path(post, path = "/v1/me/expire_tokens", tag = "me", security(("token" = [])), responses(
-    (status = OK, body = Message),
-    (status = UNAUTHORIZED, body = ErrorBody),
-    (status = FORBIDDEN, body = ErrorBody),
-))]
+#[utoipa::path(post, path = "/v1/me/expire_tokens", tag = "me", security(("token" = [])), responses((status = OK, body = Message)))]
 async fn expire_tokens(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json<Message>, ApiError> {
     caller.require_own(&admin, Permission::UserWrite)?;
     let user_id = caller.user_id().to_owned();
@@ -264,9 +254,6 @@ async fn expire_tokens(State(admin): State<Arc<Admin>>, caller: Caller) -> Resul
 #[utoipa::path(put, path = "/v1/me/password", tag = "me", security(("token" = [])), request_body = PasswordChange,
     responses(
         (status = OK, body = NewSession),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
         (status = TOO_MANY_REQUESTS, body = ErrorBody),
     ))]
 async fn change_password(
@@ -290,10 +277,6 @@ async fn change_password(
 #[utoipa::path(put, path = "/v1/me/2fa", tag = "me", security(("token" = [])), request_body = TwoFactorChange,
     responses(
         (status = OK, body = TwoFactorBegun),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = CONFLICT, body = ErrorBody),
         (status = TOO_MANY_REQUESTS, body = ErrorBody),
     ))]
 async fn begin_two_factor(
@@ -328,10 +311,6 @@ async fn begin_two_factor(
 #[utoipa::path(put, path = "/v1/me/2fa/otp", tag = "me", security(("token" = [])), request_body = TwoFactorProof,
     responses(
         (status = OK, body = TwoFactorEnabled),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = CONFLICT, body = ErrorBody),
         (status = TOO_MANY_REQUESTS, body = ErrorBody),
     ))]
 async fn finish_two_factor(
@@ -361,10 +340,7 @@ async fn finish_two_factor(
 }
 
 /// Lists the caller's ways to log in.
-#[utoipa::path(get, path = "/v1/me/authentication_methods", tag = "me", security(("token" = [])), responses(
-    (status = OK, body = ShownMethodList),
-    (status = UNAUTHORIZED, body = ErrorBody),
-))]
+#[utoipa::path(get, path = "/v1/me/authentication_methods", tag = "me", security(("token" = [])), responses((status = OK, body = ShownMethodList)))]
 async fn methods(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json<ShownMethodList>, ApiError> {
     caller.require_own(&admin, Permission::UserRead)?;
     let user_id = caller.user_id().to_owned();
@@ -375,17 +351,11 @@ async fn methods(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json
 /// Deletes one of the caller's ways to log in, and ends the tokens that are bound to it.
 #[utoipa::path(delete, path = "/v1/me/authentication_methods/{user_authentication_method_id}", tag = "me",
     security(("token" = [])), params(("user_authentication_method_id" = String, Path)),
-    responses(
-        (status = OK, body = Empty),
-        (status = UNAUTHORIZED, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-        (status = CONFLICT, body = ErrorBody, description = "It is the only one."),
-    ))]
+    responses((status = OK, body = Empty)))]
 async fn delete_method(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(id): Path<String>,
+    PathParameters(id): PathParameters<String>,
 ) -> Result<Json<Empty>, ApiError> {
     caller.require_own(&admin, Permission::UserWrite)?;
     let user_id = caller.user_id().to_owned();

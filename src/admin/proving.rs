@@ -52,7 +52,7 @@ pub(super) async fn prove(admin: &Arc<Admin>, claim: Claim) -> Result<Proved, Ap
             return Err(too_many(Duration::from_secs(1), "Too many logins at once."));
         }
     };
-    let (here, now) = (Arc::clone(admin), admin.now());
+    let (here, now, address) = (Arc::clone(admin), admin.now(), claim.address);
     let proof = beside(move || {
         let _turn: Turn = turn;
         let email = claim.email.clone();
@@ -85,6 +85,8 @@ pub(super) async fn prove(admin: &Arc<Admin>, claim: Claim) -> Result<Proved, Ap
         }
         Ok(Proof::Wrong) => {
             login.count(LoginOutcome::Failed);
+            // Never what was typed: people type passwords into the wrong field. The gate bounds how many lines there are.
+            tracing::warn!(%address, "a login failed");
             Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "invalid_credentials",

@@ -91,14 +91,11 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Sends a browser to a third party (`google`, `microsoft`, `github`) or an identity provider (its id).
-#[utoipa::path(get, path = "/v1/userauth/sign_in/{provider}", tag = "login", security(()),
+#[utoipa::path(get, path = "/v1/userauth/sign_in/{provider}", tag = "login",
     params(("provider" = String, Path), Start),
     responses(
         (status = SEE_OTHER),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
         (status = BAD_GATEWAY, body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, body = ErrorBody),
     ))]
 async fn start(
     State(admin): State<Arc<Admin>>,
@@ -123,15 +120,13 @@ async fn start(
 }
 
 /// Where providers send browsers back to.
-#[utoipa::path(get, path = "/v1/userauth/sign_in/callback", tag = "login", security(()), params(Callback),
+#[utoipa::path(get, path = "/v1/userauth/sign_in/callback", tag = "login", params(Callback),
     responses(
         (status = OK, body = Session),
         (status = SEE_OTHER),
-        (status = BAD_REQUEST, body = ErrorBody),
         (status = FORBIDDEN, body = ErrorBody),
         (status = NOT_FOUND, body = ErrorBody),
         (status = BAD_GATEWAY, body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, body = ErrorBody),
     ))]
 async fn callback(
     State(admin): State<Arc<Admin>>,
@@ -163,10 +158,9 @@ async fn callback(
 }
 
 /// Turns a code that a browser got into a session, for the command line that began.
-#[utoipa::path(post, path = "/v1/userauth/sign_in/token", tag = "login", security(()), request_body = TurnedIn,
+#[utoipa::path(post, path = "/v1/userauth/sign_in/token", tag = "login", request_body = TurnedIn,
     responses(
         (status = OK, body = Session),
-        (status = BAD_REQUEST, body = ErrorBody),
         (status = FORBIDDEN, body = ErrorBody),
     ))]
 async fn turn_in(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,8 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access_tokens::{self, ShownList as ShownTokens};
-use super::body::JsonBody;
-use super::error::ErrorBody;
+use super::body::{JsonBody, PathParameters};
 use super::me::Empty;
 use super::member::{self, ShownMember, StoredMember};
 use super::shown_method::{ShownMethod, ShownMethodList};
@@ -74,11 +73,11 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 /// Lists the people of the organization.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user", tag = "organization users",
     security(("token" = [])), params(("organization_id" = String, Path)),
-    responses((status = OK, body = ShownMembers), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+    responses((status = OK, body = ShownMembers)))]
 async fn list(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(organization_id): Path<String>,
+    PathParameters(organization_id): PathParameters<String>,
 ) -> Result<Json<ShownMembers>, ApiError> {
     caller.require_member(&admin, &organization_id)?;
     let members = admin
@@ -98,11 +97,11 @@ async fn list(
 /// Shows a person of the organization.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}", tag = "organization users",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_id" = String, Path)),
-    responses((status = OK, body = ShownMember), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+    responses((status = OK, body = ShownMember)))]
 async fn show(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path((organization_id, user_id)): Path<(String, String)>,
+    PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ShownMember>, ApiError> {
     caller.require_member(&admin, &organization_id)?;
     let member = person(&admin, &organization_id, &user_id).await?;
@@ -116,17 +115,11 @@ async fn show(
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/user/{user_id}", tag = "organization users",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_id" = String, Path)),
     request_body = Changes,
-    responses(
-        (status = OK, body = ShownMember),
-        (status = BAD_REQUEST, body = ErrorBody),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-        (status = CONFLICT, body = ErrorBody, description = "It is the last super admin."),
-    ))]
+    responses((status = OK, body = ShownMember)))]
 async fn change(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path((organization_id, user_id)): Path<(String, String)>,
+    PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Json<ShownMember>, ApiError> {
     let stored = require_over(&admin, &caller, &organization_id, &user_id).await?;
@@ -149,16 +142,11 @@ async fn change(
 /// Removes a person from the organization, with what they were granted there. The account of a managed person is deleted.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/user/{user_id}", tag = "organization users",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_id" = String, Path)),
-    responses(
-        (status = OK, body = Empty),
-        (status = FORBIDDEN, body = ErrorBody),
-        (status = NOT_FOUND, body = ErrorBody),
-        (status = CONFLICT, body = ErrorBody, description = "It is the last super admin."),
-    ))]
+    responses((status = OK, body = Empty)))]
 async fn remove(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path((organization_id, user_id)): Path<(String, String)>,
+    PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<Empty>, ApiError> {
     let stored = require_over(&admin, &caller, &organization_id, &user_id).await?;
     let is_managed = stored.member.user.managing_organization_id.as_deref() == Some(&*organization_id);
@@ -178,11 +166,11 @@ async fn remove(
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}/access-tokens",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
-    responses((status = OK, body = ShownTokens), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+    responses((status = OK, body = ShownTokens)))]
 async fn tokens(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path((organization_id, user_id)): Path<(String, String)>,
+    PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ShownTokens>, ApiError> {
     require(&admin, &caller, &organization_id)?;
     person(&admin, &organization_id, &user_id).await?;
@@ -194,11 +182,11 @@ async fn tokens(
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/user/{user_id}/access-token/{token_prefix}",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path), ("token_prefix" = String, Path)),
-    responses((status = OK, body = Empty), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+    responses((status = OK, body = Empty)))]
 async fn revoke_token(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path((organization_id, user_id, named)): Path<(String, String, String)>,
+    PathParameters((organization_id, user_id, named)): PathParameters<(String, String, String)>,
 ) -> Result<Json<Empty>, ApiError> {
     require(&admin, &caller, &organization_id)?;
     let stored = person(&admin, &organization_id, &user_id).await?;
@@ -219,11 +207,11 @@ async fn revoke_token(
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}/authentication_methods",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
-    responses((status = OK, body = ShownMethodList), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+    responses((status = OK, body = ShownMethodList)))]
 async fn methods(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path((organization_id, user_id)): Path<(String, String)>,
+    PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ShownMethodList>, ApiError> {
     require(&admin, &caller, &organization_id)?;
     person(&admin, &organization_id, &user_id).await?;
@@ -236,11 +224,11 @@ async fn methods(
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/user/{user_id}/reset_password",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
-    responses((status = OK, body = ResetStarted), (status = FORBIDDEN, body = ErrorBody), (status = NOT_FOUND, body = ErrorBody)))]
+    responses((status = OK, body = ResetStarted)))]
 async fn reset_password(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path((organization_id, user_id)): Path<(String, String)>,
+    PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ResetStarted>, ApiError> {
     require_over(&admin, &caller, &organization_id, &user_id).await?;
     let started = admin

@@ -89,6 +89,15 @@ impl<'a> Writer<'a> {
         Ok(memberships.into_iter().find(|membership| membership.organization_id == organization_id))
     }
 
+    /// Revokes the tokens that are bound to methods about to go. Those revoked before lose their binding, which is a
+    /// change too.
+    fn revoke_bound(&self, condition: &str, id: &str) -> Result<usize, StoreError> {
+        let sql = format!("SELECT number FROM tokens WHERE revoked_time IS NOT NULL AND ({condition})");
+        let before: Vec<u32> = self.all(&sql, [id], |row| row.get(0))?;
+        before.iter().try_for_each(|number| self.log("token", &number.to_string()))?;
+        self.revoke_where(condition, params![id, self.now.0])
+    }
+
     /// Revokes the tokens that are not revoked and meet the condition; the last parameter is the time.
     pub(super) fn revoke_where(&self, condition: &str, params: impl Params) -> Result<usize, StoreError> {
         let sql = format!(
@@ -299,7 +308,7 @@ impl Changes for Writer<'_> {
             self.note_of_user(&method.user_id, &record)?;
         }
         let condition = "method_number = (SELECT number FROM authentication_methods WHERE id = ?1)";
-        let revoked = self.revoke_where(condition, params![id, self.now.0])?;
+        let revoked = self.revoke_bound(condition, id)?;
         self.execute("DELETE FROM authentication_methods WHERE id = ?1", [id])?;
         Ok(revoked)
     }
@@ -371,7 +380,7 @@ impl Changes for Writer<'_> {
         }
         let condition =
             "method_number IN (SELECT number FROM authentication_methods WHERE identity_provider_id = ?1)";
-        let revoked = self.revoke_where(condition, params![id, self.now.0])?;
+        let revoked = self.revoke_bound(condition, id)?;
         self.execute("DELETE FROM authentication_methods WHERE identity_provider_id = ?1", [id])?;
         let organization: Option<String> = self.one(
             "DELETE FROM identity_providers WHERE id = ?1 RETURNING organization_id",
