@@ -209,7 +209,10 @@ async fn beside<T: Send + 'static>(
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Postern's management API",
-    description = "Users, tokens, grants and authentication policy of an organization, in Aiven's wire format."
+    description = "Users, tokens, grants and authentication policy of an organization, in Aiven's wire format.\n\n\
+        Ids and token prefixes in paths are percent-encoded. Unknown query parameters are ignored; unknown fields of a body \
+        are not. What is answered with an `ETag` can be changed on the condition that it is still the same: `If-Match`, and \
+        409 if it is not. What is refused says why in `message`, and in one word for programs in `errors[0].error_code`."
 ))]
 struct Document;
 

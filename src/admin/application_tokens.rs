@@ -61,6 +61,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Lists the tokens that have not ended, with their last use.
+///
+/// Needs `organization:app_users:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -77,7 +79,7 @@ async fn list(
 
 /// Makes a token.
 ///
-/// Who is no admin of the organization makes none for a super admin or for a user that has been granted something: the
+/// Needs `organization:app_users:write`. Who is no admin of the organization makes none for a super admin or for a user that has been granted something: the
 /// token could do more than its maker.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens",
     tag = "application users", security(("token" = [])),
@@ -125,6 +127,8 @@ async fn create(
 }
 
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
+///
+/// Needs `organization:app_users:write`.
 #[utoipa::path(delete,
     path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens/{token_prefix}",
     tag = "application users", security(("token" = [])),
