@@ -60,6 +60,24 @@ struct Admitted {
     admission: Admission,
 }
 
+/// A request's head, and what was seen of it at first sight.
+struct Asked<'a> {
+    head: &'a Parts,
+    glance: Glance<'a>,
+    client_address: IpAddr,
+    intent: Intent,
+    caller: Caller,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intent {
+    /// An answer.
+    Exchange,
+    /// A WebSocket. It begins with a GET, and what the client says in it is nobody's to read: so it needs what writing needs.
+    Tunnel,
+}
+
 /// How a client reads what became of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -95,11 +113,13 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let mut outcome = Outcome::begin(worker, &snapshot, running, &head, &ids, client_address);
 
     let caller = Caller::of(&head);
-    let admitted = match admit(worker, &snapshot, violation, &head, &glance, client_address, &mut outcome) {
+    let intent = if let RequestBody::Tunnel(_) = &body { Intent::Tunnel } else { Intent::Exchange };
+    let asked = Asked { head: &head, glance, client_address, intent, caller };
+    let admitted = match admit(worker, &snapshot, violation, &asked, &mut outcome) {
         Ok(admitted) => admitted,
         Err(refused) => return answer(refused, caller, &snapshot, &ids, outcome),
     };
-    match forward(&snapshot, connection, admitted, &head, body, &ids, caller, &mut outcome).await {
+    match forward(&snapshot, connection, admitted, &asked, body, &ids, &mut outcome).await {
         Ok(reply) => respond(reply, caller, outcome),
         Err(failed) => answer(failed.into(), caller, &snapshot, &ids, outcome),
     }
@@ -110,26 +130,25 @@ fn admit(
     worker: &Worker,
     snapshot: &LocalSnapshot,
     violation: Option<Violation>,
-    head: &Parts,
-    glance: &Glance<'_>,
-    client_address: IpAddr,
+    asked: &Asked<'_>,
     outcome: &mut Outcome,
 ) -> Result<Admitted, Refused> {
+    let Asked { head, glance, client_address, intent, .. } = *asked;
     if let Some(violation) = violation {
         outcome.head_was_refused();
         return Err(Answer::Violation(violation).into());
     }
     check_http2(head, &snapshot.shared.limits)?;
-    let host = host(head, glance)?;
+    let host = host(head, &glance)?;
     check_method(head)?;
-    check_expectation(head, glance)?;
+    check_expectation(head, &glance)?;
     let target = Target::normalized(&head.uri)?;
 
     let name = lower_case(route::host_name(host.to_str().map_err(|_| Answer::BadHost)?));
     let found = snapshot.shared.table.find(&name, target.path());
     outcome.routed(&name, found);
     let Some(position) = found else {
-        admission::holds_valid_token(worker, glance, client_address, outcome)?;
+        admission::holds_valid_token(worker, &glance, client_address, outcome)?;
         return Err(Answer::NoRoute.into());
     };
     let route = &snapshot.shared.routes[position];
@@ -138,8 +157,11 @@ fn admit(
         outcome.decided(Decision::Open);
         return Ok(Admitted { route: position, host, target, admission });
     }
-    let required = required_permission(route, &head.method);
-    let admission = admission::authorize(worker, route, required, glance, client_address, outcome)
+    let required = match intent {
+        Intent::Exchange => required_permission(route, &head.method),
+        Intent::Tunnel => route.write_permission,
+    };
+    let admission = admission::authorize(worker, route, required, &glance, client_address, outcome)
         .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
     outcome.decided(Decision::Permit);
     Ok(Admitted { route: position, host, target, admission })
@@ -150,12 +172,12 @@ async fn forward(
     snapshot: &LocalSnapshot,
     connection: &Connection,
     admitted: Admitted,
-    head: &Parts,
+    asked: &Asked<'_>,
     body: RequestBody,
     ids: &RequestIds,
-    caller: Caller,
     outcome: &mut Outcome,
 ) -> Result<Reply, Answer> {
+    let Asked { head, caller, .. } = *asked;
     let route = &snapshot.shared.routes[admitted.route];
     let upstream = &snapshot.upstreams[route.upstream];
     let authorization = match &upstream.shared.config.credential {

@@ -196,6 +196,20 @@ fn revocation_ends_long_answers_and_waits_for_one() {
 }
 
 #[test]
+fn a_websocket_needs_what_writing_needs() {
+    let upstream = echo_tunnel();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let user = sidecar.directory.application_user();
+    sidecar.directory.grant(&user, &["read_only"]);
+    let reader = sidecar.directory.token(&user);
+    sidecar.wait_for(&reader);
+    sidecar
+        .request(sidecar.head_with(&reader.token, "GET /socket", OFFER))
+        .assert_error(403, "permission_denied");
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
 fn a_token_that_expires_ends_its_websocket() {
     let upstream = echo_tunnel();
     let sidecar = Sidecar::in_front_of(&upstream).start();

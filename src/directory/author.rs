@@ -73,6 +73,13 @@ impl Store for AuthoredStore {
         self.store.read_with(work)
     }
 
+    fn follow_with(
+        &self,
+        work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.store.follow_with(work)
+    }
+
     fn change_with(
         &self,
         now: Timestamp,

@@ -37,6 +37,13 @@ impl Store for GuardedStore<'_> {
         self.store.location()
     }
 
+    fn follow_with(
+        &self,
+        work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.store.follow_with(work)
+    }
+
     fn read_with(
         &self,
         work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,

@@ -1,7 +1,8 @@
 //! The directory in one SQLite file: write-ahead log, every change synced to disk before it is acknowledged.
 //!
-//! Three connections, so that none waits for another within the process: one for changes, one for usage (which may
-//! lose its last moments in a power cut), one for reading. What the operations mean is not known here.
+//! Four connections, so that none waits for another within the process: one for changes, one for usage (which may
+//! lose its last moments in a power cut), one for reading, and one for bringing changes into memory: a revocation waits
+//! for nobody's long list. What the operations mean is not known here.
 
 mod events;
 mod failure;
@@ -42,6 +43,7 @@ pub struct SqliteStore {
     changes: Mutex<Connection>,
     usage: Mutex<Connection>,
     reading: Mutex<Connection>,
+    following: Mutex<Connection>,
 }
 
 impl SqliteStore {
@@ -67,12 +69,14 @@ impl SqliteStore {
         open::migrate(&changes, &failures)?;
         let usage = open::connect(&failures, open::Durability::EveryCheckpoint)?;
         let reading = open::connect(&failures, open::Durability::EveryCommit)?;
+        let following = open::connect(&failures, open::Durability::EveryCommit)?;
         Ok(Self {
             failures,
             file,
             changes: Mutex::new(changes),
             usage: Mutex::new(usage),
             reading: Mutex::new(reading),
+            following: Mutex::new(following),
         })
     }
 
@@ -99,6 +103,15 @@ impl Store for SqliteStore {
         work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut connection = self.reading.lock();
+        let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
+        work(&Reader::new(&transaction, &self.failures))
+    }
+
+    fn follow_with(
+        &self,
+        work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut connection = self.following.lock();
         let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
         work(&Reader::new(&transaction, &self.failures))
     }
@@ -134,7 +147,7 @@ impl Store for SqliteStore {
 
     fn version(&self) -> Result<u64, StoreError> {
         self.check_file()?;
-        let connection = self.reading.lock();
+        let connection = self.following.lock();
         let version: i64 = connection
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))

@@ -32,6 +32,12 @@ pub trait Store: Send + Sync + Debug {
         work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
 
+    /// As [`Store::read_with`], for whoever brings changes into memory: it waits for no other reader.
+    fn follow_with(
+        &self,
+        work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
     /// Runs `work` in one transaction: all of it happens, with its entries in the log of changes, or nothing does.
     /// Durable once this returns. The result is the sequence of the last change, `work`'s own or an earlier one. The event
     /// log says that it was Postern itself.

@@ -143,7 +143,7 @@ impl Applier {
     fn apply_tail(&mut self, store: &dyn Store) -> Result<Sequence, StoreError> {
         loop {
             let mut applied = 0;
-            store.read_with(&mut |records| {
+            store.follow_with(&mut |records| {
                 let (applied_before, last) = (self.state.sequence(), records.sequence()?);
                 if last < applied_before {
                     let (path, found, applied) = (store.location().into(), last.0, applied_before.0);

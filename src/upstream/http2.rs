@@ -112,7 +112,8 @@ impl Connections {
         self.open.borrow_mut().retain(|shared| {
             let is_idle = shared.running.get() == 0;
             let is_old = now.saturating_duration_since(shared.idle_since.get()) >= timeout;
-            !shared.sender.borrow().is_closed() && !(is_idle && is_old)
+            let is_over = is_idle && is_old;
+            !shared.sender.borrow().is_closed() && !is_over
         });
     }
 }
