@@ -21,6 +21,7 @@ mod login;
 mod login_options;
 mod me;
 mod member;
+mod organization_tokens;
 mod organizations;
 mod permissions;
 mod projects;
@@ -38,16 +39,21 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
+use bytes::Bytes;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use rustls::ServerConfig;
+use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::{AdminConfig, Config, OrganizationConfig};
+use crate::directory::guarded::GuardedStore;
 use crate::directory::model::Timestamp;
+use crate::directory::operations;
 use crate::directory::store::{Changed, Records};
 use crate::directory::{Author, AuthoredStore, Store, StoreError, Synchronizer};
 use crate::listen::tls::{self, TlsError};
@@ -137,9 +143,12 @@ impl Admin {
     /// Runs one of the directory's operations beside the runtime, as `author`'s; done only when its result is in force in
     /// memory, so that whoever hears of a revocation can rely on it.
     ///
+    /// The token that the request came with is looked at once more in the change's own transaction: bodies may be slow,
+    /// and what a revoked token had begun must not make another one that lives on.
+    ///
     /// # Errors
     ///
-    /// The operation's own, or the store's.
+    /// The operation's own, or the store's; or if the author's token has ended meanwhile.
     pub async fn change<T, E>(
         &self,
         author: Author,
@@ -151,8 +160,13 @@ impl Admin {
     {
         let (synchronizer, now) = (Arc::clone(&self.synchronizer), self.now());
         beside(move || {
+            let token_prefix = author.token_prefix.clone();
             let store = AuthoredStore::new(Arc::clone(synchronizer.store()), author);
-            let changed = work(&store, now)?;
+            let lives_on = |records: &dyn Records| match &token_prefix {
+                Some(prefix) => operations::check_lives_on(records, prefix),
+                None => Ok(()),
+            };
+            let changed = work(&GuardedStore::new(&store, &lives_on), now)?;
             synchronizer.apply_through(changed.sequence)?;
             Ok(changed.value)
         })
@@ -173,11 +187,20 @@ impl Admin {
     }
 }
 
+/// What may run beside the runtime at a time. What waits for its turn waits in its request, and is gone when that is: a
+/// client that asks and goes away, over and over, would else fill a queue without an end.
+static BESIDE: Semaphore = Semaphore::const_new(64);
+
 /// Runs what blocks on a thread that may.
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| {
+    let turn = BESIDE.acquire().await.expect("the semaphore is never closed");
+    let working = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    working.await.unwrap_or_else(|ended| {
         tracing::error!(error = %ended, "an operation of the management API ended early");
         Err(ApiError::internal())
     })
@@ -186,7 +209,10 @@ async fn beside<T: Send + 'static>(
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Postern's management API",
-    description = "Users, tokens, grants and authentication policy of an organization, in Aiven's wire format."
+    description = "Users, tokens, grants and authentication policy of an organization, in Aiven's wire format.\n\n\
+        Ids and token prefixes in paths are percent-encoded. Unknown query parameters are ignored; unknown fields of a body \
+        are not. What is answered with an `ETag` can be changed on the condition that it is still the same: `If-Match`, and \
+        409 if it is not. What is refused says why in `message`, and in one word for programs in `errors[0].error_code`."
 ))]
 struct Document;
 
@@ -207,12 +233,16 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(projects::router())
         .merge(application_users::router())
         .merge(application_tokens::router())
+        .merge(organization_tokens::router())
         .merge(permissions::router())
         .merge(groups::router());
     let (router, document) = resources.split_for_parts();
-    let document = Arc::new(document::complete(document));
+    // Written once: whoever asks for it has shown nothing yet.
+    let document = serde_json::to_vec(&document::complete(document)).map(Bytes::from);
+    let document = document.expect("a document of texts and lists is JSON");
+    let document = move || async move { ([(CONTENT_TYPE, "application/json")], document.clone()) };
     router
-        .route("/v1/openapi.json", axum::routing::get(move || async move { Json((*document).clone()) }))
+        .route("/v1/openapi.json", axum::routing::get(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(admin)

@@ -5,6 +5,7 @@
 
 mod application_user;
 mod arguments;
+mod backend;
 mod check;
 mod completions;
 mod demo;
@@ -36,6 +37,8 @@ Examples:
   postern init --config postern.toml            make the store, the organization and its projects
   postern run --config postern.toml             run the sidecar
   postern token list --json                     every command can speak JSON
+  postern token list --url https://HOST:8181    ask a running sidecar's management API instead of the store; the token
+                                                comes from POSTERN_TOKEN or --token-file
 
 Exit codes:
   0   done; for `explain`: permitted

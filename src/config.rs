@@ -155,6 +155,8 @@ pub struct UpstreamConfig {
     pub name: String,
     /// Its addresses, used in turn; at least one.
     pub endpoints: Vec<EndpointConfig>,
+    /// What it is spoken to in.
+    pub protocol: UpstreamProtocol,
     /// TLS towards it, if it wants that.
     pub tls: Option<UpstreamTlsConfig>,
     /// What it is told about who we are.
@@ -167,6 +169,15 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// Unused connections kept per worker and endpoint.
     pub idle_connections: usize,
+}
+
+/// What an upstream is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: by ALPN over TLS, by prior knowledge in the clear. gRPC needs it.
+    Http2,
 }
 
 /// One address of a service.

@@ -24,7 +24,7 @@ use http::{HeaderValue, Method, Uri, Version, header};
 
 use crate::config::{LimitsConfig, UpstreamCredential};
 use crate::error::Answer;
-use crate::error::response::Details;
+use crate::error::response::{Details, grpc};
 use crate::headers::trace::RequestIds;
 use crate::headers::{Additions, forwarded};
 use crate::policy::Permission;
@@ -60,6 +60,24 @@ struct Admitted {
     admission: Admission,
 }
 
+/// How a client reads what became of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// By HTTP's status.
+    Http,
+    /// By a status in the trailers.
+    Grpc,
+}
+
+impl Caller {
+    fn of(head: &Parts) -> Self {
+        // gRPC is spoken over HTTP/2 only: nobody else pays for the look.
+        let is_grpc = head.version == Version::HTTP_2
+            && head.headers.get(header::CONTENT_TYPE).is_some_and(grpc::is_content_type);
+        if is_grpc { Self::Grpc } else { Self::Http }
+    }
+}
+
 /// The one reading of a request's path, with its query.
 struct Target {
     path_and_query: PathAndQuery,
@@ -76,13 +94,14 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
     let mut outcome = Outcome::begin(worker, &snapshot, running, &head, &ids, client_address);
 
+    let caller = Caller::of(&head);
     let admitted = match admit(worker, &snapshot, violation, &head, &glance, client_address, &mut outcome) {
         Ok(admitted) => admitted,
-        Err(refused) => return answer(refused, &snapshot, &ids, outcome),
+        Err(refused) => return answer(refused, caller, &snapshot, &ids, outcome),
     };
-    match forward(&snapshot, connection, admitted, &head, body, &ids, &mut outcome).await {
-        Ok(reply) => respond(reply, outcome),
-        Err(failed) => answer(failed.into(), &snapshot, &ids, outcome),
+    match forward(&snapshot, connection, admitted, &head, body, &ids, caller, &mut outcome).await {
+        Ok(reply) => respond(reply, caller, outcome),
+        Err(failed) => answer(failed.into(), caller, &snapshot, &ids, outcome),
     }
 }
 
@@ -134,6 +153,7 @@ async fn forward(
     head: &Parts,
     body: RequestBody,
     ids: &RequestIds,
+    caller: Caller,
     outcome: &mut Outcome,
 ) -> Result<Reply, Answer> {
     let route = &snapshot.shared.routes[admitted.route];
@@ -149,6 +169,10 @@ async fn forward(
         method: &head.method,
         target: admitted.target.path_and_query.as_str(),
         headers: &head.headers,
+        timeout: match caller {
+            Caller::Http => None,
+            Caller::Grpc => head.headers.get("grpc-timeout").and_then(grpc::timeout),
+        },
         additions: Additions {
             host: &admitted.host,
             identity: admitted.admission.identity(),
@@ -180,18 +204,27 @@ async fn forward(
 }
 
 /// The upstream's response, streamed back.
-fn respond(reply: Reply, mut outcome: Outcome) -> Response {
+fn respond(reply: Reply, caller: Caller, mut outcome: Outcome) -> Response {
     outcome.answered(reply.status());
-    Response::forwarded(reply, outcome)
+    Response::forwarded(reply, caller, outcome)
 }
 
 /// Postern's own answer.
-fn answer(refused: Refused, snapshot: &LocalSnapshot, ids: &RequestIds, mut outcome: Outcome) -> Response {
+fn answer(
+    refused: Refused,
+    caller: Caller,
+    snapshot: &LocalSnapshot,
+    ids: &RequestIds,
+    mut outcome: Outcome,
+) -> Response {
     let details = Details {
         required: refused.required,
         token_prefix: refused.token_prefix.as_ref().and_then(|prefix| prefix.to_str().ok()),
     };
-    let rendered = snapshot.answers.render(refused.answer, details);
+    let rendered = match caller {
+        Caller::Http => snapshot.answers.render(refused.answer, details),
+        Caller::Grpc => snapshot.answers.render_grpc(refused.answer, details),
+    };
     outcome.answered(rendered.status);
     if let Answer::Denied(_) = refused.answer {
         outcome.decided(Decision::Deny);

@@ -262,7 +262,7 @@ fn handshake_outcome(error: &std::io::Error) -> TlsOutcome {
 
 /// Spawns HTTP/2's streams on this worker's thread.
 #[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F> hyper::rt::Executor<F> for LocalExecutor
 where

@@ -176,7 +176,7 @@ fn upstreams(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Upstream>>, S
         let connector = match &upstream.tls {
             None => Connector::new(None, None),
             Some(settings) => Connector::new(
-                Some(tls::client(settings).map_err(failed)?),
+                Some(tls::client(settings, upstream.protocol).map_err(failed)?),
                 tls::server_name(settings).map_err(failed)?,
             ),
         };

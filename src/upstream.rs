@@ -9,6 +9,7 @@ pub mod connect;
 mod decode;
 mod encode;
 pub mod exchange;
+pub mod http2;
 pub mod pool;
 
 use std::cell::Cell;
@@ -22,15 +23,19 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
 
-use crate::config::UpstreamConfig;
+use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::headers::Additions;
-use crate::pipeline::body::{ForwardBody, UploadError};
+use crate::pipeline::body::{BodyKind, ForwardBody, UploadError};
 use crate::telemetry::metrics::{EndpointMetrics, UpstreamOutcome};
 use connect::{ConnectError, Connector};
 pub use decode::{DecodeError, Fields};
 use encode::Sending;
 use exchange::{BodyError, Exchange, ExchangeError};
+use http2::{Connections, Exchange2};
 use pool::IdlePool;
+
+/// How often a request is sent over HTTP/2 while connections refuse it unsent.
+const ATTEMPTS: usize = 3;
 
 /// How often a worker says that an upstream fails.
 const BETWEEN_FAILURE_LINES: Duration = Duration::from_secs(10);
@@ -64,6 +69,8 @@ pub struct WorkerUpstream {
     pub shared: Arc<Upstream>,
     worker: usize,
     pools: Vec<Rc<IdlePool>>,
+    /// One per endpoint; used if it is spoken to in HTTP/2.
+    shared_connections: Vec<Connections>,
     next_endpoint: Cell<usize>,
     failures: Cell<u64>,
     failure_told: Cell<Option<Instant>>,
@@ -77,8 +84,16 @@ pub struct Reply {
     answered_at: Instant,
     /// Whether the body has kept somebody waiting: then the time of the head is not that of the end.
     has_waited: bool,
-    exchange: Option<Box<Exchange>>,
-    pool: Rc<IdlePool>,
+    source: Source,
+}
+
+/// What a response's body comes over.
+#[derive(Debug)]
+enum Source {
+    /// A connection of its own, and where it goes afterwards.
+    Http1(Option<Box<Exchange>>, Rc<IdlePool>),
+    /// A stream of a shared one.
+    Http2(Box<Exchange2>),
 }
 
 /// The head of a request that is to be sent: written anew for each attempt, so nothing is copied in case of a second.
@@ -90,6 +105,8 @@ pub struct OutgoingHead<'a> {
     pub target: &'a str,
     /// The client's headers.
     pub headers: &'a HeaderMap,
+    /// How long its client waits for the response, if it says.
+    pub timeout: Option<Duration>,
     /// What is set after stripping.
     pub additions: Additions<'a>,
 }
@@ -125,7 +142,7 @@ impl Upstream {
 impl WorkerUpstream {
     /// A view without connections yet.
     pub fn new(shared: Arc<Upstream>, worker: usize) -> Self {
-        let pools = shared
+        let pools: Vec<_> = shared
             .endpoints
             .iter()
             .enumerate()
@@ -139,10 +156,12 @@ impl WorkerUpstream {
                 ))
             })
             .collect();
+        let shared_connections = pools.iter().map(|_| Connections::default()).collect();
         Self {
             shared,
             worker,
             pools,
+            shared_connections,
             next_endpoint: Cell::new(worker),
             failures: Cell::default(),
             failure_told: Cell::default(),
@@ -168,7 +187,10 @@ impl WorkerUpstream {
         body: ForwardBody,
         now: Instant,
     ) -> Result<Reply, UpstreamError> {
-        let result = self.attempt(endpoint, head, body, now).await;
+        let result = match self.shared.config.protocol {
+            UpstreamProtocol::Http1 => self.attempt(endpoint, head, body, now).await,
+            UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(endpoint, head, body, now)).await,
+        };
         if let Err(error) = &result {
             self.tell(*endpoint, error);
         }
@@ -227,6 +249,52 @@ impl WorkerUpstream {
         Ok(Reply::new(exchange, &self.pools[*endpoint]))
     }
 
+    /// As [`Self::attempt`], over shared connections. What a connection refused unsent goes over another one, once for each
+    /// endpoint; a connection that cannot be opened moves on to the next.
+    async fn attempt_http2(
+        &self,
+        endpoint: &mut usize,
+        head: &OutgoingHead<'_>,
+        mut body: ForwardBody,
+        now: Instant,
+    ) -> Result<Reply, UpstreamError> {
+        if body.kind() == BodyKind::Tunnel {
+            // An offer of HTTP/1.1's: this upstream cannot take it.
+            body = ForwardBody::empty();
+        }
+        let is_repeatable = body.is_empty() && head.method.is_idempotent();
+        let (mut tried, mut unreachable) = (0, 0);
+        loop {
+            let (pool, connections) = (&self.pools[*endpoint], &self.shared_connections[*endpoint]);
+            let stream = match connections.stream(&self.shared, *endpoint, || pool.active()).await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    unreachable += 1;
+                    if unreachable == self.pools.len() {
+                        return Err(UpstreamError::Unreachable(error));
+                    }
+                    pool.metrics().record(self.worker, UpstreamOutcome::Unreachable, None);
+                    *endpoint = (*endpoint + 1) % self.pools.len();
+                    continue;
+                }
+            };
+            let failed = match http2::exchange(stream, &self.shared, head, body, now).await {
+                Ok(exchange) => return Ok(Reply::over_http2(exchange)),
+                Err(failed) => failed,
+            };
+            // A connection that its server is closing refuses; so may the next one, but not for ever.
+            tried += 1;
+            body = match (failed.unsent, failed.error) {
+                (Some(unsent), ExchangeError::Closed { .. }) if tried < ATTEMPTS => unsent,
+                (_, ExchangeError::Closed { .. }) if is_repeatable && tried < ATTEMPTS => {
+                    ForwardBody::empty()
+                }
+                (_, error) => return Err(error.into()),
+            };
+            pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
+        }
+    }
+
     /// Opens a connection to this endpoint, or else to the others in turn.
     async fn connect(&self, endpoint: &mut usize) -> Result<Box<Exchange>, UpstreamError> {
         let mut tried = 0;
@@ -248,6 +316,8 @@ impl WorkerUpstream {
     /// Closes connections that are idle for too long or were closed by the other side.
     pub fn sweep(&self, now: Instant) {
         self.pools.iter().for_each(|pool| pool.sweep(now));
+        let timeout = self.shared.config.idle_timeout;
+        self.shared_connections.iter().for_each(|connections| connections.sweep(now, timeout));
     }
 }
 
@@ -257,8 +327,16 @@ impl Reply {
             status: exchange.status(),
             answered_at: Instant::now(),
             has_waited: false,
-            exchange: Some(exchange),
-            pool: Rc::clone(pool),
+            source: Source::Http1(Some(exchange), Rc::clone(pool)),
+        }
+    }
+
+    fn over_http2(exchange: Exchange2) -> Self {
+        Self {
+            status: exchange.status(),
+            answered_at: Instant::now(),
+            has_waited: false,
+            source: Source::Http2(Box::new(exchange)),
         }
     }
 
@@ -274,12 +352,19 @@ impl Reply {
 
     /// The header lines, without what ends at this hop; `None` once the body has been read to its end.
     pub fn fields(&self) -> Option<&Fields> {
-        self.exchange.as_ref().map(|exchange| exchange.fields())
+        match &self.source {
+            Source::Http1(exchange, _) => exchange.as_ref().map(|exchange| exchange.fields()),
+            Source::Http2(exchange) => Some(exchange.fields()),
+        }
     }
 
     /// The next frame of the response's body. With the last one the connection goes back to its pool.
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        let exchange = match &mut self.source {
+            Source::Http1(Some(exchange), _) => exchange,
+            Source::Http1(None, _) => return Poll::Ready(None),
+            Source::Http2(exchange) => return exchange.poll_frame(context),
+        };
         let polled = exchange.poll_frame(context);
         self.has_waited |= polled.is_pending();
         if exchange.is_complete() && polled.is_ready() {
@@ -290,18 +375,26 @@ impl Reply {
 
     /// Whether the response has been read to its end.
     pub fn is_complete(&self) -> bool {
-        self.exchange.as_ref().is_none_or(|exchange| exchange.is_complete())
+        match &self.source {
+            Source::Http1(exchange, _) => exchange.as_ref().is_none_or(|exchange| exchange.is_complete()),
+            Source::Http2(exchange) => exchange.is_complete(),
+        }
     }
 
     /// The number of body bytes still to come, where the upstream told.
     pub fn remaining(&self) -> Option<u64> {
-        self.exchange.as_ref().map_or(Some(0), |exchange| exchange.remaining())
+        match &self.source {
+            Source::Http1(exchange, _) => exchange.as_ref().map_or(Some(0), |exchange| exchange.remaining()),
+            Source::Http2(exchange) => exchange.remaining(),
+        }
     }
 
     fn finish(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
+        if let Source::Http1(exchange, pool) = &mut self.source
+            && let Some(exchange) = exchange.take()
+        {
             let now = if self.has_waited { Instant::now() } else { self.answered_at };
-            self.pool.put(exchange, now);
+            pool.put(exchange, now);
         }
     }
 }

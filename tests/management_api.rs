@@ -132,6 +132,7 @@ fn what_is_wrong_with_a_body_is_named() {
         ("POST", &users(), json!({ "name": "" }), "name"),
         ("POST", &users(), json!({ "name": "a", "is_super_admin": "yes" }), "is_super_admin"),
         ("POST", &users(), json!([]), "body"),
+        ("POST", &users(), json!(["a", null, null]), "body"),
         ("POST", &users(), json!("name"), "body"),
         ("PATCH", &format!("{}/{user}", users()), json!({ "name": ["a"] }), "name"),
         ("POST", &tokens, json!({ "max_age_seconds": 599 }), "max_age_seconds"),
@@ -148,6 +149,7 @@ fn what_is_wrong_with_a_body_is_named() {
         ("POST", &groups(), json!({ "description": "" }), "user_group_name"),
         ("PUT", &on_project(), json!({}), "permissions"),
         ("PUT", &on_project(), json!({ "permissions": [{ "principal_id": user }] }), "permissions[0]"),
+        ("PUT", &on_project(), json!({ "permissions": [["u", "user", []]] }), "permissions[0]"),
         ("PATCH", &on_project(), json!({ "operation": "add", "permissions": [] }), "operation"),
     ];
     for (method, path, body, field) in cases {
@@ -682,4 +684,57 @@ fn a_group_and_its_members() {
     let resource = Resource::Project("demo".into());
     let left = sidecar.directory.store.read(|records| records.grant(&principal, &resource)).unwrap();
     assert_eq!(left, None);
+}
+
+#[test]
+fn a_token_is_found_by_its_prefix_alone() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let api = sidecar.managed();
+    let user = made_user(&api, "ingest");
+    let made = good(&api.post(&tokens(&user), json!({ "description": "eu" })));
+    let (prefix, full) = (made["token_prefix"].as_str().unwrap(), made["full_token"].as_str().unwrap());
+    let all = format!("/v1/organization/{ORGANIZATION}/tokens");
+    let shown = good(&api.get(&format!("{all}/{prefix}")));
+    assert_eq!((&shown["user_id"], &shown["user_name"]), (&json!(user), &json!("ingest")));
+    assert_eq!((&shown["kind"], &shown["state"]), (&json!("application"), &json!("active")));
+    assert_eq!(shown["revoked_time"], Value::Null);
+    // People paste whole tokens.
+    assert_eq!(good(&api.get(&format!("{all}/{full}")))["token_prefix"], prefix);
+    assert!(!sidecar.output().contains(full), "a full token in a path is in no log");
+
+    let revoked = good(&api.delete(&format!("{all}/{prefix}")));
+    assert_eq!(revoked["state"], "revoked");
+    assert!(revoked["revoked_time"].is_string());
+    assert_eq!(good(&api.delete(&format!("{all}/{prefix}"))), revoked, "to repeat it does no harm");
+    let of_user = |more: &str| good(&api.get(&format!("{all}?user_id={user}{more}")))["tokens"].clone();
+    assert_eq!(of_user(""), json!([]));
+    assert_eq!(of_user("&include_ended=true"), json!([revoked]));
+    refused(&api.get(&all), 400, "bad_request", "user_id");
+    refused(&api.get(&format!("{all}?user_id=u000000000000")), 404, "not_found", "does not exist");
+    refused(&api.get(&format!("{all}/psta_000000000000")), 404, "not_found", "does not exist");
+    // A mistyped whole token is not repeated.
+    let mistyped = format!("{}x", &full[..full.len() - 1]);
+    let answer = api.get(&format!("{all}/{mistyped}"));
+    refused(&answer, 404, "not_found", prefix);
+    assert!(!answer.text().contains(&mistyped));
+
+    // Whose tokens somebody manages depends on who they are.
+    let (person, method) = sidecar.directory.person("jane@example.com");
+    let personal = sidecar.directory.token_with(&person, postern::token::TokenKind::Personal, |token| {
+        token.authentication_method_id = Some(method.clone());
+    });
+    let manager = sidecar.directory.organization_user_with(&["organization:app_users:write"]);
+    let helper = sidecar.directory.organization_user_with(&["organization:users:write"]);
+    sidecar.wait_for(&helper);
+    let (of_program, of_person) = (format!("{all}/{prefix}"), format!("{all}/{}", personal.prefix));
+    for (who, sees, does_not) in [(&manager, &of_program, &of_person), (&helper, &of_person, &of_program)] {
+        let asking = sidecar.managed_as(who);
+        good(&asking.get(sees));
+        refused(&asking.get(does_not), 403, "permission_denied", "");
+        refused(&asking.delete(does_not), 403, "permission_denied", "");
+    }
+    // Their own, as long as the organization does not manage the account.
+    refused(&sidecar.managed_as(&helper).delete(&of_person), 403, "user_not_managed", "");
+    assert!(sidecar.directory.stored(&personal.prefix).token.revoked_time.is_none());
 }

@@ -260,6 +260,11 @@ fn a_session_ends_when_it_is_not_used_and_in_any_case_some_time_later() {
     for ended in [&idle, &old] {
         ended.get("/v1/me").refused(401, "token_expired");
     }
+    // Where it was used from is known to the next process too, which throttles nobody there.
+    until("the use to be in the store", || {
+        let known = store.read(|records| records.session_addresses()).unwrap();
+        known.contains(&("jane@example.com".to_owned(), [127, 0, 0, 1].into()))
+    });
     // Used just now, it would live another 3,000 seconds, but for its end.
     let tokens = fresh.get("/v1/access_token").ok().body["tokens"].clone();
     let current = tokens.as_array().unwrap().iter().find(|token| token["currently_active"] == true).unwrap();

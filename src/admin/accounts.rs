@@ -82,6 +82,8 @@ async fn show(
 }
 
 /// Gives an account, and with it its organization, another name.
+///
+/// Needs an admin of the organization.
 #[utoipa::path(put, path = "/v1/account/{account_id}", tag = "organizations", security(("token" = [])),
     params(("account_id" = String, Path)), request_body = Changes,
     responses((status = OK, body = ShownOne)))]

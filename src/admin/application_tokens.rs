@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::access_tokens::{ShownList, living_tokens, prefix_of};
 use super::application_users::{find, found_in, require_manager};
 use super::body::{JsonBody, PathParameters};
 use super::shown_token::ShownToken;
@@ -22,13 +23,7 @@ use crate::directory::model::TokenWithUsage;
 use crate::directory::operations::{self, NewToken};
 use crate::directory::store::Records;
 use crate::token::TokenKind;
-use crate::token::format::{self, Format, PREFIX_LENGTH};
-
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = TokenList)]
-pub(super) struct ShownList {
-    tokens: Vec<ShownToken>,
-}
+use crate::token::format::PREFIX_LENGTH;
 
 /// A token just made, with the text that is shown this once.
 #[derive(Serialize, ToSchema)]
@@ -66,6 +61,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Lists the tokens that have not ended, with their last use.
+///
+/// Needs `organization:app_users:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -76,20 +73,13 @@ async fn list(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ShownList>, ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
-    let member = find(&admin, &organization_id, &user_id).await?;
-    let tokens = admin.read(move |records| records.tokens(&user_id)).await?;
-    let tokens = tokens
-        .into_iter()
-        .filter(|stored| stored.token.revoked_time.is_none())
-        .filter(|stored| stored.token.create_time >= member.user.token_validity_begin)
-        .map(|stored| ShownToken::new(&admin, &caller, stored))
-        .filter(|token| !token.has_expired(caller.now()));
-    Ok(Json(ShownList { tokens: tokens.collect() }))
+    find(&admin, &organization_id, &user_id).await?;
+    Ok(Json(ShownList { tokens: living_tokens(&admin, &caller, &user_id).await? }))
 }
 
 /// Makes a token.
 ///
-/// Who is no admin of the organization makes none for a super admin or for a user that has been granted something: the
+/// Needs `organization:app_users:write`. Who is no admin of the organization makes none for a super admin or for a user that has been granted something: the
 /// token could do more than its maker.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens",
     tag = "application users", security(("token" = [])),
@@ -137,6 +127,8 @@ async fn create(
 }
 
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
+///
+/// Needs `organization:app_users:write`.
 #[utoipa::path(delete,
     path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens/{token_prefix}",
     tag = "application users", security(("token" = [])),
@@ -149,7 +141,7 @@ async fn revoke(
     PathParameters((organization_id, user_id, token_prefix)): PathParameters<(String, String, String)>,
 ) -> Result<StatusCode, ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
-    let prefix = prefix_of(&token_prefix);
+    let prefix = prefix_of(&admin, &token_prefix);
     admin
         .change(caller.author(), move |store, now| {
             let is_theirs = |records: &dyn Records| {
@@ -162,12 +154,4 @@ async fn revoke(
         })
         .await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The prefix of what may be a whole token: people paste those to revoke them.
-pub(super) fn prefix_of(text: &str) -> String {
-    match format::inspect(text.as_bytes()) {
-        Format::Own(_) => text.chars().take(PREFIX_LENGTH).collect(),
-        _ => text.to_owned(),
-    }
 }

@@ -84,6 +84,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Lists the application users.
+///
+/// Needs `organization:app_users:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/application-users", tag = "application users",
     security(("token" = [])), params(("organization_id" = String, Path)),
     responses((status = OK, body = ShownList)))]
@@ -99,6 +101,8 @@ async fn list(
 }
 
 /// Makes an application user, which may do nothing until it is granted something.
+///
+/// Needs `organization:app_users:write`.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/application-users", tag = "application users",
     security(("token" = [])), params(("organization_id" = String, Path)), request_body = New,
     responses((status = CREATED, body = Shown)))]
@@ -130,6 +134,8 @@ async fn create(
 }
 
 /// Shows an application user.
+///
+/// Needs `organization:app_users:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/application-users/{user_id}",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -144,6 +150,8 @@ async fn show(
 }
 
 /// Changes an application user.
+///
+/// Needs `organization:app_users:write`.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/application-users/{user_id}",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)), request_body = Changes,
@@ -185,6 +193,8 @@ async fn change(
 }
 
 /// Deletes an application user for good: all its tokens end before the answer is sent.
+///
+/// Needs `organization:app_users:write`.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/application-users/{user_id}",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),

@@ -26,6 +26,10 @@ use crate::token::{TokenIndex, TokenKind, credential};
 const GOOD_TOKEN: [Check; 4] =
     [Check::NotRevoked, Check::NotExpired, Check::UserActive, Check::TokenAddresses];
 
+/// What it must pass once more when it is about its holder: a body may have come long after the head.
+const STILL_GOOD_TOKEN: [Check; 5] =
+    [Check::NotRevoked, Check::NotExpired, Check::UserActive, Check::TokenAddresses, Check::Scopes];
+
 /// What a token must pass to reach an organization at all, whatever is asked of it there.
 const REACHES_ORGANIZATION: [Check; 9] = [
     Check::NotRevoked,
@@ -201,10 +205,26 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// 403 with `insufficient_scope`.
+    /// 403 with `insufficient_scope`; 401 if the token has ended since the request's head came.
     pub fn require_own(&self, admin: &Admin, permission: Permission) -> Result<(), ApiError> {
-        self.look(admin, None, permission, |facts| policy::check(facts, &[Check::Scopes]))
+        self.look(admin, None, permission, |facts| policy::check(facts, &STILL_GOOD_TOKEN))
             .map_err(|denial| self.refusal(admin, denial, permission))
+    }
+
+    /// Asks that the caller has logged in itself. Personal tokens are handed to programs: one of them, with a password that
+    /// was found beside it, must not become a login without the second factor, nor take that away.
+    ///
+    /// # Errors
+    ///
+    /// 403 with `session_required`.
+    pub fn require_session(&self) -> Result<(), ApiError> {
+        if self.token_kind == TokenKind::Session {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(
+            "session_required",
+            "Only somebody who has logged in changes how they log in: use the token of a session, not a personal token.",
+        ))
     }
 
     fn judge(

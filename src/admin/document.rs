@@ -8,7 +8,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::ObjectBuilder;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, OpenApi, PathItem, Ref, RefOr, Required, Response, ResponseBuilder, Schema, Type,
 };
@@ -80,7 +80,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 }
 
 fn complete_operation(method: &Method, path: &str, operation: &mut Operation) {
-    let needs_token = operation.security.as_ref().is_some_and(|needs| !needs.is_empty());
+    let needs_token = needs_token(operation);
     let mut refusals = vec![
         (400, "Something in the request is not as it has to be; the message names it."),
         (503, "The directory's store does not work at the moment; nothing was changed."),
@@ -102,6 +102,11 @@ fn complete_operation(method: &Method, path: &str, operation: &mut Operation) {
         let responses = &mut operation.responses.responses;
         responses.entry(status.to_string()).or_insert_with(|| RefOr::T(refusal(status, description)));
     }
+}
+
+fn needs_token(operation: &Operation) -> bool {
+    let none = SecurityRequirement::default();
+    operation.security.as_ref().is_some_and(|needs| !needs.is_empty() && !needs.contains(&none))
 }
 
 fn refusal(status: u16, description: &str) -> Response {

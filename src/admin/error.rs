@@ -132,6 +132,8 @@ impl From<OperationError> for ApiError {
             }
             OperationError::Invalid { .. } => Self::new(StatusCode::BAD_REQUEST, "bad_request", message),
             OperationError::Conflict(_) => Self::conflict(message),
+            OperationError::TokenEnded => Self::new(StatusCode::UNAUTHORIZED, "token_revoked", message)
+                .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\"")),
             OperationError::Forbidden { code, .. } => Self::forbidden(code, message),
             OperationError::Store(error) => error.into(),
         }

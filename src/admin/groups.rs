@@ -101,6 +101,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Lists the groups.
+///
+/// Needs `organization:groups:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user-groups", tag = "groups",
     security(("token" = [])), params(("organization_id" = String, Path)),
     responses((status = OK, body = ShownList)))]
@@ -120,6 +122,8 @@ async fn list(
 }
 
 /// Makes a group without members.
+///
+/// Needs `organization:groups:write`.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/user-groups", tag = "groups",
     security(("token" = [])), params(("organization_id" = String, Path)), request_body = New,
     responses((status = CREATED, body = Shown)))]
@@ -140,6 +144,8 @@ async fn create(
 }
 
 /// Shows a group.
+///
+/// Needs `organization:groups:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user-groups/{user_group_id}", tag = "groups",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_group_id" = String, Path)),
     responses((status = OK, body = Shown)))]
@@ -153,6 +159,8 @@ async fn show(
 }
 
 /// Changes a group.
+///
+/// Needs `organization:groups:write`.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/user-groups/{user_group_id}", tag = "groups",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_group_id" = String, Path)),
     request_body = Changes, responses((status = OK, body = Shown)))]
@@ -177,6 +185,8 @@ async fn change(
 }
 
 /// Deletes a group: its members lose what they had through it.
+///
+/// Needs `organization:groups:write`.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/user-groups/{user_group_id}", tag = "groups",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_group_id" = String, Path)),
     responses((status = NO_CONTENT)))]
@@ -198,6 +208,8 @@ async fn delete(
 }
 
 /// Lists the members of a group.
+///
+/// Needs `organization:groups:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user-groups/{user_group_id}/members",
     tag = "groups", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_group_id" = String, Path)),
@@ -212,6 +224,8 @@ async fn list_members(
 }
 
 /// Adds members to a group or takes them out of it; who is in or out already stays so.
+///
+/// Needs `organization:groups:write`.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/user-groups/{user_group_id}/members",
     tag = "groups", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_group_id" = String, Path)),
@@ -246,6 +260,8 @@ async fn change_members(
 }
 
 /// Lists the organization's groups that a user is in.
+///
+/// Needs `organization:groups:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}/user-groups", tag = "groups",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_id" = String, Path)),
     responses((status = OK, body = ShownList)))]

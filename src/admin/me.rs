@@ -358,6 +358,7 @@ async fn delete_method(
     PathParameters(id): PathParameters<String>,
 ) -> Result<Json<Empty>, ApiError> {
     caller.require_own(&admin, Permission::UserWrite)?;
+    caller.require_session()?;
     let user_id = caller.user_id().to_owned();
     admin
         .change(caller.author(), move |store, now| operations::delete_own_method(store, &user_id, &id, now))
@@ -365,7 +366,7 @@ async fn delete_method(
     Ok(Json(Empty {}))
 }
 
-/// The caller, who must be a person and whose token must be good for changing what is theirs.
+/// The caller, who must be a person who has logged in.
 async fn myself(admin: &Admin, caller: &Caller) -> Result<User, ApiError> {
     caller.require_own(admin, Permission::UserWrite)?;
     if caller.user_kind() != UserKind::OrganizationUser {
@@ -374,6 +375,7 @@ async fn myself(admin: &Admin, caller: &Caller) -> Result<User, ApiError> {
             "An application user cannot log in: it has no password and no two-factor authentication.",
         ));
     }
+    caller.require_session()?;
     let user_id = caller.user_id().to_owned();
     let user = admin.read(move |records| records.user(&user_id)).await?;
     user.ok_or_else(|| ApiError::not_found("user", caller.user_id()))

@@ -91,6 +91,8 @@ async fn show(
 }
 
 /// Gives an organization another name.
+///
+/// Needs an admin of the organization.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}", tag = "organizations",
     security(("token" = [])), params(("organization_id" = String, Path)), request_body = Changes,
     responses((status = OK, body = Shown)))]

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{JsonBody, PathParameters};
+use super::body::{JsonBody, Object, PathParameters};
 use super::version::{self, Versioned};
 use super::{Admin, ApiError, Caller};
 use crate::directory::OperationError;
@@ -69,7 +69,8 @@ pub(super) struct Wanted {
 #[schema(as = GrantReplacement)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Replacement {
-    permissions: Vec<Wanted>,
+    #[schema(value_type = Vec<Wanted>)]
+    permissions: Vec<Object<Wanted>>,
 }
 
 /// A change of what some users and groups have; of all others nothing changes.
@@ -79,7 +80,8 @@ pub(super) struct Replacement {
 pub(super) struct Changes {
     /// `set` if left out.
     operation: Option<Operation>,
-    permissions: Vec<Wanted>,
+    #[schema(value_type = Vec<Wanted>)]
+    permissions: Vec<Object<Wanted>>,
 }
 
 /// `set` replaces what each principal has, `grant` adds to it, `revoke` takes away from it.
@@ -108,6 +110,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 }
 
 /// Lists the grants on a resource.
+///
+/// Needs `project:permissions:read` on it.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/permissions/{resource_type}/{resource_id}",
     tag = "permissions", security(("token" = [])),
     params(("organization_id" = String, Path), ("resource_type" = inline(ResourceType), Path),
@@ -125,6 +129,8 @@ async fn list(
 }
 
 /// Makes these the only grants on a resource.
+///
+/// Needs an admin of the organization, or of the unit or project.
 #[utoipa::path(put, path = "/v1/organization/{organization_id}/permissions/{resource_type}/{resource_id}",
     tag = "permissions", security(("token" = [])),
     params(("organization_id" = String, Path), ("resource_type" = inline(ResourceType), Path),
@@ -151,6 +157,8 @@ async fn replace(
 }
 
 /// Changes what some users and groups have on a resource.
+///
+/// Needs an admin of the organization, or of the unit or project.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/permissions/{resource_type}/{resource_id}",
     tag = "permissions", security(("token" = [])),
     params(("organization_id" = String, Path), ("resource_type" = inline(ResourceType), Path),
@@ -217,8 +225,8 @@ fn resource_id(resource: &Resource) -> &str {
     }
 }
 
-fn assignments(wanted: Vec<Wanted>) -> Vec<Assignment> {
-    let assignment = |wanted: Wanted| Assignment {
+fn assignments(wanted: Vec<Object<Wanted>>) -> Vec<Assignment> {
+    let assignment = |Object(wanted): Object<Wanted>| Assignment {
         principal: match wanted.principal_type {
             PrincipalType::User => Principal::User(wanted.principal_id),
             PrincipalType::UserGroup => Principal::UserGroup(wanted.principal_id),

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
@@ -52,7 +52,7 @@ pub(super) async fn prove(admin: &Arc<Admin>, claim: Claim) -> Result<Proved, Ap
             return Err(too_many(Duration::from_secs(1), "Too many logins at once."));
         }
     };
-    let (here, now) = (Arc::clone(admin), admin.now());
+    let (here, now, address) = (Arc::clone(admin), admin.now(), claim.address);
     let proof = beside(move || {
         let _turn: Turn = turn;
         let email = claim.email.clone();
@@ -68,7 +68,20 @@ pub(super) async fn prove(admin: &Arc<Admin>, claim: Claim) -> Result<Proved, Ap
             ApiError::internal()
         })
     });
-    match proof.await {
+    let proof = proof.await;
+    let one_time_password = match &proof {
+        Ok(Proof::Given(proved)) => proved.totp_step.map(|_step| true),
+        Ok(Proof::OneTimePasswordWrong) => Some(false),
+        Ok(Proof::OneTimePasswordMissing | Proof::Wrong) | Err(_) => None,
+    };
+    if let Some(is_right) = one_time_password {
+        // Dropped, the attempt counts as failed.
+        attempt.one_time_password(Instant::now(), is_right).map_err(|refusal| {
+            login.count(LoginOutcome::Throttled);
+            too_many(refusal.retry_after, "Too many wrong one-time passwords.")
+        })?;
+    }
+    match proof {
         Ok(Proof::Given(proved)) => {
             login.count(LoginOutcome::Succeeded);
             attempt.succeeded();
@@ -83,8 +96,10 @@ pub(super) async fn prove(admin: &Arc<Admin>, claim: Claim) -> Result<Proved, Ap
                 "Two-factor authentication is on: repeat the request with the one-time password in `otp`.",
             ))
         }
-        Ok(Proof::Wrong) => {
+        Ok(Proof::Wrong | Proof::OneTimePasswordWrong) => {
             login.count(LoginOutcome::Failed);
+            // Never what was typed: people type passwords into the wrong field. The gate bounds how many lines there are.
+            tracing::warn!(%address, "a login failed");
             Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 "invalid_credentials",

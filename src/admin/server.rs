@@ -2,9 +2,11 @@
 //!
 //! It runs on the control runtime and never on a worker. What must not live here: anything about resources.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -28,11 +31,17 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Admin, ApiError, router};
 use crate::error::response::REQUEST_ID;
+use crate::headers::forwarded;
 
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 512;
+/// Connections at a time from one source: one alone must not keep all others out. A reverse proxy that is trusted brings
+/// everybody's and is not counted.
+const CONNECTIONS_OF_ONE: usize = CONNECTIONS / 2;
 /// From a connection's opening, or the end of the last request, to the end of a request's head; and for a TLS handshake.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may stay without a request, also one that HTTP/2 keeps alive, or whose client does not read.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// For a whole request, its body and the store included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a request's head.
@@ -56,6 +65,7 @@ pub(super) struct RequestId(pub(super) String);
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>, shutdown: impl Future<Output = ()>) {
     let router = router(Arc::clone(&admin)).layer(middleware::from_fn(name_and_log));
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let sources = Sources::default();
     let closing = watch::Sender::new(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -65,10 +75,11 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, shutdown: impl Futu
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (stream, peer, slot) = accept(&listener, &slots) => {
+                let Some(place) = sources.enter(&admin, peer) else { continue };
                 let serving = serve_connection(stream, peer, Arc::clone(&admin), router.clone(), closing.subscribe());
                 connections.spawn(async move {
                     serving.await;
-                    drop(slot);
+                    drop((slot, place));
                 });
             }
         }
@@ -76,6 +87,49 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, shutdown: impl Futu
     drop(listener);
     closing.send_replace(true);
     while connections.join_next().await.is_some() {}
+}
+
+/// How many connections each source has; a network of IPv6 is one.
+#[derive(Clone, Debug, Default)]
+struct Sources(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One of a source's connections, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    sources: Sources,
+    source: IpAddr,
+}
+
+impl Sources {
+    fn enter(&self, admin: &Admin, peer: SocketAddr) -> Option<Place> {
+        let source = match peer.ip().to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        };
+        let mut counts = self.0.lock();
+        let count = counts.entry(source).or_default();
+        if *count >= CONNECTIONS_OF_ONE
+            && !forwarded::is_trusted(&admin.settings().admin.trusted_proxies, peer.ip())
+        {
+            tracing::debug!(%peer, "this source has too many connections to the management API");
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        Some(Place { sources: self.clone(), source })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.sources.0.lock();
+        if let Entry::Occupied(mut count) = counts.entry(self.source) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 /// The next connection and its slot; cancelling loses neither.
@@ -127,10 +181,14 @@ async fn serve_stream(
     mut closing: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
+    let activity = Arc::new(Mutex::new(Activity { running: 0, idle_until: Instant::now() + HEAD_TIMEOUT }));
+    let noted = Arc::clone(&activity);
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
+        let running = Running::begin(&noted);
         let answer = router.call(request);
         async move {
+            let _running = running;
             let answer = tokio::time::timeout(REQUEST_TIMEOUT, answer).await;
             let Ok(response) = answer.unwrap_or_else(|_| Ok(too_slow().into_response()));
             Ok::<_, Infallible>(response)
@@ -149,14 +207,60 @@ async fn serve_stream(
         .keep_alive_interval(HEAD_TIMEOUT);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closed(&mut closing) => {
+        ended = connection.as_mut() => Some(ended),
+        () = closed(&mut closing) => None,
+        () = idle(&activity) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, error = %error, "a connection of the management API ended early");
+    }
+}
+
+/// What happens on a connection. The libraries' own deadlines begin with a connection's first bytes and end with HTTP/1.
+#[derive(Debug)]
+struct Activity {
+    running: usize,
+    idle_until: Instant,
+}
+
+/// A request that is being served.
+struct Running(Arc<Mutex<Activity>>);
+
+impl Running {
+    fn begin(activity: &Arc<Mutex<Activity>>) -> Self {
+        activity.lock().running += 1;
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut activity = self.0.lock();
+        activity.running -= 1;
+        activity.idle_until = Instant::now() + IDLE_TIMEOUT;
+    }
+}
+
+/// Resolves when the connection has had no request for too long.
+async fn idle(activity: &Mutex<Activity>) {
+    loop {
+        let (is_running, until) = {
+            let activity = activity.lock();
+            (activity.running > 0, activity.idle_until)
+        };
+        let now = Instant::now();
+        if !is_running && until <= now {
+            return;
+        }
+        // What runs now ends later, and is then followed by as long again.
+        tokio::time::sleep_until(until.max(now + Duration::from_secs(1)).into()).await;
     }
 }
 

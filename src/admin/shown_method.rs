@@ -21,6 +21,9 @@ pub(super) struct ShownMethod {
     /// The identity provider's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// Whether two-factor authentication is set up; of the password only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_enabled_2fa: Option<bool>,
     #[schema(value_type = String, format = DateTime)]
     create_time: Timestamp,
 }
@@ -34,6 +37,7 @@ pub(super) struct ShownMethodList {
 impl ShownMethod {
     /// Those of a user.
     pub(super) fn all_of(records: &dyn Records, user_id: &str) -> Result<Vec<Self>, StoreError> {
+        let two_factor_enabled = records.user(user_id)?.is_some_and(|user| user.two_factor_enabled);
         let mut shown = Vec::new();
         for method in records.authentication_methods(user_id)? {
             let provider = match &method.identity_provider_id {
@@ -43,6 +47,7 @@ impl ShownMethod {
             shown.push(Self {
                 user_authentication_method_id: method.id,
                 method_type: kind_word(method.kind),
+                is_enabled_2fa: (method.kind == MethodKind::Password).then_some(two_factor_enabled),
                 authentication_method_id: method.identity_provider_id,
                 name: provider.map(|provider| provider.name),
                 create_time: method.create_time,

@@ -123,13 +123,15 @@ async fn change(
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Json<ShownMember>, ApiError> {
     let stored = require_over(&admin, &caller, &organization_id, &user_id).await?;
-    if changes.is_super_admin.is_some_and(|wanted| wanted != stored.member.is_super_admin) {
+    // To repeat what is so already is no change, also if somebody else changes it meanwhile.
+    let is_super_admin = changes.is_super_admin.filter(|wanted| *wanted != stored.member.is_super_admin);
+    if is_super_admin.is_some() {
         caller.require_organization_admin(&admin, &organization_id)?;
     }
     let update = MemberUpdate {
         real_name: changes.real_name,
         state: changes.state.map(UserState::from),
-        is_super_admin: changes.is_super_admin,
+        is_super_admin,
     };
     let member = admin
         .change(caller.author(), move |store, now| {
@@ -191,11 +193,7 @@ async fn revoke_token(
     require(&admin, &caller, &organization_id)?;
     let stored = person(&admin, &organization_id, &user_id).await?;
     if stored.member.user.managing_organization_id.as_deref() != Some(&*organization_id) {
-        return Err(ApiError::forbidden(
-            "user_not_managed",
-            "The organization does not manage this user: their tokens are theirs. The authentication policy says which \
-             of them may be used here.",
-        ));
+        return Err(not_managed());
     }
     let prefix = access_tokens::prefix_of(&admin, &named);
     let is_theirs = stored.tokens.iter().any(|token| token.token.token_prefix == prefix);
@@ -280,6 +278,15 @@ async fn require_over(
         ));
     }
     Ok(stored)
+}
+
+/// What an organization hears that would end the token of a person whom it does not manage.
+pub(super) fn not_managed() -> ApiError {
+    ApiError::forbidden(
+        "user_not_managed",
+        "The organization does not manage this user: their tokens are theirs. The authentication policy says which of \
+         them may be used here.",
+    )
 }
 
 async fn person(admin: &Admin, organization_id: &str, user_id: &str) -> Result<StoredMember, ApiError> {

@@ -6,12 +6,11 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Exit;
-use super::arguments::ConfigArguments;
-use super::directory::Directory;
+use super::backend::{self, Backend, PlaceArguments};
 use super::failure::Failure;
 use super::output::{Output, fields, printable, table};
 use crate::directory::model::{Member, Timestamp, Word as _};
-use crate::directory::operations::{self, ApplicationUserUpdate, NewApplicationUser};
+use crate::directory::operations::{ApplicationUserUpdate, NewApplicationUser};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +54,7 @@ All tokens of the user end at once, and its grants go. It cannot be undone.";
 #[derive(Debug, Args)]
 pub(super) struct ApplicationUserArguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    place: PlaceArguments,
     #[command(subcommand)]
     command: ApplicationUserCommand,
 }
@@ -141,30 +140,30 @@ struct Deleted {
 }
 
 pub(super) fn execute(arguments: ApplicationUserArguments, output: Output) -> Result<Exit, Failure> {
-    let directory = Directory::open(&arguments.config)?;
+    let directory = &*backend::open(&arguments.place, output)?;
     match arguments.command {
         ApplicationUserCommand::Create { name, description, super_admin } => {
-            create(&directory, name, description, super_admin, output)
+            create(directory, name, description, super_admin, output)
         }
-        ApplicationUserCommand::List => list(&directory, output),
+        ApplicationUserCommand::List => list(directory, output),
         ApplicationUserCommand::Show { user } => {
             output.result(&Shown::from(directory.application_user(&user)?), Shown::text)
         }
-        ApplicationUserCommand::Update { user, changes } => update(&directory, &user, changes, output),
+        ApplicationUserCommand::Update { user, changes } => update(directory, &user, changes, output),
         ApplicationUserCommand::Delete { user, yes: true } => {
-            delete(&directory, &directory.application_user(&user)?, output)
+            delete(directory, &directory.application_user(&user)?, output)
         }
         ApplicationUserCommand::Delete { user, yes: false } => {
             let member = directory.application_user(&user)?;
-            confirm(&directory, &member, output)?;
-            delete(&directory, &member, output)
+            confirm(directory, &member, output)?;
+            delete(directory, &member, output)
         }
     }?;
     Ok(Exit::Done)
 }
 
 fn create(
-    directory: &Directory,
+    directory: &dyn Backend,
     name: String,
     description: String,
     is_super_admin: bool,
@@ -172,11 +171,10 @@ fn create(
 ) -> Result<(), Failure> {
     let organization_id = directory.organization_id().to_owned();
     let new = NewApplicationUser { organization_id, name, description, is_super_admin };
-    let made = operations::create_application_user(&*directory.store, &new, Timestamp::now())?;
-    output.result(&Shown::from(made.value), Shown::text)
+    output.result(&Shown::from(directory.create_application_user(&new)?), Shown::text)
 }
 
-fn list(directory: &Directory, output: Output) -> Result<(), Failure> {
+fn list(directory: &dyn Backend, output: Output) -> Result<(), Failure> {
     let users = directory.application_users()?.into_iter().map(Shown::from);
     output.result(&ShownList { application_users: users.collect() }, |list| {
         if list.application_users.is_empty() {
@@ -198,20 +196,19 @@ fn list(directory: &Directory, output: Output) -> Result<(), Failure> {
     })
 }
 
-fn update(directory: &Directory, user: &str, changes: Changes, output: Output) -> Result<(), Failure> {
+fn update(directory: &dyn Backend, user: &str, changes: Changes, output: Output) -> Result<(), Failure> {
     let member = directory.application_user(user)?;
     let update = ApplicationUserUpdate {
         name: changes.name,
         description: changes.description,
         is_super_admin: changes.super_admin,
     };
-    let store = &*directory.store;
-    let updated = operations::update_application_user(store, &member.user.id, &update, Timestamp::now())?;
-    output.result(&Shown::from(updated.value), Shown::text)
+    let updated = directory.update_application_user(&member.user.id, &update)?;
+    output.result(&Shown::from(updated), Shown::text)
 }
 
-fn delete(directory: &Directory, member: &Member, output: Output) -> Result<(), Failure> {
-    operations::delete_user(&*directory.store, &member.user.id, Timestamp::now())?;
+fn delete(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {
+    directory.delete_application_user(&member.user.id)?;
     let deleted = Deleted { user_id: member.user.id.clone(), name: member.user.name.clone(), deleted: true };
     output.result(&deleted, |deleted| {
         format!(
@@ -223,7 +220,7 @@ fn delete(directory: &Directory, member: &Member, output: Output) -> Result<(), 
 }
 
 /// Asks the person at the terminal; without one, nobody can have meant it but by `--yes`.
-fn confirm(directory: &Directory, member: &Member, output: Output) -> Result<(), Failure> {
+fn confirm(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {
     let id = &member.user.id;
     let stdin = io::stdin();
     if !stdin.is_terminal() {
@@ -231,7 +228,7 @@ fn confirm(directory: &Directory, member: &Member, output: Output) -> Result<(),
             "nothing was deleted: there is no terminal to ask at; to delete user {id} with its tokens, add --yes"
         )));
     }
-    let tokens = directory.store.read(|records| records.tokens(id))?;
+    let tokens = directory.tokens(id)?;
     let live = tokens.iter().filter(|token| token.token.revoked_time.is_none()).count();
     output.remark(&format!(
         "Delete application user {} ({id})? Its {live} tokens end for good. Type `yes` to go on:",

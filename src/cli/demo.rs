@@ -26,7 +26,8 @@ use screen::Screen;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   postern demo                        then paste the lines that it shows into another terminal
-  postern demo --port 0 --ops-port 0  on any free ports
+  postern demo --port 0 --admin-port 0 --ops-port 0
+                                      on any free ports
   postern demo --json                 the same as one JSON object
 
 It listens on 127.0.0.1 only, and everything it makes is in a folder of its own that goes when it ends (Ctrl-C).";
@@ -43,6 +44,9 @@ pub(super) struct DemoArguments {
     /// Port of the proxy; another one if it is taken; 0: any free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// Port of the management API; another one if it is taken; 0: any free one.
+    #[arg(long, default_value_t = 8181)]
+    admin_port: u16,
     /// Port of metrics and health; another one if it is taken; 0: any free one.
     #[arg(long, default_value_t = 9464)]
     ops_port: u16,
@@ -79,9 +83,10 @@ async fn serve(
     let signals = Signals::install_at_terminal()?;
     let upstream = upstream::start().await?;
     let proxy = free_or_any(arguments.port);
+    let admin = free_or_any(arguments.admin_port);
     let ops = free_or_any(arguments.ops_port);
     let file = folder.join(CONFIG_FILE);
-    fs::write(&file, config_text(proxy, ops, upstream))?;
+    fs::write(&file, config_text(proxy, admin, ops, upstream))?;
 
     let config = Config::load(&file)?;
     let made = directory::fill(&config)?;
@@ -89,15 +94,16 @@ async fn serve(
         // Somebody has taken a port since it was looked at, such as a demo that was started at the same time.
         Err(StartError::Bind { .. }) => {
             let any = any_port();
-            fs::write(&file, config_text(any, any, upstream))?;
+            fs::write(&file, config_text(any, any, any, upstream))?;
             App::start(Config::load(&file)?, Some(log)).await?
         }
         started => started?,
     };
     let addresses = app.addresses();
     let screen = Screen {
-        asked: [arguments.port, arguments.ops_port],
+        asked: [arguments.port, arguments.admin_port, arguments.ops_port],
         proxy: addresses.listeners.first().copied().unwrap_or(proxy),
+        admin: addresses.admin.unwrap_or(admin),
         ops: addresses.ops,
         upstream,
         folder: folder.to_owned(),
@@ -136,7 +142,7 @@ fn any_port() -> SocketAddr {
 }
 
 /// A configuration such as an operator would write. Paths are relative: they start from the file's folder.
-fn config_text(proxy: SocketAddr, ops: SocketAddr, upstream: SocketAddr) -> String {
+fn config_text(proxy: SocketAddr, admin: SocketAddr, ops: SocketAddr, upstream: SocketAddr) -> String {
     format!(
         r#"# Made by `postern demo`.
 
@@ -147,6 +153,9 @@ create_if_missing = true
 [[listeners]]
 name = "proxy"
 address = "{proxy}"
+
+[admin]
+address = "{admin}"
 
 [ops]
 address = "{ops}"
@@ -194,7 +203,7 @@ mod tests {
     fn the_demos_configuration_is_right() {
         let address = "127.0.0.1:0".parse().unwrap();
         let upstream = "127.0.0.1:1".parse().unwrap();
-        let text = config_text(address, address, upstream);
+        let text = config_text(address, address, address, upstream);
         let folder = tempfile::tempdir().unwrap();
         if let Err(error) = Config::parse(&text, &folder.path().join(CONFIG_FILE)) {
             panic!("{error}");

@@ -6,13 +6,12 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Exit;
-use super::arguments::ConfigArguments;
-use super::directory::Directory;
+use super::backend::{self, Backend, PlaceArguments};
 use super::failure::Failure;
 use super::nearest::suggestion;
 use super::output::{Output, joined, table};
-use crate::directory::model::{Grant, Principal, Resource, Timestamp};
-use crate::directory::operations;
+use crate::directory::model::{Grant, Principal, Resource};
+use crate::directory::operations::AssignmentOperation;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +44,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(super) struct PermissionArguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    place: PlaceArguments,
     #[command(subcommand)]
     command: PermissionCommand,
 }
@@ -123,33 +122,33 @@ enum Change {
 }
 
 pub(super) fn execute(arguments: PermissionArguments, output: Output) -> Result<Exit, Failure> {
-    let directory = Directory::open(&arguments.config)?;
+    let directory = &*backend::open(&arguments.place, output)?;
     match arguments.command {
-        PermissionCommand::Grant(arguments) => change(&directory, &arguments, Change::Grant, output),
-        PermissionCommand::Revoke(arguments) => change(&directory, &arguments, Change::Revoke, output),
-        PermissionCommand::List { resource } => list(&directory, &resource, output),
+        PermissionCommand::Grant(arguments) => change(directory, &arguments, Change::Grant, output),
+        PermissionCommand::Revoke(arguments) => change(directory, &arguments, Change::Revoke, output),
+        PermissionCommand::List { resource } => list(directory, &resource, output),
     }?;
     Ok(Exit::Done)
 }
 
 fn change(
-    directory: &Directory,
+    directory: &dyn Backend,
     arguments: &GrantArguments,
     change: Change,
     output: Output,
 ) -> Result<(), Failure> {
     let principal = principal(directory, &arguments.principal)?;
     let resource = resource(directory, &arguments.resource)?;
-    let (store, now, names) = (&*directory.store, Timestamp::now(), &arguments.permissions);
-    let changed = match change {
-        Change::Grant => operations::grant(store, &principal, &resource, names, now),
+    let names = &arguments.permissions;
+    let operation = match change {
+        Change::Grant => AssignmentOperation::Grant,
         Change::Revoke => {
             check_held(directory, &principal, &resource, names)?;
-            operations::revoke(store, &principal, &resource, names, now)
+            AssignmentOperation::Revoke
         }
-    }?;
-    let shown =
-        Shown { principal_name: Names::of(directory)?.of_principal(&principal), grant: changed.value };
+    };
+    let grant = directory.change_grant(&principal, &resource, operation, names)?;
+    let shown = Shown { principal_name: Names::of(directory).of_principal(&principal), grant };
     output.result(&shown, |shown| {
         format!(
             "{} has on {}: {}",
@@ -162,13 +161,14 @@ fn change(
 
 /// A name that is not held is a slip more often than a wish: said, with what is held.
 fn check_held(
-    directory: &Directory,
+    directory: &dyn Backend,
     principal: &Principal,
     resource: &Resource,
     names: &[String],
 ) -> Result<(), Failure> {
-    let grant = directory.store.read(|records| records.grant(principal, resource))?;
-    let held = grant.map(|grant| grant.permissions).unwrap_or_default();
+    let grants = directory.grants(resource)?.into_iter();
+    let mut held = grants.filter(|grant| grant.principal == *principal).map(|grant| grant.permissions);
+    let held = held.next().unwrap_or_default();
     match names.iter().find(|name| !held.contains(name)) {
         None => Ok(()),
         Some(name) => Err(Failure::Failed(format!(
@@ -180,10 +180,10 @@ fn check_held(
     }
 }
 
-fn list(directory: &Directory, arguments: &ResourceArguments, output: Output) -> Result<(), Failure> {
+fn list(directory: &dyn Backend, arguments: &ResourceArguments, output: Output) -> Result<(), Failure> {
     let resource = resource(directory, arguments)?;
-    let names = Names::of(directory)?;
-    let grants = operations::list_grants(&*directory.store, &resource)?.into_iter();
+    let names = Names::of(directory);
+    let grants = directory.grants(&resource)?.into_iter();
     let permissions =
         grants.map(|grant| Shown { principal_name: names.of_principal(&grant.principal), grant }).collect();
     output.result(&ShownList { permissions }, |list| {
@@ -210,7 +210,7 @@ fn list(directory: &Directory, arguments: &ResourceArguments, output: Output) ->
     })
 }
 
-fn principal(directory: &Directory, arguments: &PrincipalArguments) -> Result<Principal, Failure> {
+fn principal(directory: &dyn Backend, arguments: &PrincipalArguments) -> Result<Principal, Failure> {
     match (&arguments.user, &arguments.group) {
         (Some(user), _) => Ok(Principal::User(directory.user(user)?.user.id)),
         (None, Some(group)) => Ok(Principal::UserGroup(directory.group(group)?.id)),
@@ -219,22 +219,21 @@ fn principal(directory: &Directory, arguments: &PrincipalArguments) -> Result<Pr
 }
 
 /// The resource, if it is one of the organization's.
-fn resource(directory: &Directory, arguments: &ResourceArguments) -> Result<Resource, Failure> {
+fn resource(directory: &dyn Backend, arguments: &ResourceArguments) -> Result<Resource, Failure> {
     let organization_id = directory.organization_id();
     match (&arguments.project, &arguments.unit, arguments.organization) {
         (Some(name), ..) => {
-            let projects = directory.store.read(|records| records.projects(organization_id))?;
-            if projects.iter().any(|project| project.name == *name) {
+            let projects = directory.projects()?;
+            if projects.contains(name) {
                 return Ok(Resource::Project(name.clone()));
             }
-            let suggestion = suggestion(name, projects.iter().map(|project| project.name.as_str()));
+            let suggestion = suggestion(name, projects.iter().map(String::as_str));
             Err(Failure::Failed(format!(
                 "project {name:?} does not exist{suggestion}; projects come from the configuration's routes"
             )))
         }
         (None, Some(id), _) => {
-            let units = directory.store.read(|records| records.units(organization_id))?;
-            if units.iter().any(|unit| unit.id == *id) {
+            if directory.has_unit(id)? {
                 return Ok(Resource::OrganizationUnit(id.clone()));
             }
             Err(Failure::Failed(format!(
@@ -260,12 +259,12 @@ fn resource_name(resource: &Resource) -> String {
 struct Names(HashMap<String, String>);
 
 impl Names {
-    fn of(directory: &Directory) -> Result<Self, Failure> {
-        let users = directory.users()?.into_iter().map(|member| (member.user.id, member.user.name));
-        let mut names: HashMap<String, String> = users.collect();
-        let groups = directory.store.read(|records| records.groups(directory.organization_id()))?;
-        names.extend(groups.into_iter().map(|group| (group.id, group.name)));
-        Ok(Self(names))
+    /// Who may not see names does without: ids say who is meant.
+    fn of(directory: &dyn Backend) -> Self {
+        let users = directory.users().unwrap_or_default().into_iter();
+        let groups = directory.groups().unwrap_or_default().into_iter();
+        let users = users.map(|member| (member.user.id, member.user.name));
+        Self(users.chain(groups.map(|group| (group.id, group.name))).collect())
     }
 
     fn of_principal(&self, principal: &Principal) -> String {

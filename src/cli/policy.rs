@@ -7,13 +7,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Exit;
-use super::arguments::ConfigArguments;
-use super::directory::Directory;
+use super::backend::{self, Backend, PlaceArguments, PolicyInForce};
 use super::failure::Failure;
 use super::nearest::suggestion;
 use super::output::{Output, fields};
-use crate::directory::model::Timestamp;
-use crate::directory::operations::{self, PolicyUpdate};
+use crate::directory::operations::PolicyUpdate;
 use crate::policy::{AuthenticationPolicy, address};
 
 pub(super) const EXAMPLES: &str = "\
@@ -42,7 +40,7 @@ const RANGES: &str = "allowed_ip_ranges";
 #[derive(Debug, Args)]
 pub(super) struct PolicyArguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    place: PlaceArguments,
     #[command(subcommand)]
     command: PolicyCommand,
 }
@@ -72,43 +70,23 @@ struct Shown {
 }
 
 pub(super) fn execute(arguments: PolicyArguments, output: Output) -> Result<Exit, Failure> {
-    let directory = Directory::open(&arguments.config)?;
+    let directory = &*backend::open(&arguments.place, output)?;
     let shown = match arguments.command {
-        PolicyCommand::Show => show(&directory),
-        PolicyCommand::Set { changes } => set(&directory, &changes),
+        PolicyCommand::Show => show(directory),
+        PolicyCommand::Set { changes } => set(directory, &changes),
     }?;
     output.result(&shown, Shown::text)?;
     Ok(Exit::Done)
 }
 
-fn show(directory: &Directory) -> Result<Shown, Failure> {
-    let organization_id = directory.organization_id().to_owned();
-    if let Some(policy) = directory.config.organization.authentication.clone() {
-        let pinned_by = Some(directory.config.file.clone());
-        return Ok(Shown { organization_id, pinned_by, policy });
-    }
-    let organization = directory.store.read(|records| records.organization(&organization_id))?;
-    let policy = organization.and_then(|organization| organization.authentication_policy).ok_or_else(|| {
-        Failure::Failed(format!(
-            "the stored policy of organization {organization_id:?} cannot be read, and all its requests are refused: \
-             set it anew with `postern policy set`; what is not named there becomes as in a new organization"
-        ))
-    })?;
-    Ok(Shown { organization_id, pinned_by: None, policy })
+fn show(directory: &dyn Backend) -> Result<Shown, Failure> {
+    let PolicyInForce { policy, pinned_by } = directory.policy()?;
+    Ok(Shown { organization_id: directory.organization_id().to_owned(), pinned_by, policy })
 }
 
-fn set(directory: &Directory, changes: &[String]) -> Result<Shown, Failure> {
-    let file = directory.config.file.display();
-    if directory.config.organization.authentication.is_some() {
-        return Err(Failure::Failed(format!(
-            "the policy is pinned by {file}: change [organization.authentication] there, or remove that table to let \
-             the store's policy rule; nothing was changed"
-        )));
-    }
-    let update = read(changes)?;
-    let organization_id = directory.organization_id().to_owned();
-    let set = operations::set_policy(&*directory.store, &organization_id, &update, Timestamp::now())?;
-    Ok(Shown { organization_id, pinned_by: None, policy: set.value })
+fn set(directory: &dyn Backend, changes: &[String]) -> Result<Shown, Failure> {
+    let policy = directory.set_policy(&read(changes)?)?;
+    Ok(Shown { organization_id: directory.organization_id().to_owned(), pinned_by: None, policy })
 }
 
 /// Reads `KEY=VALUE` as the update that the operation takes.

@@ -8,12 +8,12 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
 use super::Exit;
-use super::arguments::{ConfigArguments, TokenPrefix, seconds};
-use super::directory::Directory;
+use super::arguments::{TokenPrefix, seconds};
+use super::backend::{self, Backend, MadeToken, NamedToken, PlaceArguments};
 use super::failure::Failure;
 use super::output::{Output, printable};
-use crate::directory::model::{Timestamp, TokenWithUsage};
-use crate::directory::operations::{self, NewToken, Revocation};
+use crate::directory::model::Timestamp;
+use crate::directory::operations::NewToken;
 use crate::token::TokenKind;
 use shown::{Shown, ShownList};
 
@@ -56,7 +56,7 @@ It cannot be undone. To revoke a token twice does no harm.";
 #[derive(Debug, Args)]
 pub(super) struct TokenArguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    place: PlaceArguments,
     #[command(subcommand)]
     command: TokenCommand,
 }
@@ -139,23 +139,23 @@ enum Listed {
 }
 
 pub(super) fn execute(arguments: TokenArguments, output: Output) -> Result<Exit, Failure> {
-    let directory = Directory::open(&arguments.config)?;
+    let directory = &*backend::open(&arguments.place, output)?;
     match arguments.command {
-        TokenCommand::Create(arguments) => create(&directory, arguments, output),
+        TokenCommand::Create(arguments) => create(directory, arguments, output),
         TokenCommand::List { user, all } => {
             let listed = if all { Listed::All } else { Listed::Unrevoked };
-            list(&directory, user.as_deref(), listed, output)
+            list(directory, user.as_deref(), listed, output)
         }
         TokenCommand::Show { prefix } => {
-            let token = find(&directory, &prefix)?;
+            let token = find(directory, &prefix)?;
             output.result(&token, Shown::text)
         }
-        TokenCommand::Revoke { prefix } => revoke(&directory, &prefix, output),
+        TokenCommand::Revoke { prefix } => revoke(directory, &prefix, output),
     }?;
     Ok(Exit::Done)
 }
 
-fn create(directory: &Directory, arguments: CreateArguments, output: Output) -> Result<(), Failure> {
+fn create(directory: &dyn Backend, arguments: CreateArguments, output: Output) -> Result<(), Failure> {
     let member = directory.application_user(&arguments.user)?;
     let new = NewToken {
         user_id: member.user.id.clone(),
@@ -172,10 +172,10 @@ fn create(directory: &Directory, arguments: CreateArguments, output: Output) -> 
     if let Some(count) = arguments.count {
         return create_many(directory, &new, &member.user.name, count, output);
     }
-    let made = operations::create_token(&*directory.store, &new, now)?.value;
+    let made = directory.create_token(&new)?;
     let created = Created {
-        full_token: made.fresh.full.expose_secret(),
-        token: Shown::new(TokenWithUsage::new(made.token, None), &member.user.name, now),
+        full_token: made.full.expose_secret(),
+        token: Shown::new(made.token, &member.user.name, now),
     };
     let shown = output.result(&created, |created| {
         format!(
@@ -195,7 +195,7 @@ fn create(directory: &Directory, arguments: CreateArguments, output: Output) -> 
 
 /// Each token is shown, in the end, even if a later one could not be made: what was made and not shown would be lost.
 fn create_many(
-    directory: &Directory,
+    directory: &dyn Backend,
     new: &NewToken,
     user_name: &str,
     count: u32,
@@ -205,8 +205,8 @@ fn create_many(
     let mut made = Vec::new();
     let mut failure = None;
     for _ in 0..count {
-        match operations::create_token(&*directory.store, new, now) {
-            Ok(created) => made.push(created.value),
+        match directory.create_token(new) {
+            Ok(created) => made.push(created),
             Err(error) => {
                 failure = Some(error);
                 break;
@@ -215,43 +215,38 @@ fn create_many(
     }
     let tokens = made
         .iter()
-        .map(|created| Created {
-            full_token: created.fresh.full.expose_secret(),
-            token: Shown::new(TokenWithUsage::new(created.token.clone(), None), user_name, now),
+        .map(|MadeToken { full, token }| Created {
+            full_token: full.expose_secret(),
+            token: Shown::new(token.clone(), user_name, now),
         })
         .collect();
     output.result(&CreatedList { tokens }, |created| {
         created.tokens.iter().map(|token| token.full_token).collect::<Vec<_>>().join("\n")
     })?;
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    failure.map_or(Ok(()), Err)
 }
 
-fn list(directory: &Directory, user: Option<&str>, listed: Listed, output: Output) -> Result<(), Failure> {
+fn list(directory: &dyn Backend, user: Option<&str>, listed: Listed, output: Output) -> Result<(), Failure> {
     let members = match user {
         Some(user) => vec![directory.application_user(user)?],
         None => directory.users()?,
     };
     let now = Timestamp::now();
-    let tokens = directory.store.read(|records| {
-        let mut tokens = Vec::new();
-        for member in &members {
-            let of_member = records.tokens(&member.user.id)?.into_iter();
-            tokens.extend(
-                of_member
-                    .filter(|token| listed == Listed::All || token.token.revoked_time.is_none())
-                    .map(|token| Shown::new(token, &member.user.name, now)),
-            );
-        }
-        Ok(tokens)
-    })?;
+    let mut tokens = Vec::new();
+    for member in &members {
+        let of_member = directory.tokens(&member.user.id)?.into_iter();
+        tokens.extend(
+            of_member
+                .filter(|token| listed == Listed::All || token.token.revoked_time.is_none())
+                .map(|token| Shown::new(token, &member.user.name, now)),
+        );
+    }
     output.result(&ShownList { tokens }, ShownList::text)
 }
 
-fn revoke(directory: &Directory, prefix: &TokenPrefix, output: Output) -> Result<(), Failure> {
-    // Another organization's tokens are none of this command's business.
-    find(directory, prefix)?;
-    let revocation = operations::revoke_token(&*directory.store, prefix.as_str(), Timestamp::now())?.value;
-    let was_revoked = matches!(revocation, Revocation::AlreadyRevoked(_));
+fn revoke(directory: &dyn Backend, prefix: &TokenPrefix, output: Output) -> Result<(), Failure> {
+    let was_revoked = find(directory, prefix)?.revoked_time.is_some();
+    directory.revoke_token(prefix.as_str())?;
     let token = find(directory, prefix)?;
     output.result(&token, |token| {
         let when = token.revoked_time.map_or_else(String::new, |time| format!(" at {time}"));
@@ -265,22 +260,7 @@ fn revoke(directory: &Directory, prefix: &TokenPrefix, output: Output) -> Result
 }
 
 /// The token with this prefix, if it is one of a user of the organization.
-fn find(directory: &Directory, prefix: &TokenPrefix) -> Result<Shown, Failure> {
-    let found = directory.store.read(|records| {
-        let Some(token) = records.token(prefix.as_str())? else { return Ok(None) };
-        let memberships = records.memberships(&token.token.user_id)?;
-        let user = records.user(&token.token.user_id)?;
-        // Who has been deleted is a member of nothing any more, but was managed by the organization.
-        let is_ours = memberships
-            .iter()
-            .map(|membership| membership.organization_id.as_str())
-            .chain(user.as_ref().and_then(|user| user.managing_organization_id.as_deref()))
-            .any(|organization_id| organization_id == directory.organization_id());
-        Ok(is_ours.then_some((token, user.map_or_else(String::new, |user| user.name))))
-    })?;
-    let (token, user_name) = found.ok_or_else(|| {
-        let id = prefix.as_str().chars().take(crate::token::format::PREFIX_LENGTH).collect();
-        Failure::from(crate::directory::OperationError::NotFound { entity: "token", id })
-    })?;
+fn find(directory: &dyn Backend, prefix: &TokenPrefix) -> Result<Shown, Failure> {
+    let NamedToken { token, user_name } = directory.token(prefix.as_str())?;
     Ok(Shown::new(token, &user_name, Timestamp::now()))
 }

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::Exit;
-use super::arguments::ConfigArguments;
+use super::backend::{self, Backend, PersonEnded, PlaceArguments};
 use super::directory::Directory;
 use super::failure::Failure;
 use super::output::{Output, fields, or_dash, printable, table};
@@ -89,7 +89,7 @@ All tokens of the person end at once, and their grants go. It cannot be undone."
 #[derive(Debug, Args)]
 pub(super) struct UserArguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    place: PlaceArguments,
     #[command(subcommand)]
     command: UserCommand,
 }
@@ -193,43 +193,48 @@ struct Deleted {
 }
 
 pub(super) fn execute(arguments: UserArguments, output: Output) -> Result<Exit, Failure> {
-    let directory = Directory::open(&arguments.config)?;
-    let store = &*directory.store;
+    let directory = &*backend::open(&arguments.place, output)?;
     let now = Timestamp::now();
     match arguments.command {
         UserCommand::Create { email, name, super_admin, without_password } => {
+            let instead = "with the API a person is invited: `avn organization user invite`";
+            let beside = directory.store_only("making a person", instead)?;
             let name = name.unwrap_or_else(|| email.clone());
-            create(&directory, email, name, super_admin, without_password, output)?;
+            let member = create(beside, email, name, super_admin, without_password, output)?;
+            show(directory, member, output)?;
         }
-        UserCommand::List => list(&directory, output)?,
-        UserCommand::Show { user } => show(&directory, directory.person(&user)?, output)?,
+        UserCommand::List => list(directory, output)?,
+        UserCommand::Show { user } => show(directory, directory.person(&user)?, output)?,
         UserCommand::SetPassword { user } => {
+            let instead = "with the API an admin hands out a code: POST …/user/{id}/reset_password";
+            let beside = directory.store_only("setting somebody's password", instead)?;
             let member = directory.person(&user)?;
-            let hash = new_password(&directory, &member.user.email, &member.user.name, output)?;
-            operations::set_password(store, &member.user.id, &hash, now)?;
-            show(&directory, member, output)?;
+            let hash = new_password(beside, &member.user.email, &member.user.name, output)?;
+            operations::set_password(&*beside.store, &member.user.id, &hash, now)?;
+            show(directory, member, output)?;
         }
         UserCommand::ResetTwoFactor { user } => {
+            let instead = "with the API an admin hands out a code: POST …/user/{id}/reset_password";
+            let beside = directory.store_only("switching two-factor authentication off", instead)?;
             let member = directory.person(&user)?;
-            operations::set_two_factor(store, &member.user.id, false, now)?;
-            show_again(&directory, &member, output)?;
+            operations::set_two_factor(&*beside.store, &member.user.id, false, now)?;
+            show_again(directory, &member, output)?;
         }
         UserCommand::Deactivate { user } => {
-            set_state(&directory, &user, UserState::Deactivated, output)?;
+            set_state(directory, &user, UserState::Deactivated, output)?;
         }
-        UserCommand::Activate { user } => set_state(&directory, &user, UserState::Active, output)?,
+        UserCommand::Activate { user } => set_state(directory, &user, UserState::Active, output)?,
         UserCommand::SetSuperAdmin { user, is_super_admin } => {
             let member = directory.person(&user)?;
-            let organization_id = directory.organization_id();
-            operations::set_super_admin(store, &member.user.id, organization_id, is_super_admin, now)?;
-            show_again(&directory, &member, output)?;
+            directory.set_super_admin(&member.user.id, is_super_admin)?;
+            show_again(directory, &member, output)?;
         }
         UserCommand::Delete { user, yes } => {
             let member = directory.person(&user)?;
             if !yes {
-                confirm(&directory, &member, output)?;
+                confirm(directory, &member, output)?;
             }
-            delete(&directory, &member, output)?;
+            delete(directory, &member, output)?;
         }
     }
     Ok(Exit::Done)
@@ -242,18 +247,17 @@ fn create(
     is_super_admin: bool,
     without_password: bool,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<Member, Failure> {
     let password_hash = match without_password {
         true => None,
         false => Some(new_password(directory, &email, &real_name, output)?),
     };
     let organization_id = directory.organization_id().to_owned();
     let new = NewPerson { email, real_name, organization_id, is_super_admin, password_hash };
-    let made = operations::create_person(&*directory.store, &new, Timestamp::now())?;
-    show(directory, made.value, output)
+    Ok(operations::create_person(&*directory.store, &new, Timestamp::now())?.value)
 }
 
-fn list(directory: &Directory, output: Output) -> Result<(), Failure> {
+fn list(directory: &dyn Backend, output: Output) -> Result<(), Failure> {
     let people = directory.people()?.into_iter().map(|member| shown(directory, member));
     let users = people.collect::<Result<Vec<_>, _>>()?;
     output.result(&ShownList { users }, |list| {
@@ -277,23 +281,32 @@ fn list(directory: &Directory, output: Output) -> Result<(), Failure> {
     })
 }
 
-fn set_state(directory: &Directory, user: &str, state: UserState, output: Output) -> Result<(), Failure> {
+fn set_state(directory: &dyn Backend, user: &str, state: UserState, output: Output) -> Result<(), Failure> {
     let member = directory.person(user)?;
-    operations::set_user_state(&*directory.store, &member.user.id, state, Timestamp::now())?;
+    directory.set_user_state(&member.user.id, state)?;
     show_again(directory, &member, output)
 }
 
-fn delete(directory: &Directory, member: &Member, output: Output) -> Result<(), Failure> {
-    operations::delete_user(&*directory.store, &member.user.id, Timestamp::now())?;
-    let deleted =
-        Deleted { user_id: member.user.id.clone(), user_email: member.user.email.clone(), deleted: true };
+fn delete(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {
+    let ended = directory.delete_person(member)?;
+    let deleted = Deleted {
+        user_id: member.user.id.clone(),
+        user_email: member.user.email.clone(),
+        deleted: ended == PersonEnded::Deleted,
+    };
     output.result(&deleted, |deleted| {
-        format!("deleted {} ({}); their tokens have ended", printable(&deleted.user_email), deleted.user_id)
+        let who = format!("{} ({})", printable(&deleted.user_email), deleted.user_id);
+        match ended {
+            PersonEnded::Deleted => format!("deleted {who}; their tokens have ended"),
+            PersonEnded::Removed => {
+                format!("took {who} out of the organization, which does not manage the account itself")
+            }
+        }
     })
 }
 
 /// Asks the person at the terminal; without one, nobody can have meant it but by `--yes`.
-fn confirm(directory: &Directory, member: &Member, output: Output) -> Result<(), Failure> {
+fn confirm(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {
     let id = &member.user.id;
     let stdin = io::stdin();
     if !stdin.is_terminal() {
@@ -301,7 +314,7 @@ fn confirm(directory: &Directory, member: &Member, output: Output) -> Result<(),
             "nothing was deleted: there is no terminal to ask at; to delete user {id} with their tokens, add --yes"
         )));
     }
-    let tokens = directory.store.read(|records| records.tokens(id))?;
+    let tokens = directory.tokens(id)?;
     let live = tokens.iter().filter(|token| token.token.revoked_time.is_none()).count();
     output.remark(&format!(
         "Delete {} ({id})? Their {live} tokens end for good. Type `yes` to go on:",
@@ -370,31 +383,29 @@ impl Drop for Unseen {
     }
 }
 
-fn show_again(directory: &Directory, member: &Member, output: Output) -> Result<(), Failure> {
+fn show_again(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {
     show(directory, directory.person(&member.user.id)?, output)
 }
 
-fn show(directory: &Directory, member: Member, output: Output) -> Result<(), Failure> {
+fn show(directory: &dyn Backend, member: Member, output: Output) -> Result<(), Failure> {
     output.result(&shown(directory, member)?, Shown::text)
 }
 
-fn shown(directory: &Directory, member: Member) -> Result<Shown, Failure> {
+fn shown(directory: &dyn Backend, member: Member) -> Result<Shown, Failure> {
+    let facts = directory.person_facts(&member)?;
     let Member { user, is_super_admin, join_time } = member;
-    let (has_password, last_activity_time) = directory
-        .store
-        .read(|records| Ok((records.password(&user.id)?.is_some(), records.last_activity(&user.id)?)))?;
     Ok(Shown {
         user_id: user.id,
         user_email: user.email,
         real_name: user.name,
         state: user.state.word(),
         is_super_admin,
-        has_password,
-        two_factor_enabled: user.two_factor_enabled,
+        has_password: facts.has_password,
+        two_factor_enabled: facts.two_factor_enabled,
         managing_organization_id: user.managing_organization_id,
         join_time,
         create_time: user.create_time,
-        last_activity_time,
+        last_activity_time: facts.last_activity_time,
     })
 }
 

@@ -164,6 +164,7 @@ table! {
     UpstreamTable = "[[upstreams]]" {
         name: String = Required,
         endpoints: List<String> = Required,
+        protocol: String = Default("\"http1\""),
         connect_seconds: Seconds<1, 300> = Default("5"),
         response_header_seconds: Seconds<1, 86_400> = Default("60"),
         idle_seconds: Seconds<1, 86_400> = Default("60"),

@@ -15,7 +15,7 @@ use super::decode::{Presence, Schema, Sensitivity, Table, Value};
 use super::file::FileConfig;
 use super::report::{Location, Report};
 use super::resolve::Surroundings;
-use super::{AccessLogOutput, Config, ConfigError, UpstreamCredential};
+use super::{AccessLogOutput, Config, ConfigError, LoginConfig, UpstreamCredential};
 
 const REFERENCE: &str = include_str!("../../config/postern.toml");
 const QUICKSTART: &str = include_str!("../../config/quickstart.toml");
@@ -91,6 +91,21 @@ fn the_quick_start_loads_and_has_the_documented_defaults() {
     assert!((1..=1024).contains(&config.workers));
     let access_log = config.logging.access_log.unwrap();
     assert_eq!(access_log.output, AccessLogOutput::StandardOutput);
+}
+
+#[test]
+fn how_people_log_in_is_the_same_with_an_empty_table_and_without_one() {
+    let with_table = parse(&format!("{QUICKSTART}\n[admin]\n"), Path::new("/nowhere"), &[]).unwrap();
+    assert_eq!(with_table.admin.as_ref().unwrap().login, LoginConfig::default());
+    assert_eq!(parse(QUICKSTART, Path::new("/nowhere"), &[]).unwrap().login(), LoginConfig::default());
+}
+
+#[test]
+fn a_session_cannot_stay_unused_for_longer_than_it_lasts() {
+    let table = "[admin.login]\nsession_idle_seconds = 7200\nsession_absolute_seconds = 3600\n";
+    let error = parse(&format!("{QUICKSTART}\n[admin]\n{table}"), Path::new("/nowhere"), &[]).unwrap_err();
+    let [problem] = &error.problems[..] else { panic!("{error}") };
+    assert!(problem.reason.contains("3600 seconds") && problem.reason.contains("7200"), "{error}");
 }
 
 #[test]

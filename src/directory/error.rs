@@ -197,6 +197,9 @@ pub enum OperationError {
     /// It would contradict what is there.
     #[error("{0}")]
     Conflict(String),
+    /// The token that it was asked for with has been revoked, or its user switched off, since it was let in.
+    #[error("the token that this was asked for with has been revoked meanwhile; nothing was changed")]
+    TokenEnded,
     /// Nobody may do it, whatever they hold.
     #[error("{message}")]
     Forbidden {

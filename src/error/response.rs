@@ -2,6 +2,8 @@
 //!
 //! Whoever holds a known token learns why it fails and what to do next; whoever does not learns `invalid_token`.
 
+pub mod grpc;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -75,6 +77,13 @@ impl Answers {
             Answer::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => self.invalid.clone(),
             _ => render(answer, details, &self.realm, &self.quoted_realm),
         }
+    }
+}
+
+impl Answers {
+    /// The same for a gRPC client, which reads a status in the trailers.
+    pub fn render_grpc(&self, answer: Answer, details: Details<'_>) -> Rendered {
+        grpc::render(answer, &message(answer, details.required, &self.realm))
     }
 }
 

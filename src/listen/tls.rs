@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 
 use crate::config::certificates::{self, CertificateError};
-use crate::config::{ListenerTlsConfig, UpstreamTlsConfig};
+use crate::config::{ListenerTlsConfig, UpstreamProtocol, UpstreamTlsConfig};
 
 /// What can be wrong with TLS settings that passed the configuration's checks a moment ago.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +63,20 @@ pub fn server(settings: &ListenerTlsConfig) -> Result<Arc<ServerConfig>, TlsErro
     Ok(Arc::new(server))
 }
 
-/// TLS towards an upstream: HTTP/1.1, trusting only the configured authorities.
-pub fn client(settings: &UpstreamTlsConfig) -> Result<Arc<ClientConfig>, TlsError> {
+/// TLS towards an upstream, for one protocol, trusting only the configured authorities.
+pub fn client(
+    settings: &UpstreamTlsConfig,
+    protocol: UpstreamProtocol,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let authorities = certificates::load_authorities(&settings.ca_file)?;
     let mut client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(authorities)
         .with_no_client_auth();
-    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    client.alpn_protocols = match protocol {
+        UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
+        UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
+    };
     Ok(Arc::new(client))
 }
 

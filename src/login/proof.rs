@@ -15,8 +15,10 @@ pub enum Proof {
     Given(Proved),
     /// The password is right, and a one-time password is needed too.
     OneTimePasswordMissing,
-    /// There is no such account, the password is wrong, or the one-time password is.
+    /// There is no such account, or the password is wrong.
     Wrong,
+    /// The password is right, and the one-time password is wrong: to be told to nobody.
+    OneTimePasswordWrong,
 }
 
 /// Whether a one-time password is asked for.
@@ -60,7 +62,7 @@ impl Login {
             let step = account.totp.as_ref().map(|totp| self.check(totp, given, now)).transpose()?.flatten();
             proved.totp_step = Some(match step {
                 Some(step) => step,
-                None => return Ok(Proof::Wrong),
+                None => return Ok(Proof::OneTimePasswordWrong),
             });
         }
         if verified == Verified::RightAndOutdated {

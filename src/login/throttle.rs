@@ -11,6 +11,10 @@
 //! - **account**: a budget of failures over all sources, against guessing from everywhere. When it is used up nobody is
 //!   refused, but sources without a success have to wait from their first failure on, no longer from their fifth.
 //!
+//! One-time passwords are six digits: whoever knows the password and has a network of addresses could try them all. So
+//! wrong ones have a budget of their own for each account, over all sources. It is touched only by who knows the password,
+//! and sources with a success are not held back by it.
+//!
 //! An attempt is charged when it begins and refunded when it succeeds: attempts at the same moment all count.
 
 mod recent;
@@ -36,6 +40,10 @@ const FIRST_DELAY: Duration = Duration::from_secs(1);
 
 /// Failures of an account that fit into its budget, and how fast it fills up again: a hundred an hour.
 const ACCOUNT_BUDGET: Budget = Budget { attempts: 100, refill: Duration::from_secs(36) };
+
+/// Wrong one-time passwords of an account that fit into its budget, and how fast it fills up again: less than three
+/// hundred a day, of which one in three thousand is right by chance.
+const ONE_TIME_PASSWORD_BUDGET: Budget = Budget { attempts: 20, refill: Duration::from_secs(300) };
 
 /// What an operator can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +106,8 @@ struct State {
     failures: Recent<Pair, Failures>,
     sources: Recent<Source, Spending>,
     accounts: Recent<Account, Spending>,
+    /// Wrong one-time passwords: nobody who does not know the password adds one.
+    one_time_passwords: Recent<Account, Spending>,
 }
 
 /// What failed for one pair.
@@ -126,6 +136,7 @@ impl Throttle {
             failures: Recent::new(REMEMBERED),
             sources: Recent::new(REMEMBERED),
             accounts: Recent::new(REMEMBERED),
+            one_time_passwords: Recent::new(REMEMBERED),
         };
         Self { settings, hasher: RandomState::default(), state: Mutex::new(state) }
     }
@@ -219,6 +230,23 @@ impl State {
         }
     }
 
+    /// Charges a wrong one-time password. Once the budget is used up the right one is refused like any other: an answer
+    /// would tell which it is.
+    fn check_one_time_password(
+        &mut self,
+        now: Instant,
+        account: Account,
+        is_right: bool,
+    ) -> Result<(), Refusal> {
+        if let Some(spending) = self.one_time_passwords.get(&account) {
+            spending.check(ONE_TIME_PASSWORD_BUDGET, now)?;
+        }
+        if !is_right {
+            self.one_time_passwords.entry(account).spend(ONE_TIME_PASSWORD_BUDGET, now);
+        }
+        Ok(())
+    }
+
     fn end(&mut self, pair: Pair, lane: Lane) {
         if lane == Lane::Stranger {
             let source = self.sources.entry(pair.1);
@@ -250,6 +278,18 @@ impl Attempt<'_> {
     /// not be looked at.
     pub fn undecided(self) {
         self.refund(Outcome::Undecided);
+    }
+
+    /// The password was right, and a one-time password was given that is or is not.
+    ///
+    /// # Errors
+    /// If too many wrong ones have been tried from anywhere: then it counts for nothing, right or wrong.
+    pub fn one_time_password(&self, now: Instant, is_right: bool) -> Result<(), Refusal> {
+        match self.lane {
+            // Each failure from there waits longer than the one before.
+            Lane::Known => Ok(()),
+            Lane::Stranger => self.throttle.state.lock().check_one_time_password(now, self.pair.0, is_right),
+        }
     }
 
     fn refund(&self, outcome: Outcome) {

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
+use super::Caller;
 use super::outcome::Outcome;
 use super::websocket::{CLOSE_POLICY_VIOLATION, Frames};
-use crate::error::response::{REQUEST_ID, Rendered};
+use crate::error::Answer;
+use crate::error::response::{REQUEST_ID, Rendered, grpc};
 use crate::headers;
 use crate::policy::Denial;
 use crate::serve::http1::Respond;
@@ -43,6 +45,7 @@ pub struct OwnAnswer {
 pub struct ForwardedReply {
     reply: Reply,
     outcome: Outcome,
+    caller: Caller,
     /// Of a WebSocket: what has passed.
     frames: Option<Box<Frames>>,
     /// The policy would not let it in any more, and a WebSocket's client has been told.
@@ -57,9 +60,9 @@ impl Response {
     }
 
     /// The upstream's response.
-    pub fn forwarded(reply: Reply, outcome: Outcome) -> Self {
+    pub fn forwarded(reply: Reply, caller: Caller, outcome: Outcome) -> Self {
         let frames = (reply.status() == StatusCode::SWITCHING_PROTOCOLS).then(Box::default);
-        Self::Forwarded(ForwardedReply { reply, outcome, frames, is_told_to_close: false })
+        Self::Forwarded(ForwardedReply { reply, outcome, caller, frames, is_told_to_close: false })
     }
 
     /// The same for HTTP/2, which frames bodies itself.
@@ -193,12 +196,17 @@ impl ForwardedReply {
 }
 
 impl ForwardedReply {
-    /// Half a response must not look like a whole one; a WebSocket can be told, between two of its frames.
+    /// Half a response must not look like a whole one; a gRPC call has a status for that, and a WebSocket can be told, between
+    /// two of its frames.
     fn break_off(&mut self, denial: Denial) -> Result<Frame<Bytes>, BodyError> {
         self.outcome.end(Ending::Denied(denial));
         if self.frames.as_ref().is_some_and(|frames| frames.is_between()) {
             self.is_told_to_close = true;
             return Ok(Frame::data(Bytes::from_static(CLOSE_POLICY_VIOLATION)));
+        }
+        if self.caller == Caller::Grpc {
+            self.is_told_to_close = true;
+            return Ok(Frame::trailers(grpc::trailers(Answer::Denied(denial))));
         }
         Err(BodyError::Denied(denial))
     }

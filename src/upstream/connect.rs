@@ -39,8 +39,16 @@ pub enum ConnectError {
         /// `host:port`.
         endpoint: String,
     },
-    /// HTTP/1 could not be set up on the connection.
-    #[error("could not set up HTTP/1.1 on the connection")]
+    /// TLS came about, but not for HTTP/2.
+    #[error(
+        "{endpoint} does not offer HTTP/2 over TLS (ALPN `h2`); set `protocol = \"http1\"` for this upstream"
+    )]
+    NoHttp2 {
+        /// `host:port`.
+        endpoint: String,
+    },
+    /// HTTP/2 could not be set up on the connection.
+    #[error("could not set up HTTP/2 on the connection")]
     Handshake(#[source] hyper::Error),
     /// The fresh connection was closed before a request could be sent.
     #[error("the upstream closed a fresh connection at once")]
@@ -99,6 +107,16 @@ impl Connector {
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connector").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl UpstreamStream {
+    /// Whether HTTP/2 may be spoken: in the clear by prior knowledge, over TLS if ALPN has chosen it.
+    pub(super) fn speaks_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
     }
 }
 

@@ -111,6 +111,12 @@ impl Fields {
         self.has_date
     }
 
+    /// Adds a line.
+    pub(super) fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.has_date |= name.eq_ignore_ascii_case(b"date");
+        headers::write_field(&mut self.lines, name, value);
+    }
+
     fn restart(&mut self) {
         self.lines.clear();
         self.has_date = false;

@@ -88,13 +88,13 @@ impl ConnectionGauge {
         Self { metrics, worker, is_idle: false }
     }
 
-    fn set_active(&mut self) {
+    pub(super) fn set_active(&mut self) {
         if std::mem::replace(&mut self.is_idle, false) {
             self.metrics.connection_reused(self.worker);
         }
     }
 
-    fn set_idle(&mut self) {
+    pub(super) fn set_idle(&mut self) {
         if !std::mem::replace(&mut self.is_idle, true) {
             self.metrics.connection_idled(self.worker);
         }

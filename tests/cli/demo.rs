@@ -65,7 +65,7 @@ fn every_line_does_what_is_said_of_it_and_nothing_is_left_behind() {
         return;
     }
     let folder = Folder::empty();
-    let demo = Demo::start(&folder, &["--port", "0", "--ops-port", "0"]);
+    let demo = Demo::start(&folder, &["--port", "0", "--admin-port", "0", "--ops-port", "0"]);
     assert_eq!(folder.names().len(), 1, "everything is in one folder: {:?}", folder.names());
 
     for name in ["allowed", "no_token", "revoked_token", "no_permission", "slow"] {
@@ -122,7 +122,7 @@ fn a_port_that_is_taken_is_left_alone_and_said_so() {
     let folder = Folder::empty();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let demo = Demo::start(&folder, &["--port", &port, "--ops-port", "0"]);
+    let demo = Demo::start(&folder, &["--port", &port, "--admin-port", "0", "--ops-port", "0"]);
     let note = demo.shown["notes"][0].as_str().unwrap();
     assert!(note.starts_with(&format!("port {port} is taken")), "{note}");
     assert!(!demo.shown["proxy"].as_str().unwrap().ends_with(&format!(":{port}")));
@@ -133,7 +133,7 @@ fn a_port_that_is_taken_is_left_alone_and_said_so() {
 fn the_screen_has_every_line_to_paste() {
     let folder = Folder::empty();
     let mut child = folder
-        .command(&["demo", "--port", "0", "--ops-port", "0"])
+        .command(&["demo", "--port", "0", "--admin-port", "0", "--ops-port", "0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -153,7 +153,7 @@ fn the_screen_has_every_line_to_paste() {
 #[test]
 fn it_ends_with_its_terminal() {
     let folder = Folder::empty();
-    let mut demo = Demo::start(&folder, &["--port", "0", "--ops-port", "0"]);
+    let mut demo = Demo::start(&folder, &["--port", "0", "--admin-port", "0", "--ops-port", "0"]);
     signal(&demo.child, "HUP");
     assert_eq!(demo.child.wait().unwrap().code(), Some(0));
     assert_eq!(folder.names(), Vec::<String>::new());

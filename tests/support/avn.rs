@@ -28,6 +28,11 @@ impl Avn {
         Some(Self { program, url: url.into(), authority: authority.into(), folder, token: None })
     }
 
+    /// The file in which it keeps the token of a login.
+    pub fn credentials_file(&self) -> PathBuf {
+        self.folder.path().join("aiven-credentials.json")
+    }
+
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.into());
         self
@@ -35,10 +40,13 @@ impl Avn {
 
     /// Its command, for what needs more than the helpers below.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        // Without a terminal it asks standard input for passwords.
+        let mut command = Command::new("setsid");
         let folder = self.folder.path();
+        command.arg("--wait").arg(&self.program);
         command.args(["--url", &self.url, "--auth-ca"]).arg(&self.authority).args(arguments);
-        command.env_clear().env("AIVEN_CONFIG_DIR", folder).env("HOME", folder).env("COLUMNS", "500");
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("AIVEN_CONFIG_DIR", folder).env("HOME", folder).env("COLUMNS", "500");
         if let Some(token) = &self.token {
             command.env("AIVEN_AUTH_TOKEN", token);
         }
@@ -47,7 +55,13 @@ impl Avn {
 
     /// Runs it with something to read; it may fail.
     pub fn try_run(&self, arguments: &[&str], input: &str) -> Output {
+        self.try_run_with(arguments, input, |_| {})
+    }
+
+    /// The same with a changed command.
+    pub fn try_run_with(&self, arguments: &[&str], input: &str, change: impl FnOnce(&mut Command)) -> Output {
         let mut command = self.command(arguments);
+        change(&mut command);
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -63,6 +77,23 @@ impl Avn {
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.try_run(arguments, "");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            output.status.success(),
+            "avn {arguments:?}: {}\n{}{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    /// Runs it with a password at hand and something to read, and returns what it prints.
+    #[track_caller]
+    pub fn run_with_password(&self, arguments: &[&str], password: &str, input: &str) -> String {
+        let output = self.try_run_with(arguments, input, |command| {
+            command.env("AIVEN_PASSWORD", password);
+        });
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(
             output.status.success(),

@@ -117,13 +117,21 @@ pub struct OverTls;
 
 impl OverTls {
     pub fn add_to(builder: SidecarBuilder) -> SidecarBuilder {
+        Self::with_admin(builder, "")
+    }
+
+    /// With further tables below `[admin]`.
+    pub fn with_admin(builder: SidecarBuilder, tables: &str) -> SidecarBuilder {
         let authority = Authority::new();
         let certificate = authority.certificate(&["localhost", "127.0.0.1"]);
         builder
             .file("authority.pem", &authority.pem())
             .file("admin.pem", &certificate.pem)
             .file("admin.key", &certificate.key_pem)
-            .admin("[[admin.tls.certificates]]\ncertificate_file = \"admin.pem\"\nkey_file = \"admin.key\"\n")
+            .admin(&format!(
+                "{tables}\n[[admin.tls.certificates]]\ncertificate_file = \"admin.pem\"\n\
+                 key_file = \"admin.key\"\n"
+            ))
     }
 
     /// The certificate that a client has to believe.

@@ -25,6 +25,8 @@ pub(super) struct Made {
     pub(super) token_prefix: String,
     /// May only read.
     pub(super) reader_token: SecretString,
+    /// May do everything in the organization.
+    pub(super) admin_token: SecretString,
     /// Has been revoked.
     pub(super) revoked_token: SecretString,
 }
@@ -36,6 +38,9 @@ pub(super) fn fill(config: &Config) -> Result<Made, Failure> {
     init::enter(store, config)?;
     let application = user(store, "demo-app", "may read and write", "developer")?;
     let reader = user(store, "demo-reader", "may only read", "read_only")?;
+    let admin = user(store, "demo-admin", "may change everything", "read_only")?;
+    operations::set_super_admin(store, &admin, ORGANIZATION, true, Timestamp::now())?;
+    let admin_token = token(store, &admin, "manages the organization")?;
     let CreatedToken { fresh, .. } = token(store, &application, "the demo's token")?;
     let reader_token = token(store, &reader, "may only read")?;
     let revoked = token(store, &application, "revoked, to show that it is refused")?;
@@ -44,6 +49,7 @@ pub(super) fn fill(config: &Config) -> Result<Made, Failure> {
         token: fresh.full,
         token_prefix: fresh.prefix,
         reader_token: reader_token.fresh.full,
+        admin_token: admin_token.fresh.full,
         revoked_token: revoked.fresh.full,
     })
 }

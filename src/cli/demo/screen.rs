@@ -12,9 +12,10 @@ use crate::cli::output::fields;
 /// What there is to show.
 #[derive(Debug)]
 pub(super) struct Screen {
-    /// Ports of proxy and ops as they were asked for.
-    pub(super) asked: [u16; 2],
+    /// Ports of proxy, management API and ops as they were asked for.
+    pub(super) asked: [u16; 3],
     pub(super) proxy: SocketAddr,
+    pub(super) admin: SocketAddr,
     pub(super) ops: SocketAddr,
     pub(super) upstream: SocketAddr,
     pub(super) folder: PathBuf,
@@ -28,6 +29,7 @@ pub(super) struct Screen {
 #[derive(Serialize)]
 pub(super) struct Contents {
     proxy: String,
+    admin: String,
     ops: String,
     upstream: String,
     folder: PathBuf,
@@ -54,6 +56,7 @@ impl Screen {
     pub(super) fn contents(&self) -> Contents {
         Contents {
             proxy: format!("http://{}", self.proxy),
+            admin: format!("http://{}", self.admin),
             ops: format!("http://{}", self.ops),
             upstream: format!("http://{}", self.upstream),
             folder: self.folder.clone(),
@@ -66,7 +69,7 @@ impl Screen {
     }
 
     fn notes(&self) -> Vec<String> {
-        let used = [self.proxy, self.ops];
+        let used = [self.proxy, self.admin, self.ops];
         let differs =
             self.asked.into_iter().zip(used).filter(|(asked, used)| *asked != 0 && *asked != used.port());
         differs.map(|(asked, used)| format!("port {asked} is taken, so {} is used", used.port())).collect()
@@ -134,6 +137,16 @@ impl Screen {
                 format!("{} token list --config {}", quoted(&self.program), quoted(&self.config)),
             ),
             beside(
+                "manage",
+                "who may use the organization's projects? (the management API; `avn --url` speaks it too)",
+                format!(
+                    "curl -s -H 'Authorization: Bearer {}' http://{}/v1/organization/{}/application-users",
+                    made.admin_token.expose_secret(),
+                    self.admin,
+                    super::directory::ORGANIZATION
+                ),
+            ),
+            beside(
                 "metrics",
                 "what does Prometheus see?",
                 format!(
@@ -150,6 +163,7 @@ impl Contents {
         let mut places = vec![
             ("proxy", self.proxy.clone()),
             ("service behind", self.upstream.clone()),
+            ("management API", self.admin.clone()),
             ("metrics, health", self.ops.clone()),
             ("configuration", self.config.display().to_string()),
             ("access log", self.access_log.display().to_string()),

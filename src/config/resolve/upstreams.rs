@@ -13,7 +13,9 @@ use crate::config::certificates;
 use crate::config::file::{CredentialTable, FileConfig, UpstreamTable, UpstreamTlsTable};
 use crate::config::report::{Located, Location};
 use crate::config::secret::SecretReference;
-use crate::config::{EndpointConfig, UpstreamConfig, UpstreamCredential, UpstreamTlsConfig};
+use crate::config::{
+    EndpointConfig, UpstreamConfig, UpstreamCredential, UpstreamProtocol, UpstreamTlsConfig,
+};
 
 pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) -> Option<Vec<UpstreamConfig>> {
     let upstreams = file.upstreams.as_ref()?;
@@ -33,10 +35,12 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
     let name = resolution.text(upstream.name.as_ref(), text::name);
     let endpoints = upstream.endpoints.as_ref().map(|endpoints| self::endpoints(endpoints, resolution));
     let tls = upstream.tls.as_ref().map(|table| tls(&table.value, resolution));
+    let protocol = resolution.text(upstream.protocol.as_ref(), protocol);
     let credential = upstream.credential.as_ref().map(|table| credential(table, resolution));
     Some(UpstreamConfig {
         name: name?,
         endpoints: endpoints??,
+        protocol: protocol?,
         tls: match tls {
             Some(tls) => Some(tls?),
             None => None,
@@ -50,6 +54,17 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
         idle_timeout: upstream.idle_seconds.as_ref()?.value.duration(),
         idle_connections: upstream.idle_connections.as_ref()?.value.count(),
     })
+}
+
+fn protocol(text: &str) -> Result<UpstreamProtocol, Refusal> {
+    match text {
+        "http1" => Ok(UpstreamProtocol::Http1),
+        "http2" => Ok(UpstreamProtocol::Http2),
+        _ => Err(Refusal {
+            reason: format!("there is no protocol {}", text::quoted(text)),
+            remedy: "write `http1` or `http2`".to_owned(),
+        }),
+    }
 }
 
 fn endpoints(

@@ -157,7 +157,12 @@ fn join(
     if user.state != UserState::Active {
         return Err(conflict("The account is deactivated."));
     }
-    if let Some(membership) = find_membership(changes.records(), &user.id, organization_id)? {
+    let records = changes.records();
+    let manager = managing_organization(records, &user.email)?;
+    if manager.as_ref() == Some(organization_id) && user.managing_organization_id != manager {
+        changes.put_user(&User { managing_organization_id: manager, ..user.clone() })?;
+    }
+    if let Some(membership) = find_membership(records, &user.id, organization_id)? {
         return Ok(membership);
     }
     let membership = MembershipRecord {

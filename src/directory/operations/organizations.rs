@@ -17,7 +17,7 @@ pub enum Placement {
 }
 
 /// A partial change of an authentication policy: what is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "the fields are those of AuthenticationPolicy")]
 pub struct PolicyUpdate {

@@ -238,6 +238,23 @@ pub fn revoke_token(store: &dyn Store, prefix: &str, now: Timestamp) -> Result<C
     })
 }
 
+/// Whether the token that a change was asked for with has not been ended, nor its user, since it was let in. Its lifetime
+/// is not asked about: it was good when the request came.
+///
+/// # Errors
+///
+/// If it has, or the store fails.
+pub fn check_lives_on(records: &dyn Records, prefix: &str) -> Result<()> {
+    let token = records.token(prefix)?.map(|found| found.token).filter(|token| token.revoked_time.is_none());
+    let Some(token) = token else { return Err(OperationError::TokenEnded) };
+    match records.user(&token.user_id)? {
+        Some(user) if user.state == UserState::Active && token.create_time >= user.token_validity_begin => {
+            Ok(())
+        }
+        _ => Err(OperationError::TokenEnded),
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Generated,

@@ -83,9 +83,11 @@ impl PeopleRecords for Reader<'_> {
     }
 
     fn session_addresses(&self) -> Result<Vec<(String, std::net::IpAddr)>, StoreError> {
-        let sql = "SELECT u.email, s.last_ip FROM tokens t JOIN users u ON u.number = t.user_number
-             JOIN token_usage s ON s.token_number = t.number
-             WHERE t.kind = 'session' AND t.revoked_time IS NULL AND s.last_ip IS NOT NULL
+        // In this order: people are few and tokens can be millions.
+        let sql = "SELECT u.email, s.last_ip FROM users u CROSS JOIN tokens t ON t.user_number = u.number
+             CROSS JOIN token_usage s ON s.token_number = t.number
+             WHERE u.kind = 'organization_user' AND t.kind = 'session' AND t.revoked_time IS NULL
+                 AND s.last_ip IS NOT NULL
              ORDER BY s.last_used_time";
         let found = self.all(sql, [], |row| Ok((row.get(0)?, address(row, 1)?)))?;
         Ok(found.into_iter().filter_map(|(email, address)| Some((email, address?))).collect())

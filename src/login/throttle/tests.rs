@@ -180,3 +180,32 @@ fn memory_is_bounded_and_failures_push_out_no_success() {
     let attempt = clock.admit("jane@example.com", "192.0.2.1").unwrap();
     assert_eq!(attempt.lane(), Lane::Known);
 }
+
+#[test]
+fn wrong_one_time_passwords_run_out_wherever_they_come_from() {
+    let mut clock = clock();
+    clock.succeed("jane@example.com", "192.0.2.1");
+    let guess = |clock: &Clock, source: u32, is_right| {
+        let source = format!("2001:db8:{:x}:{:x}::1", source >> 16, source & 0xffff);
+        let attempt = clock.admit("jane@example.com", &source).unwrap();
+        attempt.one_time_password(clock.now, is_right).map_err(|refusal| refusal.retry_after.as_secs())
+    };
+    for source in 0..20 {
+        assert_eq!(guess(&clock, source, false), Ok(()));
+    }
+    // From then on nobody learns which one is right, from however many networks they ask.
+    for source in 100..10_000 {
+        assert_eq!(guess(&clock, source, source % 2 == 0), Err(300));
+    }
+    // The owner is not held back where they were before, nor is anybody else's account.
+    let owner = clock.admit("jane@example.com", "192.0.2.1").unwrap();
+    owner.one_time_password(clock.now, true).unwrap();
+    owner.succeeded();
+    let other = clock.admit("john@example.com", "2001:db8::1").unwrap();
+    other.one_time_password(clock.now, false).unwrap();
+    drop(other);
+    clock.pass(300);
+    assert_eq!(guess(&clock, 1 << 20, true), Ok(()));
+    assert_eq!(guess(&clock, 1 << 21, false), Ok(()));
+    assert_eq!(guess(&clock, 1 << 22, true), Err(300));
+}

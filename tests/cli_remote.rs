@@ -1,0 +1,331 @@
+//! The command line against a running sidecar's management API: it prints what it prints beside the store, with a token that
+//! no argument shows.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::directory::Credential;
+use support::management::{ORGANIZATION, OTHER_ORGANIZATION, OverTls};
+use support::{Sidecar, Upstream, until};
+
+/// How a command ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+struct Place {
+    sidecar: Sidecar,
+    admin: Credential,
+    _upstream: Upstream,
+}
+
+impl Place {
+    fn start() -> Self {
+        let upstream = Upstream::echo();
+        let sidecar = OverTls::add_to(Sidecar::in_front_of(&upstream)).start();
+        let admin = sidecar.super_admin();
+        Self { sidecar, admin, _upstream: upstream }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        command.args(arguments).current_dir(self.sidecar.folder()).stdin(Stdio::null());
+        for name in
+            ["POSTERN_URL", "POSTERN_TOKEN", "POSTERN_TOKEN_FILE", "POSTERN_CA_FILE", "POSTERN_CONFIG"]
+        {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Beside the store.
+    fn local(&self, arguments: &[&str]) -> Ran {
+        run(&mut self.command(arguments))
+    }
+
+    /// Through the API, as the environment says.
+    fn remote(&self, arguments: &[&str]) -> Ran {
+        run(self
+            .command(arguments)
+            // There is no configuration here.
+            .current_dir("/")
+            .env("POSTERN_URL", OverTls::url(&self.sidecar))
+            .env("POSTERN_CA_FILE", OverTls::authority_file(&self.sidecar))
+            .env("POSTERN_TOKEN", &self.admin.token))
+    }
+
+    /// The same printed by both, whatever it is.
+    #[track_caller]
+    fn same(&self, arguments: &[&str]) -> Ran {
+        let (local, remote) = (self.local(arguments), self.remote(arguments));
+        assert_eq!(remote, local, "{arguments:?}");
+        remote
+    }
+
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> String {
+        let ran = self.remote(arguments);
+        assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
+        ran.stdout
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.done(&[arguments, &["--json"]].concat())).unwrap()
+    }
+}
+
+fn run(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn application_users_tokens_and_permissions() {
+    let place = Place::start();
+    let made = place.json(&["application-user", "create", "ingest", "--description", "writes the metrics"]);
+    assert_eq!(made["name"], "ingest");
+    for format in [&[][..], &["--json"]] {
+        place.same(&[&["application-user", "show", "ingest"], format].concat());
+        place.same(&[&["application-user", "list"], format].concat());
+    }
+    let updated = place.json(&["application-user", "update", "ingest", "--name", "ingest-eu"]);
+    assert_eq!(
+        (&updated["name"], &updated["description"]),
+        (&"ingest-eu".into(), &"writes the metrics".into())
+    );
+
+    let token = place.json(&[
+        "token",
+        "create",
+        "--user",
+        "ingest-eu",
+        "--description",
+        "eu",
+        "--max-age",
+        "30d",
+        "--extend-when-used",
+        "--allow-address",
+        "127.0.0.0/8",
+        "--scope",
+        "developer",
+    ]);
+    let prefix = token["token_prefix"].as_str().unwrap();
+    let full = token["full_token"].as_str().unwrap();
+    assert!(full.starts_with(prefix) && full.len() == 55);
+    for format in [&[][..], &["--json"]] {
+        place.same(&[&["token", "show", prefix], format].concat());
+        place.same(&[&["token", "list", "--user", "ingest-eu"], format].concat());
+    }
+    let many = place.done(&["token", "create", "--user", "ingest-eu", "--count", "3"]);
+    assert_eq!(many.lines().count(), 3, "{many}");
+
+    let grant = ["permission", "grant", "--user", "ingest-eu", "--project", "demo", "developer"];
+    assert!(place.done(&grant).contains("ingest-eu has on project demo: developer"));
+    for format in [&[][..], &["--json"]] {
+        place.same(&[&["permission", "list", "--project", "demo"], format].concat());
+        place.same(&[&["permission", "list", "--organization"], format].concat());
+    }
+    let head = place.sidecar.head_with(full, "GET /", "");
+    assert_eq!(place.sidecar.request(&head).status, 200, "in force before the command ends");
+    let revoke = ["permission", "revoke", "--user", "ingest-eu", "--project", "demo", "developer"];
+    assert!(place.done(&revoke).contains("nothing"));
+    assert_eq!(place.sidecar.request(&head).status, 403, "in force before the command ends");
+
+    // The whole token is taken for its prefix, as beside the store.
+    assert!(place.done(&["token", "revoke", full]).contains(&format!("revoked token {prefix} of ingest-eu")));
+    place.sidecar.request(&head).assert_error(401, "token_revoked");
+    assert!(place.done(&["token", "revoke", prefix]).contains("had been revoked before"));
+    // The store hears of the last use a moment later than the API knows of it.
+    until("the last use to be flushed", || {
+        place.local(&["token", "show", prefix]).stdout.contains("127.0.0.1\n")
+    });
+    place.same(&["token", "show", prefix]);
+    place.same(&["token", "list", "--user", "ingest-eu", "--all"]);
+
+    let refused = place.remote(&["application-user", "delete", "ingest-eu"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(place.done(&["application-user", "delete", "ingest-eu", "--yes"]).contains("deleted"));
+    // Of who has been deleted, the tokens are still known.
+    place.same(&["token", "show", prefix, "--json"]);
+}
+
+#[test]
+fn the_policy() {
+    let place = Place::start();
+    for format in [&[][..], &["--json"]] {
+        place.same(&[&["policy", "show"], format].concat());
+    }
+    let set = place.json(&["policy", "set", "two_factor_required=true", "allowed_ip_ranges=127.0.0.0/8"]);
+    assert_eq!(set["two_factor_required"], true);
+    place.same(&["policy", "show", "--json"]);
+}
+
+#[test]
+fn people() {
+    let place = Place::start();
+    let typed = place.sidecar.folder().join("password.txt");
+    fs::write(&typed, "tidal-acorn-velvet-9\n").unwrap();
+    for email in ["jane@example.com", "joe@example.com"] {
+        let made = run(place.command(&["user", "create", email]).stdin(fs::File::open(&typed).unwrap()));
+        assert_eq!(made.code, 0, "{made:?}");
+    }
+    let without = run(&mut place.command(&["user", "create", "ann@example.com", "--without-password"]));
+    assert_eq!(without.code, 0, "{without:?}");
+    until("the sidecar to know them", || place.remote(&["user", "list"]).stdout.contains("ann@example.com"));
+    for format in [&[][..], &["--json"]] {
+        place.same(&[&["user", "list"], format].concat());
+        place.same(&[&["user", "show", "jane@example.com"], format].concat());
+        place.same(&[&["user", "show", "ann@example.com"], format].concat());
+    }
+    let user = place.json(&["user", "show", "jane@example.com"]);
+    let shown = place.json(&["user", "set-super-admin", "jane@example.com", "true"]);
+    assert_eq!((&shown["is_super_admin"], &shown["user_id"]), (&true.into(), &user["user_id"]));
+    place.same(&["user", "show", "jane@example.com", "--json"]);
+    // The account is not the organization's.
+    let refused = place.remote(&["user", "deactivate", "joe@example.com"]);
+    assert!(refused.code == 1 && refused.stderr.contains("does not manage"), "{refused:?}");
+    let ended = place.done(&["user", "delete", "joe@example.com", "--yes"]);
+    assert!(ended.contains("out of the organization"), "{ended}");
+    // Passwords are set where the store is, or by their owners.
+    for arguments in [
+        &["user", "create", "new@example.com"][..],
+        &["user", "set-password", "jane@example.com"],
+        &["user", "reset-two-factor", "jane@example.com"],
+    ] {
+        let refused = place.remote(arguments);
+        assert!(refused.code == 2 && refused.stderr.contains("where the store is"), "{refused:?}");
+    }
+}
+
+#[test]
+fn failures_read_as_they_do_beside_the_store() {
+    let place = Place::start();
+    place.done(&["application-user", "create", "ingest"]);
+    for arguments in [
+        &["application-user", "show", "ingst"][..],
+        &["application-user", "update", "ingest", "--name", ""],
+        &["application-user", "create", "a\nb"],
+        &["token", "show", "psta_000000000000"],
+        &["token", "revoke", "psta_000000000000"],
+        &["token", "create", "--user", "ingest", "--max-age", "1m"],
+        &["token", "create", "--user", "ingest", "--scope", "service:data:fly"],
+        &["token", "create", "--user", "ingest", "--allow-address", "everywhere"],
+        &["permission", "grant", "--user", "ingest", "--project", "dem", "developer"],
+        &["permission", "grant", "--user", "ingest", "--project", "demo", "develper"],
+        &["permission", "revoke", "--user", "ingest", "--project", "demo", "developer"],
+        &["permission", "list", "--unit", "a1b2c3d4e5f6"],
+        &["policy", "set", "colour=blue"],
+    ] {
+        let ran = place.same(arguments);
+        assert_ne!(ran.code, 0, "{arguments:?}");
+        place.same(&[arguments, &["--json"]].concat());
+    }
+}
+
+#[test]
+fn the_token_comes_from_the_environment_or_a_file_and_nowhere_else() {
+    let place = Place::start();
+    let url = OverTls::url(&place.sidecar);
+    let authority = OverTls::authority_file(&place.sidecar);
+    let authority = authority.to_str().unwrap();
+    let list = ["application-user", "list", "--url", &url, "--ca-file", authority];
+    let none = run(&mut place.command(&list));
+    assert_eq!(none.code, 2);
+    assert!(none.stderr.contains("POSTERN_TOKEN"), "{none:?}");
+
+    let file = place.sidecar.folder().join("token");
+    fs::write(&file, format!("{}\n", place.admin.token)).unwrap();
+    let with_file = [&list[..], &["--token-file", file.to_str().unwrap()]].concat();
+    let ran = run(&mut place.command(&with_file));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    assert_eq!(run(&mut place.command(&["application-user", "list", "--token", "x"])).code, 2);
+
+    let wrong = run(place.command(&list).env("POSTERN_TOKEN", "psta_thisisnotatokenatall"));
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.stderr.contains("token"), "{wrong:?}");
+    for ran in [&none, &ran, &wrong] {
+        assert!(!format!("{ran:?}").contains(&place.admin.token), "a token is never printed");
+    }
+}
+
+/// A URL, what else is different, the exit code, and what is said.
+type Case<'a> = (&'a str, &'a dyn Fn(&mut Command), i32, &'a str);
+
+#[test]
+fn what_is_wrong_with_the_way_there_is_said() {
+    let place = Place::start();
+    let url = OverTls::url(&place.sidecar);
+    let authority = OverTls::authority_file(&place.sidecar);
+    let ask = |url: &str, change: &dyn Fn(&mut Command)| {
+        let mut command = place.command(&["application-user", "list", "--url", url]);
+        command.env("POSTERN_TOKEN", &place.admin.token);
+        change(&mut command);
+        run(&mut command)
+    };
+    let believing = |command: &mut Command| {
+        command.env("POSTERN_CA_FILE", &authority);
+    };
+    let cases: &[Case<'_>] = &[
+        (&url, &|_| {}, 1, "certificate"),
+        ("https://127.0.0.1:1", &believing, 1, "https://127.0.0.1:1"),
+        ("postern.example.com", &believing, 2, "--url"),
+        ("ftp://127.0.0.1", &believing, 2, "no http or https URL"),
+        ("https://jane:secret@127.0.0.1", &believing, 2, "password"),
+        (
+            &url,
+            &|command: &mut Command| {
+                command.env("POSTERN_CA_FILE", "/nowhere.pem");
+            },
+            1,
+            "/nowhere.pem",
+        ),
+        // What answers is no management API.
+        (&format!("http://{}", place.sidecar.ops), &believing, 1, "There is nothing here"),
+    ];
+    for (url, change, code, says) in cases {
+        let ran = ask(url, change);
+        assert_eq!(ran.code, *code, "{url}: {ran:?}");
+        assert!(ran.stderr.contains(says), "{url}: {says:?} is not in {ran:?}");
+        assert!(!ran.stderr.contains(&place.admin.token) && !ran.stderr.contains("secret"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_user_of_several_organizations_says_which() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).admin("").start();
+    let store = &*sidecar.directory.store;
+    let now = support::directory::now();
+    postern::directory::operations::ensure_organization(store, OTHER_ORGANIZATION, "Other", now).unwrap();
+    let (person, method) = sidecar.directory.person("jane@example.com");
+    postern::directory::operations::add_member(store, &person, OTHER_ORGANIZATION, now).unwrap();
+    postern::directory::operations::set_super_admin(store, &person, ORGANIZATION, true, now).unwrap();
+    let token = sidecar.directory.token_with(&person, postern::token::TokenKind::Personal, |token| {
+        token.authentication_method_id = Some(method.clone());
+    });
+    sidecar.wait_for(&token);
+    let list = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        command.args(["application-user", "list", "--url", &format!("http://{}", sidecar.admin.unwrap())]);
+        run(command.args(more).env("POSTERN_TOKEN", &token.token).current_dir("/"))
+    };
+    let asked = list(&[]);
+    assert_eq!(asked.code, 2, "{asked:?}");
+    assert!(asked.stderr.contains(ORGANIZATION) && asked.stderr.contains(OTHER_ORGANIZATION), "{asked:?}");
+    assert_eq!(list(&["--organization-id", ORGANIZATION]).code, 0);
+    let other = list(&["--organization-id", OTHER_ORGANIZATION]);
+    assert!(other.code == 1 && other.stderr.contains("organization:app_users:write"), "{other:?}");
+}

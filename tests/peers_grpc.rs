@@ -1,0 +1,159 @@
+//! gRPC through the sidecar, with gRPC's own client and server for Node.js: all four kinds of calls, its statuses for what is
+//! refused, and the end of a call whose token ends. And HTTP/2 upstreams as such.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use support::peers::{self, Process};
+use support::sidecar::HOST;
+use support::{Sidecar, SidecarBuilder};
+
+struct Service {
+    port: u64,
+    _process: Process,
+}
+
+/// Where `tests/run` has installed the package.
+#[track_caller]
+fn installed() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/grpc");
+    if target.join("node_modules/@grpc/grpc-js").is_dir() {
+        return Some(target);
+    }
+    peers::missing("the npm package @grpc/grpc-js");
+    None
+}
+
+fn node(script: &str) -> Option<Command> {
+    let (node, installed) = (peers::program("node")?, installed()?);
+    let mut command = Command::new(node);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/grpc").join(script)).arg(installed);
+    Some(command)
+}
+
+fn service() -> Option<Service> {
+    let mut child = node("server.mjs")?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).expect("the service says its port");
+    Some(Service { port: said["port"].as_u64().unwrap(), _process: Process(child) })
+}
+
+fn in_front_of(service: &Service) -> SidecarBuilder {
+    Sidecar::with_endpoint(format!("127.0.0.1:{}", service.port)).upstream(
+        r#"protocol = "http2"
+response_header_seconds = 30"#,
+    )
+}
+
+fn client(sidecar: &Sidecar, token: &str, call: &str) -> Child {
+    node("client.mjs")
+        .expect("the service was started")
+        .args([&sidecar.address().to_string(), call])
+        .env("TOKEN", token)
+        .env("AUTHORITY", HOST)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[track_caller]
+fn call(sidecar: &Sidecar, token: &str, what: &str) -> Value {
+    let output = client(sidecar, token, what).wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    serde_json::from_slice(&output.stdout).expect("the client says what came of it")
+}
+
+#[test]
+fn calls_of_all_four_kinds_pass_with_their_metadata_and_trailers() {
+    let Some(service) = service() else { return };
+    let sidecar = in_front_of(&service).start();
+    let said = call(&sidecar, &sidecar.permitted.token, "all");
+    let unary = &said["unary"];
+    assert_eq!((unary["code"].as_u64(), unary["message"].as_str()), (Some(0), Some("hello")), "{said}");
+    assert_eq!(unary["head"]["seen-user"], sidecar.permitted.user_id.as_str(), "{said}");
+    assert_eq!(unary["head"]["seen-authorization"], "none");
+    assert_eq!(unary["trailers"]["trailing"], "there");
+    assert_eq!(
+        (said["serverStream"]["messages"].as_u64(), said["serverStream"]["code"].as_u64()),
+        (Some(1000), Some(0))
+    );
+    assert_eq!(
+        (said["clientStream"]["total"].as_u64(), said["clientStream"]["code"].as_u64()),
+        (Some(4_194_304), Some(0))
+    );
+    assert_eq!((said["both"]["messages"].as_u64(), said["both"]["code"].as_u64()), (Some(100), Some(0)));
+    assert_eq!(
+        (said["fail"]["code"].as_u64(), said["fail"]["details"].as_str()),
+        (Some(9), Some("not in this state: ä"))
+    );
+}
+
+#[test]
+fn refusals_are_statuses_that_grpc_clients_know() {
+    let Some(service) = service() else { return };
+    let sidecar = in_front_of(&service).start();
+    let user = sidecar.directory.application_user();
+    let nothing = sidecar.directory.token(&user);
+    sidecar.wait_for(&nothing);
+    let unauthenticated = call(&sidecar, "", "unary");
+    assert_eq!(unauthenticated["code"], 16, "{unauthenticated}");
+    assert!(
+        unauthenticated["details"].as_str().unwrap().starts_with("missing_credentials: "),
+        "{unauthenticated}"
+    );
+    let forbidden = call(&sidecar, &nothing.token, "unary");
+    assert_eq!(forbidden["code"], 7, "{forbidden}");
+    let late = call(&sidecar, &sidecar.permitted.token, "deadline");
+    assert_eq!(late["code"], 4, "{late}");
+}
+
+#[test]
+fn a_service_that_is_gone_is_unavailable() {
+    let Some(service) = service() else { return };
+    let sidecar = in_front_of(&service).start();
+    assert_eq!(call(&sidecar, &sidecar.permitted.token, "unary")["code"], 0);
+    drop(service);
+    assert_eq!(call(&sidecar, &sidecar.permitted.token, "unary")["code"], 14);
+}
+
+#[test]
+fn revocation_ends_the_tokens_streams_with_a_status() {
+    let Some(service) = service() else { return };
+    let sidecar = in_front_of(&service).start();
+    let user = sidecar.directory.application_user();
+    sidecar.directory.grant(&user, &["admin"]);
+    let doomed = sidecar.directory.token(&user);
+    sidecar.wait_for(&doomed);
+    let mut holding = client(&sidecar, &doomed.token, "hold");
+    let mut said = BufReader::new(holding.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&said.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["open"], true);
+    sidecar.directory.revoke(&doomed.prefix);
+    let ended = next();
+    assert_eq!(ended["code"], 16, "{ended}");
+    assert!(ended["details"].as_str().unwrap().starts_with("token_revoked"), "{ended}");
+    assert!(holding.wait().unwrap().success());
+}
+
+#[test]
+fn clients_of_http1_reach_a_service_that_speaks_http2() {
+    let Some(service) = service() else { return };
+    let sidecar = in_front_of(&service).start();
+    let mut client = sidecar.connect();
+    // gRPC's frame of an empty message; the answer is a frame too, and its status is in the trailers.
+    let lines = "Content-Type: application/grpc\r\nTE: trailers\r\nContent-Length: 5\r\n";
+    let mut request = sidecar.head("POST /test.Echo/Unary", lines).into_bytes();
+    request.extend([0; 5]);
+    let response = client.request(request);
+    assert_eq!((response.status, response.body.as_slice()), (200, &[0u8; 5][..]));
+    assert!(response.trailers.contains(&("grpc-status".into(), "0".into())), "{:?}", response.trailers);
+    let refused = client.request(sidecar.head_with("psta_0000000000000000", "GET /", ""));
+    refused.assert_error(401, "invalid_token");
+}

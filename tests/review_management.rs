@@ -1,0 +1,164 @@
+//! The management API under attack by somebody with a stolen token, a found password, or nothing but connections.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "people/support.rs"]
+mod people;
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use people::{Answer, OTHER_PASSWORD, PASSWORD, Person, app, made, seconds, with_api};
+use serde_json::json;
+use support::Upstream;
+
+/// A request whose head has been sent and whose body is held back.
+struct Held {
+    stream: TcpStream,
+    body: String,
+}
+
+impl Held {
+    fn begin(person: &Person, method: &str, path: &str, body: &serde_json::Value) -> Self {
+        let request = person.request(method, path, Some(body), "close");
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let mut stream = person.connect();
+        stream.write_all(format!("{head}\r\n\r\n{{").as_bytes()).unwrap();
+        // Long enough for the head to have been looked at.
+        std::thread::sleep(Duration::from_millis(300));
+        Self { stream, body: body[1..].to_owned() }
+    }
+
+    fn finish(mut self) -> Answer {
+        self.stream.write_all(self.body.as_bytes()).unwrap();
+        let mut whole = String::new();
+        self.stream.read_to_string(&mut whole).unwrap();
+        Answer::parse(&whole)
+    }
+}
+
+#[test]
+fn what_a_token_had_begun_before_it_was_revoked_makes_no_new_one() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    for revoke in ["/v1/me/logout", "/v1/me/expire_tokens"] {
+        let jane = anybody.logged_in("jane@example.com", PASSWORD);
+        let stolen = jane.post("/v1/access_token", &json!({})).ok();
+        let thief = anybody.with(stolen.text("full_token"));
+        let minting = Held::begin(&thief, "POST", "/v1/access_token", &json!({ "description": "mine" }));
+        let by_session = Held::begin(&jane, "POST", "/v1/access_token", &json!({ "description": "mine" }));
+        let extending = Held::begin(
+            &thief,
+            "PUT",
+            &format!("/v1/access_token/{}", stolen.text("token_prefix")),
+            &json!({ "max_age_seconds": 315_360_000 }),
+        );
+        jane.delete(&format!("/v1/access_token/{}", stolen.text("token_prefix"))).ok();
+        jane.post(revoke, &json!({})).ok();
+        minting.finish().refused(401, "token_revoked");
+        by_session.finish().refused(401, "token_revoked");
+        extending.finish().refused(401, "token_revoked");
+        let jane = anybody.logged_in("jane@example.com", PASSWORD);
+        let left = jane.get("/v1/access_token").ok().body["tokens"].clone();
+        assert!(!left.to_string().contains("mine"), "{left}");
+    }
+}
+
+#[test]
+fn a_personal_token_and_a_found_password_are_no_login() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let jane_id = made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    let jane = anybody.logged_in("jane@example.com", PASSWORD);
+    let begun = jane.put("/v1/me/2fa", &json!({ "method": "totp", "password": PASSWORD })).ok();
+    let uri = begun.text("uri");
+    let otp = app(uri, "jane@example.com").password_at(seconds());
+    let proof = json!({ "otp": otp, "password": PASSWORD, "uri": uri });
+    let jane = anybody.with(jane.put("/v1/me/2fa/otp", &proof).ok().text("token"));
+    let narrow = json!({ "scopes": ["user:read", "user:write"], "ip_allowlist": ["127.0.0.1"] });
+    let program = anybody.with(jane.post("/v1/access_token", &narrow).ok().text("full_token"));
+    sidecar.directory.method(&jane_id, postern::directory::model::MethodKind::Google, None);
+    let methods = jane.get("/v1/me/authentication_methods").ok().body["authentication_methods"].clone();
+    let password_method = methods[0]["user_authentication_method_id"].as_str().unwrap();
+    // A session without restrictions, without the second factor.
+    let change = json!({ "password": PASSWORD, "new_password": OTHER_PASSWORD });
+    program.put("/v1/me/password", &change).refused(403, "session_required");
+    // The second factor switched off; taken over by an app of one's own; deleted with the password.
+    program
+        .put("/v1/me/2fa", &json!({ "method": "", "password": PASSWORD }))
+        .refused(403, "session_required");
+    program.put("/v1/me/2fa/otp", &proof).refused(403, "session_required");
+    program
+        .delete(&format!("/v1/me/authentication_methods/{password_method}"))
+        .refused(403, "session_required");
+    assert_eq!(jane.get("/v1/me").ok().body["user"]["auth"], json!(["password", "google_oauth", "totp"]));
+}
+
+#[test]
+fn one_time_passwords_cannot_be_tried_from_many_places() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    let jane = anybody.logged_in("jane@example.com", PASSWORD);
+    let begun = jane.put("/v1/me/2fa", &json!({ "method": "totp", "password": PASSWORD })).ok();
+    let app = app(begun.text("uri"), "jane@example.com");
+    let proof = json!({ "otp": app.password_at(seconds()), "password": PASSWORD, "uri": begun.text("uri") });
+    jane.put("/v1/me/2fa/otp", &proof).ok();
+    for place in 1..=20 {
+        let thief = anybody.from([127, 0, 44, place]);
+        thief.log_in("jane@example.com", PASSWORD, Some("no code")).refused(401, "invalid_credentials");
+    }
+    let next = app.password_at(seconds() + 30);
+    for otp in ["no code", &next] {
+        let thief = anybody.from([127, 0, 45, otp.len() as u8]);
+        let refused = thief.log_in("jane@example.com", PASSWORD, Some(otp));
+        refused.refused(429, "too_many_requests");
+    }
+    anybody.log_in("jane@example.com", PASSWORD, Some(&next)).ok();
+}
+
+#[test]
+fn a_password_of_the_wrong_type_is_not_repeated() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let anybody = Person::stranger(&sidecar);
+    let answer =
+        anybody.post("/v1/userauth", &json!({ "email": "jane@example.com", "password": 20_041_989 }));
+    let answer = answer.refused(400, "bad_request");
+    assert_eq!(answer.text("message"), "password: must be a text");
+    let answer =
+        anybody.post("/v1/userauth", &json!({ "email": 7, "password": "x" })).refused(400, "bad_request");
+    assert!(answer.text("message").starts_with("email: invalid type"), "{}", answer.body);
+}
+
+#[test]
+fn connections_without_a_request_end_and_one_source_does_not_take_all() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let anybody = Person::stranger(&sidecar);
+    let hoarder = anybody.from([127, 0, 66, 1]);
+    let opened = Instant::now();
+    let mut silent: Vec<TcpStream> = (0..600).map(|_| hoarder.connect()).collect();
+    // Those that are too many are closed at once.
+    let mut last = silent.pop().unwrap();
+    assert!(matches!(last.read(&mut [0]), Ok(0) | Err(_)));
+    assert!(opened.elapsed() < Duration::from_secs(20), "{:?}", opened.elapsed());
+    anybody.get("/v1/openapi.json").ok();
+    // The others when they have said nothing for half a minute, or no more than a part of HTTP/2's first words.
+    let mut first = silent.swap_remove(0);
+    silent[0].write_all(b"PRI * HT").unwrap();
+    for stream in [&mut first, &mut silent[0]] {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        assert!(
+            !matches!(stream.read(&mut [0; 64]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        );
+    }
+    let waited = opened.elapsed();
+    assert!((Duration::from_secs(25)..Duration::from_secs(55)).contains(&waited), "{waited:?}");
+}
