@@ -32,7 +32,7 @@ use throttle::{Attempt, Budget, Refusal, Throttle, ThrottleSettings};
 
 use crate::config::LoginConfig;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::LoginOutcome;
+use crate::telemetry::metrics::{LoginOutcome, SignInOutcome};
 
 /// Everything that logging in needs, shared by all requests.
 #[derive(Debug)]
@@ -79,6 +79,11 @@ impl Login {
     /// Counts what came of an attempt.
     pub fn count(&self, outcome: LoginOutcome) {
         self.metrics.control().login(outcome);
+    }
+
+    /// Counts what came of somebody's return from a third party or an identity provider.
+    pub fn count_sign_in(&self, outcome: SignInOutcome) {
+        self.metrics.control().sign_in(outcome);
     }
 
     /// Lets somebody try to prove that an account is theirs, or says when to come back.

@@ -14,6 +14,7 @@ use postern::directory::operations::{self, PolicyUpdate};
 use postern::login::identity::Email;
 use postern::login::oidc::{Flavour, Oidc, OidcError, OidcSettings, Providers};
 use postern::login::outgoing::{Names, Outgoing};
+use postern::login::seal::{Purpose, Sealer};
 use postern::token::TokenKind;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -277,14 +278,45 @@ fn another_organizations_provider_is_external_to_this_one() {
         .api(&case.admin, &format!("GET /v1/account/{ORGANIZATION}/authentication/{id}"), "")
         .assert_error(404, "not_found");
     // Without the secret the provider refuses the code.
-    let refused = case.sign_in(&id, "elsewhere");
-    refused.assert_refused(400, "sign_in_code_refused");
-    let secret =
-        case.sidecar.directory.store.read(|records| records.sealed_client_secret(&provider)).unwrap();
-    assert!(
-        secret
-            .is_some_and(|sealed| !sealed.windows(8).any(|part| CLIENT_SECRET.as_bytes().starts_with(part)))
-    );
+    case.sign_in(&id, "elsewhere").assert_refused(400, "sign_in_code_refused");
+    let sealer = Sealer::beside(&case.sidecar.folder().join("store.db"));
+    let sealed = sealer.seal(Purpose::ClientSecret(&id), CLIENT_SECRET.as_bytes()).unwrap();
+    let update =
+        operations::IdentityProviderUpdate { sealed_client_secret: Some(Some(sealed)), ..Default::default() };
+    operations::update_identity_provider(store, &id, &update, now()).unwrap();
+    let token = case.token(&id, "elsewhere");
+    let user = case.user_of(&token);
+    operations::add_member(store, &user, ORGANIZATION, now()).unwrap();
+    case.grant_everything(&user);
+    case.until_proxied(&token, 200);
+    case.set_policy(PolicyUpdate { saml_allow_external: Some(false), ..Default::default() });
+    case.until_proxied(&token, 403);
+    let refused = case.sidecar.request(case.sidecar.head_with(&token, "GET /", ""));
+    refused.assert_error(403, "external_identity_provider_not_allowed");
+    case.set_policy(PolicyUpdate { saml_allow_external: Some(true), ..Default::default() });
+    case.until_proxied(&token, 200);
+    // What is stored of a secret is not the secret.
+    let sealed = store.read(|records| records.sealed_client_secret(&provider)).unwrap().unwrap();
+    assert!(!sealed.windows(8).any(|part| CLIENT_SECRET.as_bytes().windows(8).any(|secret| secret == part)));
+}
+
+#[test]
+fn who_is_invited_makes_an_account_by_signing_in_and_accepts() {
+    let google = |issuer: &str| third_party("google", &format!("issuer = \"{issuer}\""));
+    let Some(case) = Case::start_with(google, json!({})) else { return };
+    case.sign_in("google", "gmail").assert_refused(403, "user_not_invited");
+    let invitation = format!("POST /v1/organization/{ORGANIZATION}/invitation");
+    let invited = case.sidecar.api(&case.admin, &invitation, r#"{"user_email": "jane@gmail.com"}"#);
+    assert!(matches!(invited.status, 200 | 201), "{}", invited.text());
+    let token = case.token("google", "gmail");
+    let user = case.user_of(&token);
+    case.until_proxied(&token, 403);
+    let accept = format!("{invitation}/jane@gmail.com");
+    let accepted = case.sidecar.api(&token, &accept, r#"{"action": "accept"}"#);
+    assert!(matches!(accepted.status, 200 | 204), "{}", accepted.text());
+    case.grant_everything(&user);
+    case.until_proxied(&token, 200);
+    assert_eq!(case.user_of(&case.token("google", "gmail")), user);
 }
 
 #[test]
@@ -341,6 +373,12 @@ fn an_answer_counts_only_where_and_when_it_was_asked_for() {
     // With the cookie put back the answer is known.
     browser.set_cookie("postern.test", COOKIE, &cookie);
     browser.get(&back).assert_refused(400, "sign_in_replayed");
+
+    let counted =
+        |outcome: &str| case.sidecar.metric(&format!("postern_sign_ins_total{{outcome=\"{outcome}\"}}"));
+    assert!((counted("succeeded") - 1.0).abs() < 0.1, "{}", counted("succeeded"));
+    assert!((counted("not_begun_here") - 6.0).abs() < 0.1, "{}", counted("not_begun_here"));
+    assert!((counted("failed") - 1.0).abs() < 0.1, "{}", counted("failed"));
 
     // As an answer of another issuer: mix-up.
     let back = case.come_back(&mut browser, &provider, "jane");

@@ -31,6 +31,7 @@ use crate::login::seal::Purpose;
 use crate::login::sign_in::flow::{HandOver, via_of};
 use crate::login::sign_in::handover::is_challenge;
 use crate::login::sign_in::{self, Protocol, SignInError};
+use crate::telemetry::metrics::SignInOutcome;
 use page::Page;
 
 /// Longest text that a command line may want back, in bytes.
@@ -139,19 +140,25 @@ async fn callback(
         Ok(cookie) => cookie,
         Err(error) => return page::refusal(&headers, error),
     };
-    let (flow, mut response) = match admin.sign_in.flow(cookie.find(&headers), admin.now()) {
-        Err(error) => (None, page::refusal(&headers, error.into())),
+    let not_begun = |error: SignInError| {
+        admin.login.count_sign_in(SignInOutcome::NotBegunHere);
+        page::refusal(&headers, error.into())
+    };
+    let mut response = match admin.sign_in.flow(cookie.find(&headers), admin.now()) {
+        Err(error) => not_begun(error),
         Ok(flow) => match flow.check_state(query.state.as_deref()) {
             // Somebody else's answer: what this browser has begun goes on.
-            Err(error) => return page::refusal(&headers, error.into()),
-            Ok(()) => (Some(flow), StatusCode::OK.into_response()),
+            Err(error) => return not_begun(error),
+            Ok(()) => {
+                let ended = come_back(&admin, &settings, flow, &query, (&visitor, &headers)).await;
+                ended.unwrap_or_else(|error| page::refusal(&headers, error))
+            }
         },
     };
-    if let Some(flow) = flow {
-        let ended = come_back(&admin, &settings, flow, &query, (&visitor, &headers)).await;
-        response = ended.unwrap_or_else(|error| page::refusal(&headers, error));
-    }
-    if let Ok(value) = HeaderValue::from_str(&cookie.clear()) {
+    // Who finds us busy may load the page again.
+    if response.status() != StatusCode::SERVICE_UNAVAILABLE
+        && let Ok(value) = HeaderValue::from_str(&cookie.clear())
+    {
         response.headers_mut().insert(SET_COOKIE, value);
     }
     response
@@ -192,12 +199,15 @@ async fn come_back(
         error_description: query.error_description.as_deref(),
     };
     let from = (visitor.address(), admin.now());
-    let arrived = admin.sign_in.finish(&settings.others, flow, &protocol, &answer, from).await?;
+    let arrived = admin.sign_in.finish(&settings.others, flow, &protocol, &answer, from).await;
+    let arrived = arrived.inspect_err(|_| admin.login.count_sign_in(SignInOutcome::Failed))?;
     let arrival = Arrival { via: arrived.via, identity: arrived.identity };
     let signed_in = admin
         .change(visitor.author(None), move |store, now| operations::sign_in(store, &arrival, now))
         .await?
+        .inspect_err(|_| admin.login.count_sign_in(SignInOutcome::Refused))
         .map_err(refused)?;
+    admin.login.count_sign_in(SignInOutcome::Succeeded);
     match arrived.hand_over {
         HandOver::Browser => {
             let session = session(admin, visitor, signed_in).await?;

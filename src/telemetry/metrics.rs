@@ -20,7 +20,9 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
-pub use control::{CertificateExpiry, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome};
+pub use control::{
+    CertificateExpiry, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome, SignInOutcome,
+};
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
 pub use listener::{ListenerMetrics, OpenConnection, TlsOutcome};
 pub use route::RouteMetrics;

@@ -66,6 +66,33 @@ impl LoginOutcome {
     }
 }
 
+/// What came of somebody's return from a third party or an identity provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignInOutcome {
+    /// It is somebody, and they are in.
+    Succeeded,
+    /// It is somebody whom the directory does not let in.
+    Refused,
+    /// The provider declined, failed, or is not to be believed.
+    Failed,
+    /// The browser did not begin it, not with this answer, or too long ago.
+    NotBegunHere,
+}
+
+impl SignInOutcome {
+    const ALL: [Self; 4] = [Self::Succeeded, Self::Refused, Self::Failed, Self::NotBegunHere];
+
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::NotBegunHere => "not_begun_here",
+        }
+    }
+}
+
 /// What the directory's owner says of it at each scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryFigures {
@@ -106,6 +133,7 @@ pub struct ControlMetrics {
     access_log_errors: IntCounter,
     logins: IntCounterVec,
     password_hashes: IntCounter,
+    sign_ins: IntCounterVec,
 }
 
 impl ControlMetrics {
@@ -156,7 +184,18 @@ impl ControlMetrics {
                 "postern_password_hashes_total",
                 "Password hashes computed: the work that logins cost.",
             ),
+            sign_ins: IntCounterVec::new(
+                Opts::new(
+                    "postern_sign_ins_total",
+                    "Returns from third parties and identity providers, by what came of them.",
+                ),
+                &["outcome"],
+            )
+            .expect(VALID),
         };
+        for outcome in SignInOutcome::ALL {
+            metrics.sign_ins.with_label_values(&[outcome.code()]);
+        }
         for outcome in LoginOutcome::ALL {
             metrics.logins.with_label_values(&[outcome.code()]);
         }
@@ -172,7 +211,7 @@ impl ControlMetrics {
         .expect(VALID);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
-        let collectors: [Box<dyn Collector>; 10] = [
+        let collectors: [Box<dyn Collector>; 11] = [
             Box::new(metrics.directory_errors.clone()),
             Box::new(metrics.usage_flush_duration.clone()),
             Box::new(metrics.usage_flushed.clone()),
@@ -181,6 +220,7 @@ impl ControlMetrics {
             Box::new(metrics.access_log_dropped.clone()),
             Box::new(metrics.access_log_errors.clone()),
             Box::new(metrics.logins.clone()),
+            Box::new(metrics.sign_ins.clone()),
             Box::new(metrics.password_hashes.clone()),
             Box::new(build_info),
         ];
@@ -220,6 +260,11 @@ impl ControlMetrics {
     /// Somebody tried to prove a password.
     pub fn login(&self, outcome: LoginOutcome) {
         self.logins.with_label_values(&[outcome.code()]).inc();
+    }
+
+    /// Somebody came back from a third party or an identity provider.
+    pub fn sign_in(&self, outcome: SignInOutcome) {
+        self.sign_ins.with_label_values(&[outcome.code()]).inc();
     }
 
     /// Counts every password hash that is computed.
