@@ -59,6 +59,10 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// How usage is flushed.
     pub usage: UsageConfig,
+    /// How long the event log goes back, and where else it goes.
+    pub events: EventsConfig,
+    /// What becomes of tokens that nobody uses.
+    pub tokens: TokensConfig,
     /// Bounds on what a client may send and hold.
     pub limits: LimitsConfig,
     /// How long things may take.
@@ -250,6 +254,22 @@ pub struct UsageConfig {
     pub flush_interval: Duration,
 }
 
+/// `[events]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventsConfig {
+    /// Entries of the event log that are older are removed; `None`: none ever is.
+    pub retention: Option<Duration>,
+    /// Whether each entry goes to the program's own log as well.
+    pub mirror: bool,
+}
+
+/// `[tokens]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokensConfig {
+    /// Tokens of the organization that have not been used for so long are revoked; `None`: none is.
+    pub expire_unused_after: Option<Duration>,
+}
+
 /// `[limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
@@ -281,6 +301,8 @@ pub struct LoggingConfig {
     pub level: String,
     /// Shape of the program's own log, on standard error.
     pub format: LogFormat,
+    /// Denials that are remembered in memory, of known tokens and as many of strangers. Needs a restart to change.
+    pub recent_denials: usize,
     /// The access log; `None`: off.
     pub access_log: Option<AccessLogConfig>,
 }

@@ -13,6 +13,7 @@
 //! | [`policy`] | the decision, a pure function |
 //! | [`headers`] | hop-by-hop, identity, forwarding, trace |
 //! | [`upstream`] | connections to the services behind |
+//! | [`explain`] | a decision as it is told to people |
 //! | [`error`] | Postern's own answers |
 //! | [`worker`], [`snapshot`] | one thread's state, and the configuration it runs on |
 //! | `slab` | a table that one thread makes longer while others read it |
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod config;
 pub mod directory;
 pub mod error;
+pub mod explain;
 pub mod headers;
 pub mod lifecycle;
 pub mod listen;

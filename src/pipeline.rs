@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod body;
+pub mod denials;
 pub mod glance;
 pub mod outcome;
 pub mod response;
@@ -13,7 +14,6 @@ mod websocket;
 
 use std::borrow::Cow;
 use std::future::{Future as _, poll_fn};
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -64,7 +64,6 @@ struct Admitted {
 struct Asked<'a> {
     head: &'a Parts,
     glance: Glance<'a>,
-    client_address: IpAddr,
     intent: Intent,
     caller: Caller,
 }
@@ -114,7 +113,7 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
 
     let caller = Caller::of(&head);
     let intent = if let RequestBody::Tunnel(_) = &body { Intent::Tunnel } else { Intent::Exchange };
-    let asked = Asked { head: &head, glance, client_address, intent, caller };
+    let asked = Asked { head: &head, glance, intent, caller };
     let admitted = match admit(worker, &snapshot, violation, &asked, &mut outcome) {
         Ok(admitted) => admitted,
         Err(refused) => return answer(refused, caller, &snapshot, &ids, outcome),
@@ -133,7 +132,7 @@ fn admit(
     asked: &Asked<'_>,
     outcome: &mut Outcome,
 ) -> Result<Admitted, Refused> {
-    let Asked { head, glance, client_address, intent, .. } = *asked;
+    let Asked { head, glance, intent, .. } = *asked;
     if let Some(violation) = violation {
         outcome.head_was_refused();
         return Err(Answer::Violation(violation).into());
@@ -148,7 +147,7 @@ fn admit(
     let found = snapshot.shared.table.find(&name, target.path());
     outcome.routed(&name, found);
     let Some(position) = found else {
-        admission::holds_valid_token(worker, &glance, client_address, outcome)?;
+        admission::holds_valid_token(worker, &glance, outcome)?;
         return Err(Answer::NoRoute.into());
     };
     let route = &snapshot.shared.routes[position];
@@ -161,7 +160,7 @@ fn admit(
         Intent::Exchange => required_permission(route, &head.method),
         Intent::Tunnel => route.write_permission,
     };
-    let admission = admission::authorize(worker, route, required, &glance, client_address, outcome)
+    let admission = admission::authorize(worker, route, required, &glance, outcome)
         .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
     outcome.decided(Decision::Permit);
     Ok(Admitted { route: position, host, target, admission })

@@ -64,7 +64,18 @@ pub struct Route {
     pub pass_authorization: bool,
     /// What is counted about it.
     pub metrics: Arc<RouteMetrics>,
+    /// What recent denials remember of it.
+    pub label: Arc<RouteLabel>,
     authentication: RouteAuthentication,
+}
+
+/// What is remembered of a route by what may outlive its configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RouteLabel {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its project's name.
+    pub project: Box<str>,
 }
 
 /// Proof that a route was declared open: `authentication = "off"`.
@@ -133,8 +144,11 @@ impl Snapshot {
             let project_header = HeaderValue::from_str(&route.project).map_err(|_| {
                 SnapshotError::Project { route: route.name.clone(), project: route.project.clone() }
             })?;
+            let name: Arc<str> = route.name.as_str().into();
+            let label = RouteLabel { name: Arc::clone(&name), project: route.project.as_str().into() };
             routes.push(Route {
-                name: route.name.as_str().into(),
+                name,
+                label: Arc::new(label),
                 upstream: route.upstream,
                 project: directory.project(&route.project),
                 project_header,

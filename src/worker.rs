@@ -15,9 +15,11 @@ use crate::directory::view::DirectoryView;
 use crate::error::response::Answers;
 use crate::headers::trace::IdGenerator;
 use crate::lifecycle::WorkerDrain;
+use crate::pipeline::denials::RecentDenials;
 use crate::pipeline::watch::Watches;
 use crate::serve::registry::Registry;
 use crate::snapshot::Snapshot;
+use crate::token::usage::RequestCounts;
 use crate::upstream::WorkerUpstream;
 
 /// What all workers read.
@@ -28,6 +30,8 @@ pub struct Shared {
     generation: AtomicU64,
     /// Tokens, users, organizations and projects.
     pub directory: Arc<DirectoryView>,
+    /// The latest denials, with what each was decided on.
+    pub denials: RecentDenials,
     /// Seconds that never step back.
     pub clock: Clock,
 }
@@ -43,6 +47,8 @@ pub struct Worker {
     pub ids: IdGenerator,
     /// Its connections, for timeouts and drain.
     pub registry: Registry,
+    /// Requests by token, until they are folded into the tokens' entries.
+    pub request_counts: RequestCounts,
     /// Its running requests, for what may end them.
     pub watches: Watches,
     /// When to stop.
@@ -83,11 +89,12 @@ impl Clock {
 
 impl Shared {
     /// The shared state with a first snapshot.
-    pub fn new(snapshot: Snapshot, directory: Arc<DirectoryView>) -> Self {
+    pub fn new(snapshot: Snapshot, directory: Arc<DirectoryView>, denials: RecentDenials) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             generation: AtomicU64::new(0),
             directory,
+            denials,
             clock: Clock::default(),
         }
     }
@@ -118,6 +125,7 @@ impl Worker {
             index,
             ids: IdGenerator::seeded()?,
             registry: Registry::default(),
+            request_counts: RequestCounts::default(),
             watches: Watches::default(),
             drain,
             local: RefCell::new(Rc::new(local)),
@@ -136,10 +144,17 @@ impl Worker {
         Rc::clone(&local)
     }
 
-    /// Ends requests that would not be let in any more, and closes upstream connections that are idle for too long.
+    /// Ends requests that would not be let in any more, closes upstream connections that are idle for too long, and tells the
+    /// directory what was counted.
     pub fn sweep(&self, now: Instant) {
         self.watches.look(&self.shared, self.shared.clock.seconds(SystemTime::now()));
         self.snapshot().upstreams.iter().for_each(|upstream| upstream.sweep(now));
+        self.fold_counts();
+    }
+
+    /// Tells the directory what was counted since the last time.
+    pub fn fold_counts(&self) {
+        self.request_counts.fold(&self.shared.directory.tokens, &self.shared.directory.usage);
     }
 }
 

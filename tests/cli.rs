@@ -288,6 +288,7 @@ fn tokens_are_made_listed_shown_and_revoked() {
         "last_used_time",
         "last_user_agent",
         "max_age_seconds",
+        "request_count",
         "revoked_time",
         "scopes",
         "state",

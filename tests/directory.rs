@@ -19,6 +19,7 @@ use postern::directory::{DirectoryView, OperationError, Store, Synchronizer};
 use postern::login::session::SessionLifetime;
 use postern::policy::facts::UserState;
 use postern::policy::{AuthenticationPolicy, Denial, Facts, Permission, RequestFacts, decide};
+use postern::token::usage::RequestCounts;
 use postern::token::{TokenDigest, TokenKind};
 use tempfile::TempDir;
 
@@ -383,6 +384,7 @@ fn two_writers_of_usage_merge_by_the_later_use() {
         last_used_at: NOW.0 + seconds,
         address: Some(address.parse::<IpAddr>().unwrap()),
         user_agent: None,
+        requests: seconds,
     };
     fixture.store.record_usage(&[update(5, "192.0.2.5")]).unwrap();
     fixture.elsewhere.record_usage(&[update(9, "2001:db8::9")]).unwrap();
@@ -390,6 +392,7 @@ fn two_writers_of_usage_merge_by_the_later_use() {
     let usage = stored().usage.unwrap();
     assert_eq!(usage.last_used_time, Timestamp(NOW.0 + 9));
     assert_eq!(usage.last_ip, Some("2001:db8::9".parse().unwrap()));
+    assert_eq!(usage.request_count, 5 + 9 + 7);
 }
 
 #[test]
@@ -398,9 +401,12 @@ fn usage_goes_from_the_worker_to_the_store_and_survives_its_absence() {
     let (_, token) = fixture.user_with_token("alpha");
     let entry = fixture.view.tokens.find(&token.digest).unwrap();
     let client: IpAddr = CLIENT.parse().unwrap();
+    let counts = RequestCounts::default();
     for second in [1, 1, 2, 2, 3] {
         fixture.view.usage.touch(entry, NOW.0 + second, client, Some(b"curl/8.0\n\xff"));
+        counts.count(entry, &fixture.view.usage);
     }
+    counts.fold(&fixture.view.tokens, &fixture.view.usage);
     assert_eq!(fixture.view.usage.pending(), 1);
     let raw = rusqlite::Connection::open(fixture.folder.path().join("directory.sqlite")).unwrap();
     raw.execute_batch("ALTER TABLE token_usage RENAME TO away").unwrap();
@@ -414,6 +420,7 @@ fn usage_goes_from_the_worker_to_the_store_and_survives_its_absence() {
     assert_eq!(usage.last_used_time, Timestamp(NOW.0 + 3));
     assert_eq!(usage.last_ip, Some(client));
     assert_eq!(usage.last_user_agent.as_deref(), Some("curl/8.0??"));
+    assert_eq!(usage.request_count, 5);
     let (_, afresh) = Synchronizer::start(Arc::clone(&fixture.store), Default::default()).unwrap();
     assert_eq!(afresh.tokens.find(&token.digest).unwrap().last_used_at(), Some(NOW.0 + 3));
 }

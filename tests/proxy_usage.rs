@@ -52,6 +52,33 @@ fn a_refused_request_is_no_use() {
 }
 
 #[test]
+fn every_request_that_is_let_in_is_counted_once() {
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    // More than have a slot of their own in a worker's table, so that some share one.
+    let credentials: Vec<_> = (0..1_500).map(|_| sidecar.directory.permitted()).collect();
+    let ungranted = sidecar.directory.token(&sidecar.directory.application_user());
+    sidecar.wait_for(&ungranted);
+    let mut clients: Vec<_> = (0..4).map(|_| sidecar.connect()).collect();
+    for (number, credential) in credentials.iter().enumerate() {
+        let client = &mut clients[number % 4];
+        for _ in 0..1 + number % 3 {
+            assert_eq!(client.request(sidecar.head_with(&credential.token, "GET /", "")).status, 200);
+        }
+        assert_eq!(client.request(sidecar.get()).status, 200);
+        assert_eq!(client.request(sidecar.head_with(&ungranted.token, "GET /", "")).status, 403);
+    }
+    drop(clients);
+    sidecar.stop();
+    let count = |prefix: &str| usage(&sidecar.directory, prefix).map(|usage| usage.request_count);
+    for (number, credential) in credentials.iter().enumerate() {
+        assert_eq!(count(&credential.prefix), Some(1 + number as u64 % 3), "{number}");
+    }
+    assert_eq!(count(&sidecar.permitted.prefix), Some(1_500));
+    assert_eq!(count(&ungranted.prefix), None);
+}
+
+#[test]
 fn a_stop_flushes_what_is_left() {
     let upstream = Upstream::echo();
     let sidecar = Sidecar::in_front_of(&upstream).start();

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 
 use postern::config::Config;
 use postern::lifecycle::Drain;
+use postern::pipeline::denials::RecentDenials;
 use postern::serve;
 use postern::snapshot::Snapshot;
 use postern::telemetry::{AccessLog, Metrics};
@@ -100,7 +101,9 @@ impl Pipeline {
         let log = config.logging.access_log.as_ref();
         let log = log.map(|settings| AccessLog::start(settings, 1, &metrics).unwrap());
         let snapshot = Snapshot::new(&config, &setting.directory.view, &metrics, log).unwrap();
-        let shared = Arc::new(Shared::new(snapshot, Arc::clone(&setting.directory.view)));
+        let shared =
+            Shared::new(snapshot, Arc::clone(&setting.directory.view), RecentDenials::new(1, 10_000));
+        let shared = Arc::new(shared);
         let worker = Rc::new(Worker::new(0, shared, Drain::new(1).worker(0)).unwrap());
 
         let listener = listen();

@@ -99,6 +99,7 @@ fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDra
             }
         })
         .await;
+        worker.fold_counts();
         Ok(())
     })
 }

@@ -3,7 +3,7 @@
 //! Route look-up, facts and decision are production's own code; what lives here is only how they are put together for
 //! a token of which the prefix is known, and how they are told to people.
 
-mod names;
+mod denial;
 mod shown;
 
 use std::net::IpAddr;
@@ -16,19 +16,17 @@ use super::arguments::{ConfigArguments, TokenPrefix, time};
 use super::directory::Directory;
 use super::failure::Failure;
 use super::output::Output;
-use crate::directory::Synchronizer;
 use crate::directory::gather::{Gathered, Question};
 use crate::directory::model::Timestamp;
-use crate::directory::sync::PinnedPolicies;
 use crate::directory::view::DirectoryView;
+use crate::explain::{self, Names, Row};
 use crate::policy::{self, Denial, Permission};
 use crate::serve::target;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::Metrics;
 use crate::token::TokenEntry;
 use crate::{pipeline, route};
-use names::Names;
-use shown::{Decision, Explanation, Row};
+use shown::{Decision, Explanation};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +34,11 @@ Examples:
       --route metrics.example.com/api/v1/write --client-address 192.0.2.7
   postern explain --token-prefix psta_AbCdEfGhIjKl --route localhost/ \\
       --client-address ::1 --at 2027-01-01T00:00:00Z --json | jq .reason
+
+  postern explain --request-id 5f2c9a0d1e4b4f6a8c7d2f3a9c0d1e4b
+
+With `--request-id` the running sidecar is asked why it refused that request, for as long as it remembers it \
+(`recent_denials` under [logging]).
 
 Exits with 0 if the request would be let in and with 1 if it would be refused. Every check is shown, also those after \
 the first that fails, which is the one that decides. The store is asked, not the running sidecar: the last use of a \
@@ -45,33 +48,53 @@ token may be some seconds old.";
 pub(super) struct ExplainArguments {
     #[command(flatten)]
     config: ConfigArguments,
+    /// A request that the running sidecar refused, by the id in its answer and in the access log.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["token_prefix", "route", "client_address", "at"])]
+    request_id: Option<String>,
     /// The first 17 characters of the token.
-    #[arg(long, value_name = "PREFIX", value_parser = TokenPrefix::read)]
-    token_prefix: TokenPrefix,
+    #[arg(long, value_name = "PREFIX", value_parser = TokenPrefix::read, required_unless_present = "request_id")]
+    token_prefix: Option<TokenPrefix>,
     /// What is asked for: host and path.
-    #[arg(long, value_name = "HOST/PATH")]
-    route: String,
+    #[arg(long, value_name = "HOST/PATH", required_unless_present = "request_id")]
+    route: Option<String>,
     /// How it is asked for.
     #[arg(long, default_value = "GET")]
     method: Method,
     /// Where the request comes from.
-    #[arg(long, value_name = "ADDRESS")]
-    client_address: IpAddr,
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "request_id")]
+    client_address: Option<IpAddr>,
     /// When, such as 2027-01-01T00:00:00Z; now if not given.
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<Timestamp>,
 }
 
+/// A request that is asked about before it is made.
+struct Asked<'a> {
+    token_prefix: &'a TokenPrefix,
+    route: &'a str,
+    method: &'a Method,
+    client_address: IpAddr,
+    at: Option<Timestamp>,
+}
+
 pub(super) fn execute(arguments: &ExplainArguments, output: Output) -> Result<Exit, Failure> {
-    let directory = Directory::open(&arguments.config)?;
-    let organization = &directory.config.organization;
-    let pinned: PinnedPolicies = organization
-        .authentication
-        .clone()
-        .map(|policy| (organization.id.clone(), policy))
-        .into_iter()
-        .collect();
-    let (synchronizer, view) = Synchronizer::start(directory.store.clone(), pinned)?;
+    let ExplainArguments { request_id, token_prefix, route, client_address, .. } = arguments;
+    if let Some(request_id) = request_id {
+        return denial::execute(&arguments.config, request_id, output);
+    }
+    let (Some(token_prefix), Some(route), Some(client_address)) = (token_prefix, route, *client_address)
+    else {
+        let missing =
+            "say which request: `--request-id`, or `--token-prefix`, `--route` and `--client-address`";
+        return Err(Failure::Usage(missing.to_owned()));
+    };
+    let asked = Asked { token_prefix, route, method: &arguments.method, client_address, at: arguments.at };
+    execute_asked(&arguments.config, &asked, output)
+}
+
+fn execute_asked(config: &ConfigArguments, arguments: &Asked<'_>, output: Output) -> Result<Exit, Failure> {
+    let directory = Directory::open(config)?;
+    let (synchronizer, view) = directory.in_memory()?;
     let snapshot =
         Snapshot::new(&directory.config, &view, &Metrics::new(1), None).map_err(Failure::failed)?;
 
@@ -79,9 +102,10 @@ pub(super) fn execute(arguments: &ExplainArguments, output: Output) -> Result<Ex
     let entry = synchronizer.token_by_prefix(arguments.token_prefix.as_str())?;
     let (checks, decision) = match (&request.route, &entry) {
         (Some(route), _) if route.declared_open().is_some() => (Vec::new(), Decision::Open),
-        (_, None) => (shown::first_rows(None), Decision::Denied(Denial::UnknownToken)),
+        (_, None) => (explain::first_rows(None), Decision::Denied(Denial::UnknownToken)),
         (route, Some(entry)) => {
-            let names = Names::of(&directory, &view, &arguments.token_prefix, request.project(&directory))?;
+            let (prefix, project) = (arguments.token_prefix.as_str(), request.project(&directory));
+            let names = directory.store.read(|records| Names::of(records, &view, prefix, project))?;
             evaluate(&request, *route, &view, *entry, &names)
         }
     };
@@ -104,8 +128,8 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Finds the route as the pipeline does.
-    fn read(arguments: &'a ExplainArguments, snapshot: &'a Snapshot) -> Result<Self, Failure> {
-        let asked = arguments.route.as_str();
+    fn read(arguments: &Asked<'a>, snapshot: &'a Snapshot) -> Result<Self, Failure> {
+        let asked = arguments.route;
         let asked = asked.strip_prefix("http://").or_else(|| asked.strip_prefix("https://")).unwrap_or(asked);
         let (host, path) = asked.split_at(asked.find('/').unwrap_or(asked.len()));
         let target = target::normalize(if path.is_empty() { "/" } else { path }).map_err(|ambiguity| {
@@ -113,8 +137,8 @@ impl<'a> Request<'a> {
         })?;
         let path = target.split_once('?').map_or(&*target, |(path, _query)| path);
         let host = route::host_name(host).to_ascii_lowercase();
-        if matches!(arguments.method, Method::CONNECT | Method::TRACE) {
-            let method = &arguments.method;
+        if matches!(*arguments.method, Method::CONNECT | Method::TRACE) {
+            let method = arguments.method;
             return Err(Failure::Failed(format!(
                 "this request would be answered 405: {method} is not allowed"
             )));
@@ -126,10 +150,10 @@ impl<'a> Request<'a> {
             position,
             path: path.to_owned(),
             host,
-            method: &arguments.method,
+            method: arguments.method,
             // Without a route nothing is required, and no check that asks for it is shown.
             required: route.map_or(Permission::ProjectServicesRead, |route| {
-                pipeline::required_permission(route, &arguments.method)
+                pipeline::required_permission(route, arguments.method)
             }),
             client_address: arguments.client_address,
             time: arguments.at.unwrap_or_else(Timestamp::now),
@@ -168,12 +192,10 @@ fn evaluate(
     let gathered = Gathered::new(view, entry, route.map(|route| &*route.project), question);
     let facts = gathered.facts();
     let decided = policy::decide(&facts);
-    let explained = policy::explain(&facts);
-    let mut rows = shown::first_rows(Some(facts.token.kind));
+    let mut rows = explain::rows(&facts, names);
     if route.is_none() {
         // Only the checks of the token itself are made: who holds a valid one learns that there is no route.
-        let of_token = explained.iter().filter(|check| check.number <= LAST_CHECK_OF_TOKEN);
-        rows.extend(of_token.map(|check| Row::of(check, names)));
+        rows.retain(|row| row.number <= explain::LAST_CHECK_OF_TOKEN);
         return match decided {
             Err(denial) if denial.status() == http::StatusCode::UNAUTHORIZED => {
                 (rows, Decision::Denied(denial))
@@ -181,12 +203,8 @@ fn evaluate(
             Ok(_) | Err(_) => (rows, Decision::NoRoute),
         };
     }
-    rows.extend(explained.iter().map(|check| Row::of(check, names)));
     match decided {
         Ok(_permit) => (rows, Decision::Permitted),
         Err(denial) => (rows, Decision::Denied(denial)),
     }
 }
-
-/// Checks up to this one concern the token and its user, whatever is asked for.
-const LAST_CHECK_OF_TOKEN: u8 = 6;

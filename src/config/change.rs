@@ -36,6 +36,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     if old.logging.format != new.logging.format {
         keys.push("logging.format".to_owned());
     }
+    if old.logging.recent_denials != new.logging.recent_denials {
+        keys.push("logging.recent_denials".to_owned());
+    }
     keys
 }
 

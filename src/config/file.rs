@@ -22,6 +22,8 @@ table! {
         upstreams: List<UpstreamTable> = Required,
         routes: List<RouteTable> = Required,
         usage: UsageTable = Default("{}"),
+        events: EventsTable = Default("{}"),
+        tokens: TokensTable = Default("{}"),
         limits: LimitsTable = Default("{}"),
         timeouts: TimeoutsTable = Default("{}"),
         logging: LoggingTable = Default("{}"),
@@ -212,6 +214,19 @@ table! {
 }
 
 table! {
+    EventsTable = "[events]" {
+        retention_days: Count<0, 36_500> = Default("365"),
+        mirror: bool = Default("false"),
+    }
+}
+
+table! {
+    TokensTable = "[tokens]" {
+        expire_unused_after_days: Count<0, 3_650> = Default("0"),
+    }
+}
+
+table! {
     LimitsTable = "[limits]" {
         header_bytes: Bytes<8192, 1_048_576> = Default("65536"),
         header_count: Count<8, 4096> = Default("100"),
@@ -232,6 +247,7 @@ table! {
     LoggingTable = "[logging]" {
         level: String = Default("\"info\""),
         format: String = Default("\"text\""),
+        recent_denials: Count<0, 1_000_000> = Default("10000"),
         access_log: AccessLogTable = Default("{}"),
     }
 }

@@ -127,6 +127,8 @@ fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) 
         upstreams: upstreams?,
         routes: routes?,
         usage: settings::usage(&file.usage.as_ref()?.value)?,
+        events: settings::events(&file.events.as_ref()?.value)?,
+        tokens: settings::tokens(&file.tokens.as_ref()?.value)?,
         limits: limits??,
         timeouts: settings::timeouts(&file.timeouts.as_ref()?.value)?,
         logging: logging??,

@@ -108,4 +108,8 @@ impl Store for AuthoredStore {
     fn record_usage(&self, updates: &[UsageUpdate]) -> Result<(), StoreError> {
         self.store.record_usage(updates)
     }
+
+    fn prune_events(&self, before: Timestamp, at_most: u32) -> Result<usize, StoreError> {
+        self.store.prune_events(before, at_most)
+    }
 }

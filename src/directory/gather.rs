@@ -9,10 +9,11 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use http::HeaderValue;
 
+use super::candidate::Candidate;
 use super::view::{CurrentUser, DirectoryView, OrganizationEntry, ProjectCell, ProjectEntry, UserEntry};
 use crate::policy::{Facts, Permission, RequestFacts};
 use crate::token::TokenEntry;
-use crate::token::cache::TokenState;
+use crate::token::cache::{KeptToken, TokenState};
 
 /// What is asked of a token.
 #[derive(Clone, Copy, Debug)]
@@ -54,15 +55,27 @@ impl<'a> Gathered<'a> {
         let project = self.known_project();
         let organization = project.zip(self.organization.as_ref());
         Facts {
-            request: RequestFacts {
-                now: self.question.now,
-                client_address: self.question.client_address,
-                required: self.question.required,
-                resource_chain: project.map_or(&[], |project| &project.resource_chain),
-            },
+            request: self.question.facts(project),
             token: self.token.facts(),
             user: self.user.facts(),
             organization: organization.map(|(project, current)| current.facts(project.organization.index)),
+        }
+    }
+
+    /// The policy that is tried on the organization's requests, if one is.
+    #[inline]
+    pub fn candidate(&self) -> Option<&Candidate> {
+        self.organization.as_ref()?.candidate.as_deref()
+    }
+
+    /// All of it, to be kept longer than for one decision: a denial can be explained later as it was.
+    pub fn to_kept(&self) -> KeptFacts {
+        KeptFacts {
+            question: self.question,
+            token: self.token.to_kept(),
+            user: self.user.to_kept(),
+            project: self.project.as_ref().and_then(|project| Option::clone(project)),
+            organization: self.organization.as_ref().map(|organization| Arc::clone(organization)),
         }
     }
 
@@ -83,5 +96,50 @@ impl<'a> Gathered<'a> {
 
     fn known_project(&self) -> Option<&ProjectEntry> {
         self.project.as_ref().and_then(|project| project.as_deref())
+    }
+}
+
+impl Question {
+    fn facts(self, project: Option<&ProjectEntry>) -> RequestFacts<'_> {
+        RequestFacts {
+            now: self.now,
+            client_address: self.client_address,
+            required: self.required,
+            resource_chain: project.map_or(&[], |project| &project.resource_chain),
+        }
+    }
+}
+
+/// What a decision was made from, as it was then.
+#[derive(Clone, Debug)]
+pub struct KeptFacts {
+    question: Question,
+    token: KeptToken,
+    user: Arc<UserEntry>,
+    project: Option<Arc<ProjectEntry>>,
+    organization: Option<Arc<OrganizationEntry>>,
+}
+
+impl KeptFacts {
+    /// The facts, borrowed.
+    pub fn facts(&self) -> Facts<'_> {
+        let project = self.project.as_deref();
+        let organization = project.zip(self.organization.as_deref());
+        Facts {
+            request: self.question.facts(project),
+            token: self.token.facts(),
+            user: self.user.facts(),
+            organization: organization.map(|(project, current)| current.facts(project.organization.index)),
+        }
+    }
+
+    /// Whose token it was.
+    pub fn user(&self) -> &UserEntry {
+        &self.user
+    }
+
+    /// Who owned the project, if the directory knew it.
+    pub fn organization_id(&self) -> Option<&HeaderValue> {
+        self.project.as_deref().map(|project| &project.organization.id)
     }
 }

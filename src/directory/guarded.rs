@@ -85,4 +85,8 @@ impl Store for GuardedStore<'_> {
     fn record_usage(&self, updates: &[UsageUpdate]) -> Result<(), StoreError> {
         self.store.record_usage(updates)
     }
+
+    fn prune_events(&self, before: Timestamp, at_most: u32) -> Result<usize, StoreError> {
+        self.store.prune_events(before, at_most)
+    }
 }

@@ -31,6 +31,8 @@ pub struct Organization {
     /// Which methods, tokens and addresses may reach its resources. `None` only if the stored policy cannot be
     /// read; such an organization is closed until it is set again.
     pub authentication_policy: Option<AuthenticationPolicy>,
+    /// A policy that is tried on real requests without refusing any (shadow mode); `None`: none is.
+    pub candidate_policy: Option<AuthenticationPolicy>,
     /// When it was made.
     pub create_time: Timestamp,
     /// When name or policy changed last.
@@ -402,7 +404,7 @@ pub struct Token {
     pub revoked_time: Option<Timestamp>,
 }
 
-/// When, from where and by what a token was last used.
+/// When, from where and by what a token was last used, and how often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// When.
@@ -411,6 +413,8 @@ pub struct Usage {
     pub last_ip: Option<IpAddr>,
     /// By what, as the client called itself.
     pub last_user_agent: Option<String>,
+    /// For how many requests, since it was made.
+    pub request_count: u64,
 }
 
 /// A token and its usage, as lists show it.
@@ -441,6 +445,40 @@ impl TokenWithUsage {
         };
         Self { token, usage, expiry_time }
     }
+}
+
+/// An entry of the event log: a change of the directory, or a login. Never with a secret in it.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Event {
+    /// Its position in the log; grows with every entry.
+    pub number: u64,
+    /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
+    pub event_time: Timestamp,
+    /// Whose admins see it; `None`: only the operator does.
+    pub organization_id: Option<String>,
+    /// What happened, such as `token_revoked`.
+    pub event_type: String,
+    /// Through what: `api`, `login`, `command_line`, `configuration` or `system`.
+    pub channel: String,
+    /// Who did it, if a user is known.
+    pub actor_user_id: Option<String>,
+    /// Prefix of the token that it was done with.
+    pub actor_token_prefix: Option<String>,
+    /// From where.
+    pub actor_address: Option<String>,
+    /// Id of the request that asked for it.
+    pub request_id: Option<String>,
+    /// Kind of thing that it happened to, such as `token`.
+    pub entity: String,
+    /// Which one, such as a token prefix.
+    pub entity_id: String,
+    /// What differs, as it was; `null`: it was not there.
+    #[schema(value_type = Option<Object>)]
+    pub before: Option<serde_json::Value>,
+    /// What differs, as it is; `null`: it is gone.
+    #[schema(value_type = Option<Object>)]
+    pub after: Option<serde_json::Value>,
 }
 
 /// Seconds since the Unix epoch, UTC; RFC 3339 wherever people see it.

@@ -4,6 +4,7 @@
 //! lose its last moments in a power cut), one for reading, and one for bringing changes into memory: a revocation waits
 //! for nobody's long list. What the operations mean is not known here.
 
+mod event_log;
 mod events;
 mod failure;
 mod open;
@@ -167,6 +168,7 @@ impl Store for SqliteStore {
                         update.last_used_at,
                         update.address.map(|address| address.to_string()),
                         update.user_agent.as_ref().map(|agent| agent.as_str()),
+                        update.requests,
                     ])?;
                 }
             }
@@ -174,13 +176,21 @@ impl Store for SqliteStore {
         })();
         result.map_err(|error| self.failures.of(error))
     }
+
+    fn prune_events(&self, before: Timestamp, at_most: u32) -> Result<usize, StoreError> {
+        let connection = self.usage.lock();
+        event_log::prune(&connection, before.0, at_most).map_err(|error| self.failures.of(error))
+    }
 }
 
-/// Only forward: the later use wins, whoever writes last.
+/// Only forward: the later use wins, whoever writes last, and requests are added.
 const UPSERT_USAGE: &str = "
-    INSERT INTO token_usage (token_number, last_used_time, last_ip, last_user_agent) VALUES (?1, ?2, ?3, ?4)
+    INSERT INTO token_usage (token_number, last_used_time, last_ip, last_user_agent, request_count)
+    VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (token_number) DO UPDATE SET
-        last_used_time = excluded.last_used_time,
-        last_ip = excluded.last_ip,
-        last_user_agent = excluded.last_user_agent
-    WHERE excluded.last_used_time > last_used_time";
+        last_used_time = max(last_used_time, excluded.last_used_time),
+        last_ip = iif(excluded.last_used_time > last_used_time, excluded.last_ip, last_ip),
+        last_user_agent =
+            iif(excluded.last_used_time > last_used_time, excluded.last_user_agent, last_user_agent),
+        request_count = request_count + excluded.request_count
+    WHERE excluded.last_used_time > last_used_time OR excluded.request_count > 0";

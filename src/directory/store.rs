@@ -12,13 +12,13 @@ use std::sync::Arc;
 use super::author::{Author, Channel};
 use super::error::{OperationError, StoreError};
 use super::model::{
-    AuthenticationMethod, Domain, Grant, Group, IdentityProvider, Member, MembershipRecord, MethodKind,
-    Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, Token,
+    AuthenticationMethod, Domain, Event, Grant, Group, IdentityProvider, Member, MembershipRecord,
+    MethodKind, Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, Token,
     TokenWithUsage, User,
 };
 use crate::policy::facts::UserKind;
-use crate::token::TokenKind;
 use crate::token::usage::UserAgent;
+use crate::token::{TokenDigest, TokenKind};
 use people::{PeopleChanges, PeopleRecords};
 
 /// A place where the directory is durable.
@@ -64,8 +64,12 @@ pub trait Store: Send + Sync + Debug {
     /// Cheap enough to ask for many times a second.
     fn version(&self) -> Result<u64, StoreError>;
 
-    /// Merges usage into what is stored: times only move forward. Not in the log of changes.
+    /// Merges usage into what is stored: times only move forward, requests are added. Not in the log of changes.
     fn record_usage(&self, updates: &[UsageUpdate]) -> Result<(), StoreError>;
+
+    /// Removes entries of the event log that are older than `before`, the oldest first, at most so many at once; returns
+    /// how many.
+    fn prune_events(&self, before: Timestamp, at_most: u32) -> Result<usize, StoreError>;
 }
 
 impl dyn Store + '_ {
@@ -185,10 +189,79 @@ pub trait Records: PeopleRecords {
 
     /// The token with this prefix, revoked ones included.
     fn token(&self, prefix: &str) -> Result<Option<TokenWithUsage>, StoreError>;
+    /// The token with this number, revoked ones included.
+    fn token_by_number(&self, number: u32) -> Result<Option<TokenWithUsage>, StoreError>;
+    /// The token with this digest, revoked ones included.
+    fn token_by_digest(&self, digest: &TokenDigest) -> Result<Option<TokenWithUsage>, StoreError>;
     /// The tokens of a user, revoked ones included, newest first.
     fn tokens(&self, user_id: &str) -> Result<Vec<TokenWithUsage>, StoreError>;
     /// What the token cache needs of the token with this number.
     fn token_row(&self, number: u32) -> Result<Option<TokenRow>, StoreError>;
+
+    /// Some entries of the event log. Looks at a bounded number of them, so that it never takes long.
+    fn events(&self, query: &EventQuery<'_>) -> Result<EventPage, StoreError>;
+    /// The number of the latest entry of the event log; 0: there was never one.
+    fn last_event(&self) -> Result<u64, StoreError>;
+}
+
+/// Which entries of the event log.
+#[derive(Clone, Copy, Debug)]
+pub struct EventQuery<'a> {
+    /// Whose.
+    pub scope: EventScope<'a>,
+    /// In which order, and from where on.
+    pub order: EventOrder,
+    /// Of this type.
+    pub event_type: Option<&'a str>,
+    /// Done by this user.
+    pub actor_user_id: Option<&'a str>,
+    /// That happened to this kind of thing.
+    pub entity: Option<&'a str>,
+    /// That happened to the thing with this id.
+    pub entity_id: Option<&'a str>,
+    /// Done with the token with this prefix, or to it.
+    pub token_prefix: Option<&'a str>,
+    /// In this second or later.
+    pub since: Option<Timestamp>,
+    /// Before this second.
+    pub until: Option<Timestamp>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Whose entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventScope<'a> {
+    /// What this organization's admins may see.
+    Organization(&'a str),
+    /// The same, and what concerns no organization: for the operator.
+    OrganizationAndOperator(&'a str),
+    /// Everything, for the operator's log stream.
+    All,
+}
+
+/// In which order entries come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventOrder {
+    /// The latest first; only those before this number.
+    LatestFirst {
+        /// `None`: from the latest of all.
+        before: Option<u64>,
+    },
+    /// The oldest first; only those after this number.
+    OldestFirst {
+        /// 0: from the oldest of all.
+        after: u64,
+    },
+}
+
+/// Some entries of the event log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventPage {
+    /// The entries, in the order that was asked for.
+    pub events: Vec<Event>,
+    /// Where to go on; `None`: there are no more. There may be a next page though this one has nothing that was asked for.
+    pub next: Option<u64>,
 }
 
 /// Changing the directory within one transaction. Each call also writes what it touches to the log of changes, and what it
@@ -405,4 +478,6 @@ pub struct UsageUpdate {
     pub address: Option<IpAddr>,
     /// By what.
     pub user_agent: Option<Arc<UserAgent>>,
+    /// How many requests it was used for since the last flush.
+    pub requests: u32,
 }

@@ -11,6 +11,7 @@ use dashmap::DashMap;
 use http::HeaderValue;
 use smallvec::SmallVec;
 
+use crate::directory::candidate::Candidate;
 use crate::directory::model::{Resource, Sequence};
 use crate::policy::facts::{OrganizationIndex, ResourceIndex, UserKind, UserState};
 use crate::policy::{
@@ -56,6 +57,12 @@ impl DirectoryView {
             }
         };
         Some(ProjectCell { current: ArcSwapOption::from(Some(entry)) })
+    }
+
+    /// An organization's place; `None`: the directory does not know it.
+    pub fn organization(&self, id: &str) -> Option<Arc<OrganizationCell>> {
+        let place = self.places.get(&Resource::Organization(id.to_owned()))?;
+        Some(Arc::clone(&place.organization))
     }
 
     pub(super) fn put_place(&self, resource: Resource, entry: ProjectEntry) {
@@ -146,19 +153,33 @@ impl Deref for CurrentUser {
 
     #[inline]
     fn deref(&self) -> &UserEntry {
-        self.0.as_ref().and_then(|guard| guard.as_deref()).unwrap_or_else(|| &NOBODY)
+        self.entry()
+    }
+}
+
+impl CurrentUser {
+    #[inline]
+    fn entry(&self) -> &Arc<UserEntry> {
+        self.0.as_ref().and_then(|guard| guard.as_ref()).unwrap_or_else(|| &NOBODY)
+    }
+
+    /// The same, to be kept longer than for one decision.
+    pub fn to_kept(&self) -> Arc<UserEntry> {
+        Arc::clone(self.entry())
     }
 }
 
 /// Whose tokens open nothing.
-static NOBODY: LazyLock<UserEntry> = LazyLock::new(|| UserEntry {
-    id: HeaderValue::from_static("unknown"),
-    kind: UserKind::ApplicationUser,
-    state: UserState::Deactivated,
-    token_validity_begin: 0,
-    two_factor_enabled: false,
-    memberships: SmallVec::new(),
-    grants: SmallVec::new(),
+static NOBODY: LazyLock<Arc<UserEntry>> = LazyLock::new(|| {
+    Arc::new(UserEntry {
+        id: HeaderValue::from_static("unknown"),
+        kind: UserKind::ApplicationUser,
+        state: UserState::Deactivated,
+        token_validity_begin: 0,
+        two_factor_enabled: false,
+        memberships: SmallVec::new(),
+        grants: SmallVec::new(),
+    })
 });
 
 /// A user with everything a decision needs to know of it, grants expanded.
@@ -230,6 +251,8 @@ pub struct OrganizationEntry {
     pub policy: AuthenticationPolicy,
     /// The organization's own identity providers.
     pub identity_providers: Box<[IdentityProviderFacts]>,
+    /// A policy that is tried on real requests; `None`: none is.
+    pub candidate: Option<Arc<Candidate>>,
 }
 
 impl OrganizationEntry {

@@ -22,6 +22,9 @@ pub struct RequestIds {
     lines: Bytes,
 }
 
+/// A request id's digits.
+pub type RequestId = [u8; REQUEST_ID_BYTES];
+
 const REQUEST_ID_NAME: &[u8] = b"x-postern-request-id: ";
 const REQUEST_ID_BYTES: usize = 32;
 const TRACEPARENT_NAME: &[u8] = b"traceparent: ";
@@ -79,6 +82,12 @@ impl RequestIds {
     /// The header lines that tell the upstream.
     pub fn lines(&self) -> &[u8] {
         &self.lines
+    }
+
+    /// The request id's digits, to be kept: without the buffer that they are in.
+    pub fn request_id_digits(&self) -> RequestId {
+        let id = self.lines.get(REQUEST_ID_START..REQUEST_ID_END);
+        id.and_then(|id| id.try_into().ok()).unwrap_or([b'0'; REQUEST_ID_BYTES])
     }
 
     /// The trace id within `traceparent`, 32 hexadecimal digits.

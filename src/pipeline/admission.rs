@@ -1,15 +1,18 @@
 //! Who may pass: from the credential to an [`Admission`], which nothing but the policy's permit or a route's
 //! explicit declaration can yield.
 
-use http::HeaderValue;
-use std::net::IpAddr;
+use std::sync::Arc;
 
+use http::HeaderValue;
+
+use super::denials::{Denied, OfToken};
 use super::glance::{Glance, Lines};
 use super::outcome::Outcome;
+use crate::directory::candidate::{Candidate, Difference};
 use crate::directory::gather::{Gathered, Question};
 use crate::headers::Identity;
 use crate::policy::facts::UserKind;
-use crate::policy::{self, Denial, Permission, Permit};
+use crate::policy::{self, Denial, Facts, Permission, Permit};
 use crate::snapshot::{DeclaredOpen, Route};
 use crate::token::credential::CredentialError;
 use crate::token::{Credential, TokenEntry, credential};
@@ -47,12 +50,6 @@ impl Admission {
     }
 }
 
-impl Refusal {
-    fn of_stranger(denial: Denial) -> Self {
-        Self { denial, token_prefix: None }
-    }
-}
-
 /// A known token, as a request presented it.
 struct Presented<'a> {
     entry: TokenEntry<'a>,
@@ -65,23 +62,31 @@ pub fn authorize(
     route: &Route,
     required: Permission,
     glance: &Glance<'_>,
-    client_address: IpAddr,
     outcome: &mut Outcome,
 ) -> Result<Admission, Refusal> {
-    let Presented { entry, credential } = present(worker, glance)?;
+    let asked = Some((route, required));
+    let Presented { entry, credential } =
+        present(worker, glance).map_err(|denial| refuse_stranger(worker, outcome, asked, denial))?;
     let now = worker.shared.clock.seconds(outcome.time());
     let directory = &worker.shared.directory;
+    let client_address = outcome.client_address();
     let question = Question { now, client_address, required };
     let gathered = Gathered::new(directory, entry, Some(&route.project), question);
     let prefix = prefix(&credential, gathered.token().imported_prefix());
     outcome.identified(&gathered.user().id, &prefix);
-    let permit = match policy::decide(&gathered.facts()) {
+    let facts = gathered.facts();
+    let decided = policy::decide(&facts);
+    if let Some(candidate) = gathered.candidate() {
+        try_candidate(worker, candidate, facts, &decided, route, outcome);
+    }
+    let permit = match decided {
         Ok(permit) => permit,
-        Err(denial) => return Err(Refusal { denial, token_prefix: Some(prefix) }),
+        Err(denial) => return Err(refuse(worker, outcome, asked, &gathered, prefix, denial)),
     };
     outcome.permitted(entry.index(), required, client_address);
     let user_agent = glance.user_agent.map(HeaderValue::as_bytes);
     directory.usage.touch(entry, now, client_address, user_agent);
+    worker.request_counts.count(entry, &directory.usage);
 
     let identity = Identity {
         user_id: gathered.user().id.clone(),
@@ -94,16 +99,13 @@ pub fn authorize(
 }
 
 /// Checks 1 to 6, for a request that no route matches: only who holds a valid token learns that.
-pub fn holds_valid_token(
-    worker: &Worker,
-    glance: &Glance<'_>,
-    client_address: IpAddr,
-    outcome: &mut Outcome,
-) -> Result<(), Refusal> {
-    let Presented { entry, credential } = present(worker, glance)?;
+pub fn holds_valid_token(worker: &Worker, glance: &Glance<'_>, outcome: &mut Outcome) -> Result<(), Refusal> {
+    let Presented { entry, credential } =
+        present(worker, glance).map_err(|denial| refuse_stranger(worker, outcome, None, denial))?;
     let now = worker.shared.clock.seconds(outcome.time());
     let directory = &worker.shared.directory;
     // No route, so no permission is asked for either: whichever stands here is never looked at.
+    let client_address = outcome.client_address();
     let question = Question { now, client_address, required: Permission::ProjectServicesRead };
     let gathered = Gathered::new(directory, entry, None, question);
     let prefix = prefix(&credential, gathered.token().imported_prefix());
@@ -111,22 +113,85 @@ pub fn holds_valid_token(
     // Without an organization, the decision fails at check 7 at the latest: what fails before concerns the token.
     match policy::decide(&gathered.facts()) {
         Err(denial) if denial.status() == http::StatusCode::UNAUTHORIZED => {
-            Err(Refusal { denial, token_prefix: Some(prefix) })
+            Err(refuse(worker, outcome, None, &gathered, prefix, denial))
         }
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
+/// Decides once more under the policy that is tried. Nothing comes of it but counts and a word in the access log.
+#[cold]
+fn try_candidate(
+    worker: &Worker,
+    candidate: &Candidate,
+    facts: Facts<'_>,
+    decided: &Result<Permit, Denial>,
+    route: &Route,
+    outcome: &mut Outcome,
+) {
+    let difference = match (decided, policy::decide(&facts.under(&candidate.policy))) {
+        (Ok(_), Err(denial)) => Some(Difference::WouldDeny(denial)),
+        (&Err(denial), Ok(_)) => Some(Difference::WouldPermit(denial)),
+        (Ok(_), Ok(_)) | (Err(_), Err(_)) => None,
+    };
+    candidate.count(worker.index, difference);
+    if let Some(difference) = difference {
+        outcome.candidate_differs(route, difference);
+    }
+}
+
+/// A known token is refused: remembered with what was decided on.
+fn refuse(
+    worker: &Worker,
+    outcome: &Outcome,
+    asked: Option<(&Route, Permission)>,
+    gathered: &Gathered<'_>,
+    prefix: HeaderValue,
+    denial: Denial,
+) -> Refusal {
+    worker.shared.denials.remember(
+        worker.index,
+        OfToken {
+            denied: denied(outcome, asked, denial),
+            token_prefix: prefix.as_bytes().into(),
+            facts: gathered.to_kept(),
+        },
+    );
+    Refusal { denial, token_prefix: Some(prefix) }
+}
+
+/// Who presents no known token is refused.
+fn refuse_stranger(
+    worker: &Worker,
+    outcome: &Outcome,
+    asked: Option<(&Route, Permission)>,
+    denial: Denial,
+) -> Refusal {
+    worker.shared.denials.remember_stranger(worker.index, denied(outcome, asked, denial));
+    Refusal { denial, token_prefix: None }
+}
+
+fn denied(outcome: &Outcome, asked: Option<(&Route, Permission)>, reason: Denial) -> Denied {
+    Denied {
+        request_id: outcome.request_id(),
+        time: outcome.time(),
+        client_address: outcome.client_address(),
+        route: asked.map(|(route, _)| Arc::clone(&route.label)),
+        required: asked.map(|(_, required)| required),
+        reason,
+    }
+}
+
 /// Checks 1 to 3: a credential, and a token that the directory knows.
-fn present<'a>(worker: &'a Worker, glance: &Glance<'_>) -> Result<Presented<'a>, Refusal> {
+fn present<'a>(worker: &'a Worker, glance: &Glance<'_>) -> Result<Presented<'a>, Denial> {
     let credential = match glance.authorization {
         Lines::None => Err(CredentialError::Missing),
         Lines::One(value) => credential::from_header(value),
         Lines::Several => Err(CredentialError::Malformed),
     };
-    let credential = credential.map_err(|error| Refusal::of_stranger(error.into()))?;
+    let credential = credential?;
     let found = worker.shared.directory.tokens.find(&credential.digest);
-    let entry = found.ok_or_else(|| Refusal::of_stranger(Denial::UnknownToken))?;
+    let entry = found.ok_or(Denial::UnknownToken)?;
     Ok(Presented { entry, credential })
 }
 

@@ -11,7 +11,8 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 use super::body::Upload;
 use super::watch::{Place, Watch};
-use crate::headers::trace::RequestIds;
+use crate::directory::candidate::Difference;
+use crate::headers::trace::{RequestId, RequestIds};
 use crate::policy::{Denial, Permission};
 use crate::serve::connection::RunningRequest;
 use crate::snapshot::{Route, Snapshot};
@@ -36,6 +37,8 @@ pub struct Outcome {
     bytes_sent: u64,
     status: Option<StatusCode>,
     ending: Option<Ending>,
+    request_id: RequestId,
+    client_address: IpAddr,
     /// Only what the access log wants; `None` when there is none.
     log: Option<Box<LogFields>>,
 }
@@ -51,7 +54,6 @@ struct UpstreamCall {
 #[derive(Debug)]
 struct LogFields {
     ids: RequestIds,
-    client_address: IpAddr,
     method: Option<Method>,
     host: Box<str>,
     uri: Uri,
@@ -59,6 +61,7 @@ struct LogFields {
     user_id: Option<HeaderValue>,
     token_prefix: Option<HeaderValue>,
     decision: Decision,
+    difference: Option<Difference>,
 }
 
 impl Outcome {
@@ -74,7 +77,6 @@ impl Outcome {
         let log = snapshot.shared.access_log.is_some().then(|| {
             Box::new(LogFields {
                 ids: ids.clone(),
-                client_address,
                 method: Some(head.method.clone()),
                 host: "".into(),
                 uri: head.uri.clone(),
@@ -82,6 +84,7 @@ impl Outcome {
                 user_id: None,
                 token_prefix: None,
                 decision: Decision::Undecided,
+                difference: None,
             })
         });
         Self {
@@ -97,6 +100,8 @@ impl Outcome {
             bytes_sent: 0,
             status: None,
             ending: None,
+            request_id: ids.request_id_digits(),
+            client_address,
             log,
         }
     }
@@ -110,6 +115,16 @@ impl Outcome {
     /// When the head had arrived.
     pub fn time(&self) -> SystemTime {
         self.time
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
+    /// The client's address: the socket's, or what a configured trusted proxy said.
+    pub fn client_address(&self) -> IpAddr {
+        self.client_address
     }
 
     /// The head was refused unread: what stands in for it says nothing about the client's request.
@@ -132,6 +147,14 @@ impl Outcome {
     pub fn decided(&mut self, decision: Decision) {
         if let Some(log) = &mut self.log {
             log.decision = decision;
+        }
+    }
+
+    /// The organization's candidate policy decides otherwise.
+    pub fn candidate_differs(&mut self, route: &Route, difference: Difference) {
+        route.metrics.record_difference(self.worker.index, difference);
+        if let Some(log) = &mut self.log {
+            log.difference = Some(difference);
         }
     }
 
@@ -212,7 +235,7 @@ impl Outcome {
             time: self.time,
             trace_id: log.ids.trace_id(),
             request_id: log.ids.request_id,
-            client_address: log.client_address,
+            client_address: self.client_address,
             method: log.method,
             host: log.host,
             uri: log.uri,
@@ -231,6 +254,7 @@ impl Outcome {
             duration,
             upstream_duration: self.upstream.and_then(|call| call.answered),
             ending,
+            difference: log.difference,
         }
     }
 }

@@ -56,6 +56,15 @@ pub struct Facts<'a> {
     pub organization: Option<OrganizationFacts<'a>>,
 }
 
+impl<'a> Facts<'a> {
+    /// The same facts, were this the policy of the organization that owns the project.
+    #[must_use]
+    pub fn under(self, policy: &'a AuthenticationPolicy) -> Self {
+        let organization = self.organization.map(|organization| OrganizationFacts { policy, ..organization });
+        Self { organization, ..self }
+    }
+}
+
 /// The request's part of the facts.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestFacts<'a> {
@@ -146,7 +155,7 @@ pub struct IdentityProviderFacts {
 
 /// The organization's switches that say which methods, tokens and addresses may reach its resources.
 /// Names as in Aiven's API, `allowed_ip_ranges` being Postern's addition.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct AuthenticationPolicy {
     /// People may log in with a password.
     pub password_auth_enabled: bool,
@@ -166,6 +175,7 @@ pub struct AuthenticationPolicy {
     pub mcp_enabled: bool,
     /// Addresses that any token may be used from; empty: any.
     #[serde(deserialize_with = "super::address::deserialize_ranges")]
+    #[schema(value_type = Vec<String>)]
     pub allowed_ip_ranges: Vec<IpNet>,
 }
 

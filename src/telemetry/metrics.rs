@@ -129,6 +129,7 @@ impl Series {
 
     fn collect_routes(&self, families: &mut Vec<MetricFamily>) {
         let (mut requests, mut denials, mut durations) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut would_deny, mut would_permit) = (Vec::new(), Vec::new());
         for (name, route) in &*self.routes.lock() {
             let sum = route.sum();
             for (code, count) in sum.statuses.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -138,10 +139,20 @@ impl Series {
             for (denial, count) in Denial::ALL.iter().zip(sum.denials) {
                 denials.push(family::DENIALS.count(&[name, denial.code()], count));
             }
+            // Only what occurred: few routes ever have a candidate policy.
+            for (family, counts, samples) in [
+                (&family::WOULD_DENY, &sum.would_deny, &mut would_deny),
+                (&family::WOULD_PERMIT, &sum.would_permit, &mut would_permit),
+            ] {
+                let occurred = Denial::ALL.iter().zip(counts).filter(|(_, count)| **count > 0);
+                samples.extend(occurred.map(|(denial, count)| family.count(&[name, denial.code()], *count)));
+            }
             durations.push(family::REQUEST_DURATION.distribution(&[name], &sum.duration));
         }
         families.push(family::REQUESTS.with(requests));
         families.push(family::DENIALS.with(denials));
+        families.extend((!would_deny.is_empty()).then(|| family::WOULD_DENY.with(would_deny)));
+        families.extend((!would_permit.is_empty()).then(|| family::WOULD_PERMIT.with(would_permit)));
         families.push(family::REQUEST_DURATION.with(durations));
     }
 
@@ -195,6 +206,8 @@ impl SeriesCollector {
         let summed = [
             &family::REQUESTS,
             &family::DENIALS,
+            &family::WOULD_DENY,
+            &family::WOULD_PERMIT,
             &family::REQUEST_DURATION,
             &family::UPSTREAM_REQUESTS,
             &family::UPSTREAM_CONNECTIONS,

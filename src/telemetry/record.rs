@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, StatusCode, Uri};
 
+use crate::directory::candidate::Difference;
 use crate::policy::Denial;
 
 /// Why a request ended.
@@ -114,4 +115,6 @@ pub struct Record {
     pub upstream_duration: Option<Duration>,
     /// Why it ended.
     pub ending: Ending,
+    /// In what the organization's candidate policy differs, if it has one.
+    pub difference: Option<Difference>,
 }

@@ -21,12 +21,25 @@ use crate::slab::Slab;
 use entry::{Attributes, Usage};
 use index::Index;
 
-pub use entry::{Restrictions, TokenAttributes, TokenEntry, TokenState};
+pub use entry::{KeptToken, Restrictions, TokenAttributes, TokenEntry, TokenState};
 
 /// A token's place in the cache, good for as long as the cache lives. Who outlives a look-up, such as a tunnel that checks its token from
 /// time to time, remembers this: the entry there always has what is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenIndex(u32);
+
+impl TokenIndex {
+    /// The place's number, from 0.
+    #[inline]
+    pub(in crate::token) const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The place with a number that [`Self::number`] has given.
+    pub(in crate::token) const fn at(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// Digest → entry, shared by all workers.
 #[derive(Debug, Default)]
@@ -60,6 +73,12 @@ impl TokenCache {
     pub fn entry(&self, index: TokenIndex) -> Option<TokenEntry<'_>> {
         let place = index.0 as usize;
         Some(TokenEntry::new(index, self.attributes.get(place)?, self.usage.get(place)?))
+    }
+
+    /// Every entry, in the order in which tokens became known. Tokens that become known meanwhile may be missing.
+    pub fn entries(&self) -> impl Iterator<Item = TokenEntry<'_>> {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        (0..count).filter_map(|place| self.entry(TokenIndex(place)))
     }
 
     /// How many tokens are known, revoked ones included.

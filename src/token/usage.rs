@@ -1,9 +1,11 @@
-//! When, from where and by what each token was last used: touched by workers, flushed by control.
+//! When, from where and by what each token was last used, and how often: touched by workers, flushed by control.
 //!
-//! A use costs a worker one relaxed load, and once a second per token a few stores. The flush writes what changed in
-//! batches. It never loses a use: what could not be written is written the next time, merged by token.
+//! A use costs a worker one relaxed load, and once a second per token a few stores; to count it costs one addition in a
+//! table of the worker's own ([`RequestCounts`]). The flush writes what changed in batches. It never loses a use: what
+//! could not be written is written the next time, merged by token.
 
 mod agent;
+mod counts;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,7 @@ use crate::directory::error::StoreError;
 use crate::directory::store::{Store, UsageUpdate};
 
 pub use agent::UserAgent;
+pub use counts::RequestCounts;
 
 /// Tokens written in one transaction: short enough that a directory change never waits long behind it.
 const BATCH: usize = 5_000;
@@ -51,6 +54,14 @@ impl UsageLog {
         }
     }
 
+    /// Adds requests to a token's count. A locked instruction on the token's own cache line: [`RequestCounts`] keeps busy
+    /// tokens from doing that at every request.
+    pub fn add_requests(&self, entry: TokenEntry<'_>, count: u32) {
+        if entry.add_requests(count) {
+            self.push(entry.index());
+        }
+    }
+
     /// How many tokens have usage that is not written yet.
     pub fn pending(&self) -> usize {
         self.pending.load(Ordering::Relaxed)
@@ -71,12 +82,15 @@ impl UsageLog {
         // What is noted while this runs is the next flush's: the work must end.
         let mut entries = self.take(tokens, self.dirty.len());
         // In the order of the store's rows, neighbours share a page.
-        entries.sort_unstable_by_key(|entry| entry.number());
+        entries.sort_unstable_by_key(|entry| entry.store_number());
         let count = entries.len();
         while !entries.is_empty() {
             let batch = entries.split_off(entries.len().saturating_sub(BATCH));
             let updates: Vec<_> = batch.iter().map(|&entry| update(entry)).collect();
             if let Err(error) = store.record_usage(&updates) {
+                for (entry, update) in batch.iter().zip(&updates) {
+                    self.add_requests(*entry, update.requests);
+                }
                 self.put_back(batch);
                 self.put_back(entries);
                 return Err(error);
@@ -119,5 +133,6 @@ impl UsageLog {
 fn update(entry: TokenEntry<'_>) -> UsageUpdate {
     let last_used_at = entry.last_used_at().unwrap_or(0);
     let (address, user_agent) = entry.last_used_by();
-    UsageUpdate { token_number: entry.number(), last_used_at, address, user_agent }
+    let requests = entry.take_requests();
+    UsageUpdate { token_number: entry.store_number(), last_used_at, address, user_agent, requests }
 }

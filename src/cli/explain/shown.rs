@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::names::Names;
 use crate::cli::output::{fields, table};
 use crate::directory::model::Timestamp;
-use crate::policy::{CheckResult, Denial, ExplainedCheck};
-use crate::token::TokenKind;
+use crate::explain::Row;
+use crate::policy::Denial;
 
 /// How a request would end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,27 +35,6 @@ pub(super) struct Request {
     pub(super) time: Timestamp,
 }
 
-/// One row of the policy's table.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
-    number: u8,
-    check: &'static str,
-    inputs: String,
-    result: RowResult,
-    reason: Option<&'static str>,
-}
-
-/// How a row came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum RowResult {
-    Passed,
-    NotApplicable,
-    Failed,
-    /// Known from the question: a prefix is given in place of a request with a whole token.
-    Assumed,
-}
-
 /// The whole explanation.
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
@@ -68,55 +46,6 @@ pub(super) struct Explanation {
     #[serde(flatten)]
     request: Request,
     checks: Vec<Row>,
-}
-
-/// Checks 1 to 3, which find the token: `kind` is the token's, `None` if there is none of this prefix.
-pub(super) fn first_rows(kind: Option<TokenKind>) -> Vec<Row> {
-    let assumed = |number, check, inputs: &str| Row {
-        number,
-        check,
-        inputs: inputs.to_owned(),
-        result: RowResult::Assumed,
-        reason: None,
-    };
-    let (found, result, reason) = match kind {
-        Some(kind) => (format!("{kind} token of this prefix: known"), RowResult::Passed, None),
-        None => {
-            ("token of this prefix: unknown".to_owned(), RowResult::Failed, Some(Denial::UnknownToken.code()))
-        }
-    };
-    vec![
-        assumed(1, "one credential", "one `Authorization: Bearer` header"),
-        assumed(2, "token well-formed", "the whole token, complete and right"),
-        Row { number: 3, check: "token known", inputs: found, result, reason },
-    ]
-}
-
-impl Row {
-    /// A check of the policy, with names for the numbers in it.
-    pub(super) fn of(explained: &ExplainedCheck, names: &Names) -> Self {
-        let (result, reason) = match explained.result {
-            CheckResult::Passed => (RowResult::Passed, None),
-            CheckResult::NotApplicable => (RowResult::NotApplicable, None),
-            CheckResult::Failed(denial) => (RowResult::Failed, Some(denial.code())),
-        };
-        Self {
-            number: explained.number,
-            check: explained.title,
-            inputs: names.put_into(explained.check, &explained.inputs),
-            result,
-            reason,
-        }
-    }
-
-    fn result(&self) -> String {
-        match (self.result, self.reason) {
-            (RowResult::Passed, _) => "passed".to_owned(),
-            (RowResult::NotApplicable, _) => "does not apply".to_owned(),
-            (RowResult::Assumed, _) => "assumed".to_owned(),
-            (RowResult::Failed, reason) => format!("FAILED: {}", reason.unwrap_or_default()),
-        }
-    }
 }
 
 impl Decision {
@@ -174,10 +103,9 @@ impl Explanation {
             ("client", request.client_address.to_string()),
             ("time", request.time.to_string()),
         ]);
-        let rows = self
-            .checks
-            .iter()
-            .map(|row| [row.number.to_string(), row.check.to_owned(), row.result(), row.inputs.clone()]);
+        let rows = self.checks.iter().map(|row| {
+            [row.number.to_string(), row.check.to_owned(), row.result_in_words(), row.inputs.clone()]
+        });
         let checks = table(["#", "CHECK", "RESULT", "INPUTS"], rows);
         let status = self.status.map_or_else(String::new, |status| format!(" ({status})"));
         let decision = match (self.decision, self.reason) {

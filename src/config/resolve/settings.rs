@@ -1,17 +1,20 @@
 //! The tables that are mostly numbers and words: `[store]`, `[ops]`, `[usage]`, `[limits]`, `[timeouts]`, `[logging]`.
 
+use std::time::Duration;
+
 use tracing_subscriber::EnvFilter;
 
 use super::Resolution;
 use super::text::{self, Refusal};
 use crate::config::file::{
-    AccessLogTable, FileConfig, LimitsTable, LoggingTable, OpsTable, StoreTable, TimeoutsTable, UsageTable,
+    AccessLogTable, EventsTable, FileConfig, LimitsTable, LoggingTable, OpsTable, StoreTable, TimeoutsTable,
+    TokensTable, UsageTable,
 };
 use crate::config::report::Located;
 use crate::config::unknown::nearest;
 use crate::config::{
-    AccessLogConfig, AccessLogOutput, LimitsConfig, LogFormat, LoggingConfig, OpsConfig, StoreConfig,
-    TimeoutsConfig, UsageConfig,
+    AccessLogConfig, AccessLogOutput, EventsConfig, LimitsConfig, LogFormat, LoggingConfig, OpsConfig,
+    StoreConfig, TimeoutsConfig, TokensConfig, UsageConfig,
 };
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -39,6 +42,22 @@ pub(super) fn ops(table: &OpsTable, resolution: &mut Resolution<'_, '_>) -> Opti
 
 pub(super) fn usage(table: &UsageTable) -> Option<UsageConfig> {
     Some(UsageConfig { flush_interval: value(&table.flush_interval_seconds)?.duration() })
+}
+
+pub(super) fn events(table: &EventsTable) -> Option<EventsConfig> {
+    Some(EventsConfig {
+        retention: days(value(&table.retention_days)?.count()),
+        mirror: value(&table.mirror)?,
+    })
+}
+
+pub(super) fn tokens(table: &TokensTable) -> Option<TokensConfig> {
+    Some(TokensConfig { expire_unused_after: days(value(&table.expire_unused_after_days)?.count()) })
+}
+
+/// So many days; 0: for ever.
+fn days(count: usize) -> Option<Duration> {
+    (count > 0).then(|| Duration::from_secs(count as u64 * 86_400))
 }
 
 pub(super) fn limits(table: &LimitsTable, resolution: &mut Resolution<'_, '_>) -> Option<LimitsConfig> {
@@ -71,7 +90,8 @@ pub(super) fn logging(table: &LoggingTable, resolution: &mut Resolution<'_, '_>)
     let level = resolution.text(table.level.as_ref(), level);
     let format = resolution.text(table.format.as_ref(), format);
     let access_log = table.access_log.as_ref().map(|table| access_log(&table.value, resolution));
-    Some(LoggingConfig { level: level?, format: format?, access_log: access_log?? })
+    let recent_denials = value(&table.recent_denials)?.count();
+    Some(LoggingConfig { level: level?, format: format?, recent_denials, access_log: access_log?? })
 }
 
 /// The outer `None` means that a problem has been noted, the inner one that there is no access log.

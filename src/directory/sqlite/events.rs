@@ -75,6 +75,7 @@ impl Writer<'_> {
         let id = after.id.as_str();
         let without_policy = |organization: &Organization| Organization {
             authentication_policy: None,
+            candidate_policy: None,
             ..organization.clone()
         };
         let (plain_before, plain_after) = (before.map(without_policy), without_policy(after));
@@ -83,8 +84,13 @@ impl Writer<'_> {
             Record { entity: "organization", id, before: plain_before.as_ref(), after: Some(&plain_after) },
         )?;
         let policy_before = before.and_then(|organization| organization.authentication_policy.as_ref());
-        let after = after.authentication_policy.as_ref();
-        self.note(Some(id), Record { entity: "authentication_policy", id, before: policy_before, after })
+        let policy = after.authentication_policy.as_ref();
+        let record = Record { entity: "authentication_policy", id, before: policy_before, after: policy };
+        self.note(Some(id), record)?;
+        let candidate_before = before.and_then(|organization| organization.candidate_policy.as_ref());
+        let candidate = after.candidate_policy.as_ref();
+        let record = Record { entity: "candidate_policy", id, before: candidate_before, after: candidate };
+        self.note(Some(id), record)
     }
 
     pub(super) fn note_grant(&self, before: Option<&Grant>, after: Option<&Grant>) -> Result<(), StoreError> {

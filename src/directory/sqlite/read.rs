@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
+use super::event_log;
 use super::failure::Failures;
 use super::rows;
 use super::snapshot;
@@ -11,8 +12,9 @@ use crate::directory::model::{
     Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, TokenWithUsage,
     User, Word,
 };
-use crate::directory::store::{Change, Entity, Records, TokenRow};
+use crate::directory::store::{Change, Entity, EventPage, EventQuery, Records, TokenRow};
 use crate::policy::facts::UserKind;
+use crate::token::TokenDigest;
 
 /// A transaction to read in.
 #[derive(Clone, Copy, Debug)]
@@ -257,6 +259,16 @@ impl Records for Reader<'_> {
         self.one(&sql, [prefix], rows::token)
     }
 
+    fn token_by_number(&self, number: u32) -> Result<Option<TokenWithUsage>, StoreError> {
+        let sql = format!("SELECT {} FROM {} WHERE t.number = ?1", rows::TOKEN, rows::TOKEN_FROM);
+        self.one(&sql, [number], rows::token)
+    }
+
+    fn token_by_digest(&self, digest: &TokenDigest) -> Result<Option<TokenWithUsage>, StoreError> {
+        let sql = format!("SELECT {} FROM {} WHERE t.digest = ?1", rows::TOKEN, rows::TOKEN_FROM);
+        self.one(&sql, [digest.as_bytes()], rows::token)
+    }
+
     fn tokens(&self, user_id: &str) -> Result<Vec<TokenWithUsage>, StoreError> {
         let sql = format!(
             "SELECT {} FROM {} WHERE t.user_number = (SELECT number FROM users WHERE id = ?1)
@@ -269,6 +281,14 @@ impl Records for Reader<'_> {
 
     fn token_row(&self, number: u32) -> Result<Option<TokenRow>, StoreError> {
         snapshot::token_row(self, number)
+    }
+
+    fn events(&self, query: &EventQuery<'_>) -> Result<EventPage, StoreError> {
+        event_log::page(self, query)
+    }
+
+    fn last_event(&self) -> Result<u64, StoreError> {
+        event_log::last(self)
     }
 
     fn user_number(&self, id: &str) -> Result<Option<u32>, StoreError> {

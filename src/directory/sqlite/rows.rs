@@ -14,7 +14,8 @@ use crate::directory::model::{
 use crate::policy::facts::{UserKind, UserState};
 use crate::token::{TokenDigest, TokenKind};
 
-pub(super) const ORGANIZATION: &str = "id, name, authentication_policy, create_time, update_time";
+pub(super) const ORGANIZATION: &str =
+    "id, name, authentication_policy, create_time, update_time, candidate_policy";
 pub(super) const UNIT: &str = "id, name, organization_id, parent_id, create_time";
 pub(super) const PROJECT: &str = "name, organization_id, unit_id, create_time";
 pub(super) const USER: &str = "u.id, u.kind, u.email, u.name, u.description, u.state, u.two_factor_enabled, \
@@ -33,7 +34,7 @@ pub(super) const GRANT: &str =
 /// With the tables that [`TOKEN_FROM`] joins.
 pub(super) const TOKEN: &str = "t.number, t.prefix, t.digest, u.id, t.kind, t.description, t.create_time, \
      t.created_manually, t.imported, t.max_age_seconds, t.extend_when_used, t.ip_allowlist, t.scopes, a.id, \
-     t.revoked_time, t.end_time, s.last_used_time, s.last_ip, s.last_user_agent";
+     t.revoked_time, t.end_time, s.last_used_time, s.last_ip, s.last_user_agent, s.request_count";
 pub(super) const TOKEN_FROM: &str = "tokens t JOIN users u ON u.number = t.user_number \
      LEFT JOIN authentication_methods a ON a.number = t.method_number \
      LEFT JOIN token_usage s ON s.token_number = t.number";
@@ -45,10 +46,15 @@ pub(super) fn organization(row: &Row<'_>) -> Result<Organization> {
     let policy = serde_json::from_str(row.get_ref(2)?.as_str()?).inspect_err(
         |error| error!(organization = id, %error, "the stored authentication policy cannot be read"),
     );
+    let candidate = row.get_ref(5)?.as_str_or_null()?.map(serde_json::from_str);
+    let candidate = candidate.transpose().inspect_err(
+        |error| error!(organization = id, %error, "the stored candidate policy cannot be read; none is tried"),
+    );
     Ok(Organization {
         id,
         name: row.get(1)?,
         authentication_policy: policy.ok(),
+        candidate_policy: candidate.ok().flatten(),
         create_time: time(row, 3)?,
         update_time: time(row, 4)?,
     })
@@ -211,9 +217,12 @@ pub(super) fn token(row: &Row<'_>) -> Result<TokenWithUsage> {
     };
     let usage = match optional_time(row, 16)? {
         None => None,
-        Some(last_used_time) => {
-            Some(Usage { last_used_time, last_ip: address(row, 17)?, last_user_agent: row.get(18)? })
-        }
+        Some(last_used_time) => Some(Usage {
+            last_used_time,
+            last_ip: address(row, 17)?,
+            last_user_agent: row.get(18)?,
+            request_count: row.get_ref(19)?.as_i64()?.unsigned_abs(),
+        }),
     };
     Ok(TokenWithUsage::new(token, usage))
 }

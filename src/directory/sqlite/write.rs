@@ -121,17 +121,22 @@ impl Changes for Writer<'_> {
         self.note_organization(self.organization(&organization.id)?.as_ref(), organization)?;
         let policy =
             organization.authentication_policy.as_ref().and_then(|policy| serde_json::to_string(policy).ok());
+        let candidate =
+            organization.candidate_policy.as_ref().and_then(|policy| serde_json::to_string(policy).ok());
         self.execute(
-            "INSERT INTO organizations (id, name, authentication_policy, create_time, update_time)
-             VALUES (?1, ?2, coalesce(?3, ''), ?4, ?5)
+            "INSERT INTO organizations (id, name, authentication_policy, create_time, update_time,
+                 candidate_policy)
+             VALUES (?1, ?2, coalesce(?3, ''), ?4, ?5, ?6)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, update_time = excluded.update_time,
-                 authentication_policy = coalesce(?3, authentication_policy)",
+                 authentication_policy = coalesce(?3, authentication_policy),
+                 candidate_policy = excluded.candidate_policy",
             params![
                 organization.id,
                 organization.name,
                 policy,
                 organization.create_time.0,
-                organization.update_time.0
+                organization.update_time.0,
+                candidate,
             ],
         )?;
         self.log("organization", &organization.id)

@@ -12,10 +12,11 @@ use tracing::error;
 use super::numbers::Numbers;
 use super::touched::Touched;
 use super::{PinnedPolicies, convert};
+use crate::directory::candidate::Candidate;
 use crate::directory::error::StoreError;
 use crate::directory::model::{
     Grant, IdentityProvider, MembershipRecord, MethodKind, Organization, OrganizationalUnit, Principal,
-    Project, Resource, Sequence, User,
+    Project, Resource, Sequence, Timestamp, User,
 };
 use crate::directory::store::{Change, DirectorySnapshot, Records, RowBinding, TokenRow};
 use crate::directory::view::{
@@ -206,6 +207,7 @@ impl State {
                 name: current.name.clone(),
                 policy: self.policy_in_force(organization_id),
                 identity_providers: current.identity_providers.clone(),
+                candidate: current.candidate.clone(),
             }));
         }
     }
@@ -234,6 +236,7 @@ impl State {
                     enabled: provider.enabled,
                 })
                 .collect(),
+            candidate: self.candidate(organization),
         });
         match self.organizations.get(&organization.id) {
             Some(cell) => cell.current.store(entry),
@@ -244,6 +247,15 @@ impl State {
                 self.put_place(Resource::Organization(organization.id.clone()), cell, &[]);
             }
         }
+    }
+
+    /// The candidate policy: the one that is being counted already if it is the same.
+    fn candidate(&self, organization: &Organization) -> Option<Arc<Candidate>> {
+        let wanted = organization.candidate_policy.as_ref()?;
+        let current = self.organizations.get(&organization.id).map(|cell| cell.current.load());
+        let counted = current.and_then(|current| current.candidate.clone());
+        let same = counted.filter(|counted| counted.policy == *wanted);
+        Some(same.unwrap_or_else(|| Arc::new(Candidate::new(wanted.clone(), Timestamp::now()))))
     }
 
     fn policy_in_force(&self, organization_id: &str) -> AuthenticationPolicy {

@@ -12,6 +12,7 @@ use serde::Serialize as _;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use crate::config::LogFormat;
+use crate::directory::candidate::Difference;
 use crate::telemetry::record::{Ending, Record};
 use crate::token::format::PREFIX_LENGTH;
 
@@ -114,6 +115,11 @@ fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
         None => fields.absent("upstream_duration_ms"),
     }
     fields.text("ending", record.ending.code());
+    match record.difference {
+        Some(Difference::WouldDeny(denial)) => fields.text("would_deny", denial.code()),
+        Some(Difference::WouldPermit(denial)) => fields.text("would_permit", denial.code()),
+        None => {}
+    }
 }
 
 fn header(value: &HeaderValue, limit: usize) -> Cow<'_, str> {

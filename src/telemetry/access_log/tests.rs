@@ -39,6 +39,7 @@ fn record() -> Record {
         duration: Duration::from_micros(1_050),
         upstream_duration: Some(Duration::from_nanos(999_999)),
         ending: Ending::Completed,
+        difference: None,
     }
 }
 

@@ -30,6 +30,20 @@ pub(super) static DENIALS: Family = Family {
     labels: &["route", "reason"],
 };
 
+pub(super) static WOULD_DENY: Family = Family {
+    name: "postern_would_deny_total",
+    help: "Requests that were let in and that the organization's candidate policy would refuse, by route and reason.",
+    kind: MetricType::COUNTER,
+    labels: &["route", "reason"],
+};
+
+pub(super) static WOULD_PERMIT: Family = Family {
+    name: "postern_would_permit_total",
+    help: "Requests that were refused, by route and reason, and that the organization's candidate policy would let in.",
+    kind: MetricType::COUNTER,
+    labels: &["route", "reason"],
+};
+
 pub(super) static REQUEST_DURATION: Family = Family {
     name: "postern_request_duration_seconds",
     help: "Time from the arrival of a request's head to the end of its response.",

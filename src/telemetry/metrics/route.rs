@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::cells::{Cell, HistogramCells, HistogramSum, StatusCells};
+use crate::directory::candidate::Difference;
 use crate::policy::Denial;
 
 /// One route's metrics; shared by all workers, each of which writes only its own cells.
@@ -22,6 +23,8 @@ struct RouteCells {
     duration: HistogramCells,
     statuses: StatusCells,
     denials: [Cell; Denial::ALL.len()],
+    would_deny: [Cell; Denial::ALL.len()],
+    would_permit: [Cell; Denial::ALL.len()],
 }
 
 /// A route's counts over all workers.
@@ -30,6 +33,10 @@ pub(super) struct RouteSum {
     pub(super) statuses: [u64; 1000],
     /// In the order of [`Denial::ALL`].
     pub(super) denials: [u64; Denial::ALL.len()],
+    /// In the same order: what candidate policies would refuse.
+    pub(super) would_deny: [u64; Denial::ALL.len()],
+    /// In the same order: what they would let in.
+    pub(super) would_permit: [u64; Denial::ALL.len()],
     /// Durations of the requests.
     pub(super) duration: HistogramSum,
 }
@@ -64,16 +71,33 @@ impl RouteMetrics {
         cells.duration.observe(duration);
     }
 
+    /// Counts in what a candidate policy differs on one request; otherwise as [`RouteMetrics::record`].
+    pub fn record_difference(&self, worker: usize, difference: Difference) {
+        let cells = &self.workers[worker];
+        match difference {
+            Difference::WouldDeny(denial) => cells.would_deny[denial as usize].add(1),
+            Difference::WouldPermit(denial) => cells.would_permit[denial as usize].add(1),
+        }
+    }
+
     pub(super) fn sum(&self) -> RouteSum {
         let mut sum = RouteSum {
             statuses: [0; 1000],
             denials: [0; Denial::ALL.len()],
+            would_deny: [0; Denial::ALL.len()],
+            would_permit: [0; Denial::ALL.len()],
             duration: HistogramSum::default(),
         };
         for cells in &self.workers {
             cells.statuses.sum_into(&mut sum.statuses);
-            for (total, cell) in sum.denials.iter_mut().zip(&cells.denials) {
-                *total += cell.value();
+            for (totals, cells) in [
+                (&mut sum.denials, &cells.denials),
+                (&mut sum.would_deny, &cells.would_deny),
+                (&mut sum.would_permit, &cells.would_permit),
+            ] {
+                for (total, cell) in totals.iter_mut().zip(cells) {
+                    *total += cell.value();
+                }
             }
             sum.duration.add(&cells.duration);
         }

@@ -44,15 +44,27 @@ pub(super) struct Attributes {
     flags: AtomicU32,
 }
 
-/// From where and by what a token was last used.
+/// From where and by what a token was last used, and how often.
 #[derive(Debug, Default)]
-pub(super) struct Usage(Mutex<LastUse>);
+#[repr(align(32))]
+pub(super) struct Usage {
+    last: Mutex<LastUse>,
+    /// Requests that are not written to the store yet.
+    requests: AtomicU32,
+}
 
-#[derive(Debug)]
+/// Packed, or the lock and the count beside it would take half as much again: never borrowed, moved as a whole.
+#[repr(C, packed(4))]
 struct LastUse {
     /// IPv4 as mapped into IPv6; unspecified: unknown.
     address: Ipv6Addr,
     user_agent: Option<Arc<UserAgent>>,
+}
+
+impl std::fmt::Debug for LastUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LastUse").finish_non_exhaustive()
+    }
 }
 
 impl Default for LastUse {
@@ -128,6 +140,31 @@ pub struct TokenState<'a> {
     attributes: &'a Attributes,
     flags: Flags,
     restrictions: Option<Guard<Option<Arc<Restrictions>>>>,
+}
+
+/// What decided about a token at one moment, for later.
+#[derive(Clone, Debug)]
+pub struct KeptToken {
+    flags: Flags,
+    created_at: u32,
+    expires_at: Option<u32>,
+    restrictions: Option<Arc<Restrictions>>,
+}
+
+impl KeptToken {
+    /// The token's part of the decision's facts.
+    pub fn facts(&self) -> TokenFacts<'_> {
+        let restrictions = self.restrictions.as_deref();
+        TokenFacts {
+            kind: self.flags.kind(),
+            revoked: self.flags.has(Flags::REVOKED),
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            binding: self.flags.binding(),
+            ip_allowlist: restrictions.map_or(&[], |restrictions| &restrictions.ip_allowlist),
+            scopes: restrictions.and_then(|restrictions| restrictions.scopes),
+        }
+    }
 }
 
 impl Restrictions {
@@ -234,7 +271,7 @@ impl Usage {
     /// them: noting begins with a locked instruction, which waits for what it needs.
     #[inline]
     pub(super) fn bring_near(&self) {
-        std::hint::black_box(self.0.is_locked());
+        std::hint::black_box(self.last.is_locked());
     }
 }
 
@@ -270,8 +307,16 @@ impl<'a> TokenEntry<'a> {
 
     /// Address and user agent of the last use. Waits for a worker that is just noting one: not for workers.
     pub fn last_used_by(self) -> (Option<IpAddr>, Option<Arc<UserAgent>>) {
-        let last = self.usage.0.lock();
-        (from_mapped(last.address), last.user_agent.clone())
+        let mut last = self.usage.last.lock();
+        let LastUse { address, user_agent } = std::mem::take(&mut *last);
+        *last = LastUse { address, user_agent: user_agent.clone() };
+        (from_mapped(address), user_agent)
+    }
+
+    /// Requests of this token that the store has not been told of yet. What workers have counted within the last quarter
+    /// of a second may be missing.
+    pub fn requests_unwritten(self) -> u32 {
+        self.usage.requests.load(Ordering::Relaxed)
     }
 
     pub(super) fn kind(self) -> TokenKind {
@@ -308,7 +353,7 @@ impl<'a> TokenEntry<'a> {
             into.restrictions.store(restrictions);
         }
         into.flags.store(flags.0, Ordering::Release);
-        *self.usage.0.lock() = LastUse::new(new.last_address, new.last_user_agent);
+        *self.usage.last.lock() = LastUse::new(new.last_address, new.last_user_agent);
     }
 
     /// Brings the entry to other attributes of the same token. Each decision sees all of a change or nothing of it;
@@ -347,7 +392,7 @@ impl<'a> TokenEntry<'a> {
         into.number.store(new.number, Ordering::Relaxed);
         into.created_at.store(new.created_at, Ordering::Relaxed);
         if into.last_used_at.fetch_max(new.last_used_at, Ordering::AcqRel) < new.last_used_at {
-            let mut last = self.usage.0.lock();
+            let mut last = self.usage.last.lock();
             if into.last_used_at.load(Ordering::Relaxed) == new.last_used_at {
                 *last = LastUse::new(new.last_address, new.last_user_agent);
             }
@@ -373,7 +418,7 @@ impl<'a> TokenEntry<'a> {
         let user_agent = user_agent();
         // A flush may be reading them at this very moment, for nanoseconds: try a little, but never wait.
         for _ in 0..16 {
-            let Some(mut last) = self.usage.0.try_lock() else {
+            let Some(mut last) = self.usage.last.try_lock() else {
                 std::hint::spin_loop();
                 continue;
             };
@@ -392,11 +437,31 @@ impl<'a> TokenEntry<'a> {
 
     /// Takes the mark away. What is read of the usage afterwards includes all that was noted under the mark.
     pub(in crate::token) fn clear_dirty(self) {
-        self.attributes.flags.fetch_and(!Flags::DIRTY, Ordering::AcqRel);
+        self.attributes.flags.fetch_and(!Flags::DIRTY, Ordering::SeqCst);
+    }
+
+    /// Adds requests to those that the store has yet to be told of. Returns whether the entry must now be put on the
+    /// list of those to be flushed.
+    ///
+    /// This writes the count and then reads the mark; a flush takes the mark away and then reads the count. In the one
+    /// order of all four, one of the two sees the other: no count stays behind.
+    pub(in crate::token) fn add_requests(self, count: u32) -> bool {
+        let before = self.usage.requests.fetch_add(count, Ordering::SeqCst);
+        if before.checked_add(count).is_none() {
+            // Four billion requests while the store was away: the count stands still rather than start anew.
+            self.usage.requests.store(u32::MAX, Ordering::SeqCst);
+        }
+        let is_marked = Flags(self.attributes.flags.load(Ordering::SeqCst)).has(Flags::DIRTY);
+        !is_marked && self.mark_dirty()
+    }
+
+    /// The requests that the store has yet to be told of: whoever takes them tells it, or adds them again.
+    pub(in crate::token) fn take_requests(self) -> u32 {
+        self.usage.requests.swap(0, Ordering::SeqCst)
     }
 
     /// The store's number for the token.
-    pub(in crate::token) fn number(self) -> u32 {
+    pub fn store_number(self) -> u32 {
         self.attributes.number.load(Ordering::Relaxed)
     }
 }
@@ -414,6 +479,16 @@ impl TokenState<'_> {
             binding: self.flags.binding(),
             ip_allowlist: restrictions.map_or(&[], |restrictions| &restrictions.ip_allowlist),
             scopes: restrictions.and_then(|restrictions| restrictions.scopes),
+        }
+    }
+
+    /// The same, to be kept longer than for one decision.
+    pub fn to_kept(&self) -> KeptToken {
+        KeptToken {
+            flags: self.flags,
+            created_at: self.attributes.created_at.load(Ordering::Relaxed),
+            expires_at: self.expires_at(),
+            restrictions: self.restrictions.as_ref().and_then(|restrictions| Option::clone(restrictions)),
         }
     }
 

@@ -59,3 +59,45 @@ fn workers_touching_the_same_token_lose_no_use_and_list_it_once() {
     log.put_back(taken);
     assert_eq!(log.pending(), 1);
 }
+
+#[test]
+fn workers_count_every_request_once_while_counts_are_folded_and_flushed() {
+    const WORKERS: u64 = 4;
+    const REQUESTS: u64 = 20_000;
+    let cache = crate::token::cache::tests::tokens(3_000);
+    let log = UsageLog::default();
+    let counted = AtomicU64::new(0);
+    let flush = |at_most: usize| {
+        for entry in log.take(&cache, at_most) {
+            counted.fetch_add(u64::from(entry.take_requests()), Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let (cache, log) = (&cache, &log);
+                scope.spawn(move || {
+                    let counts = RequestCounts::default();
+                    for request in 0..REQUESTS {
+                        // One token that everybody uses, and many that share slots.
+                        let place = if request % 2 == 0 { 7 } else { (request * 1_021 + worker) % 3_000 };
+                        let entry = cache.entry(TokenIndex::at(place as u32)).expect("the token is known");
+                        log.touch(entry, 1 + (request / 5_000) as u32, IpAddr::V4(Ipv4Addr::LOCALHOST), None);
+                        counts.count(entry, log);
+                        if request % 997 == 0 {
+                            counts.fold(cache, log);
+                        }
+                    }
+                    counts.fold(cache, log);
+                })
+            })
+            .collect();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            flush(10);
+        }
+    });
+    // What is not on the list of those to be flushed would never be counted.
+    flush(3_000);
+    assert_eq!(counted.load(Ordering::Relaxed), WORKERS * REQUESTS);
+    assert_eq!(cache.entries().map(|entry| u64::from(entry.requests_unwritten())).sum::<u64>(), 0);
+}

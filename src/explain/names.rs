@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::{Directory, DirectoryView, Failure, TokenPrefix};
 use crate::directory::StoreError;
 use crate::directory::store::Records;
+use crate::directory::view::DirectoryView;
 use crate::policy::{Check, MethodBinding};
 
 /// Units above one another before the tree is taken for a knot.
@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 64;
 
 /// What is known by name, as far as one decision needs it.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub struct Names {
     organizations: HashMap<u32, String>,
     resources: HashMap<u32, String>,
     identity_providers: HashMap<u32, String>,
@@ -21,29 +21,51 @@ pub(super) struct Names {
 
 impl Names {
     /// The names that a decision about this token on this project may come across.
-    pub(super) fn of(
-        directory: &Directory,
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub fn of(
+        records: &dyn Records,
         view: &DirectoryView,
-        prefix: &TokenPrefix,
+        token_prefix: &str,
         project: Option<&str>,
-    ) -> Result<Self, Failure> {
-        let store = &directory.store;
-        let names = store.read(|records| {
-            let mut names = Self::default();
-            if let Some(project) = project {
-                names.learn_resources(records, view, project)?;
-            }
-            for organization in records.organizations()? {
-                names.learn_organization(records, view, &organization.id)?;
-            }
-            names.learn_binding(records, view, prefix.as_str())?;
-            Ok(names)
-        })?;
+    ) -> Result<Self, StoreError> {
+        let mut names = Self::default();
+        if let Some(project) = project {
+            names.learn_resources(records, view, project)?;
+        }
+        for organization in records.organizations()? {
+            names.learn_organization(records, view, &organization.id)?;
+        }
+        names.learn_binding(records, view, token_prefix)?;
+        Ok(names)
+    }
+
+    /// Those of one organization alone, whose admins are told: what belongs to another one stays a number.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub fn within(
+        records: &dyn Records,
+        view: &DirectoryView,
+        organization_id: &str,
+        project: Option<&str>,
+    ) -> Result<Self, StoreError> {
+        let mut names = Self::default();
+        if let Some(project) = project
+            && let Some(found) = records.project(project)?
+            && found.organization_id == organization_id
+        {
+            names.learn_resources(records, view, project)?;
+        }
+        names.learn_organization(records, view, organization_id)?;
         Ok(names)
     }
 
     /// The inputs of a check, with names in place of numbers.
-    pub(super) fn put_into(&self, check: Check, inputs: &str) -> String {
+    pub fn put_into(&self, check: Check, inputs: &str) -> String {
         let names = match check {
             Check::Member => &self.organizations,
             // A name says itself what kind of resource it is.
