@@ -5,6 +5,7 @@
 
 mod domains;
 mod groups;
+mod housekeeping;
 mod identity_providers;
 mod invitations;
 mod methods;
@@ -24,6 +25,9 @@ pub use domains::{add_domain, delete_domain, update_domain, verify_domain};
 pub use groups::{
     GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
 };
+pub use housekeeping::{
+    LeakedToken, MAX_OVERLAP_SECONDS, RotatedToken, revoke_leaked_tokens, revoke_unused_tokens, rotate_token,
+};
 pub use identity_providers::{
     IdentityProviderUpdate, NewIdentityProvider, SettingsUpdate, create_identity_provider,
     delete_identity_provider, set_up_identity_provider, update_identity_provider,
@@ -32,7 +36,7 @@ pub use invitations::{INVITATION_SECONDS, Invited, accept_invitation, delete_inv
 pub use methods::{add_authentication_method, delete_authentication_method, delete_own_method};
 pub use organizations::{
     Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
-    move_project, move_unit, rename_organization, set_policy,
+    move_project, move_unit, rename_organization, set_candidate_policy, set_policy,
 };
 pub use passwords::{
     CodeHolder, Credentials, Proved, RESET_SECONDS, StartedReset, change_password, credentials,

@@ -33,7 +33,8 @@ pub struct PolicyUpdate {
 }
 
 impl PolicyUpdate {
-    fn apply(&self, policy: &mut AuthenticationPolicy) {
+    /// Changes what is named, and leaves the rest.
+    pub fn apply(&self, policy: &mut AuthenticationPolicy) {
         let switches = [
             (&mut policy.password_auth_enabled, self.password_auth_enabled),
             (&mut policy.two_factor_required, self.two_factor_required),
@@ -77,6 +78,7 @@ pub fn ensure_organization(
             id: id.to_owned(),
             name: name.to_owned(),
             authentication_policy: Some(AuthenticationPolicy::default()),
+            candidate_policy: None,
             create_time: now,
             update_time: now,
         };
@@ -127,6 +129,24 @@ pub fn set_policy(
         organization.update_time = now;
         changes.put_organization(&organization)?;
         Ok(policy)
+    })
+}
+
+/// Tries a policy on an organization's real requests from now on, without refusing any of them; `None`: no longer.
+///
+/// # Errors
+///
+/// If the organization does not exist, or the store fails.
+pub fn set_candidate_policy(
+    store: &dyn Store,
+    organization_id: &str,
+    candidate: Option<&AuthenticationPolicy>,
+    now: Timestamp,
+) -> Result<Changed<()>> {
+    store.change(now, |changes| {
+        let former = organization(changes.records(), organization_id)?;
+        // Neither name nor policy change, so the time of the last change stays.
+        Ok(changes.put_organization(&Organization { candidate_policy: candidate.cloned(), ..former })?)
     })
 }
 

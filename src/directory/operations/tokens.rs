@@ -166,7 +166,7 @@ impl PreparedSession {
     }
 }
 
-fn generate(kind: TokenKind) -> Result<FreshToken> {
+pub(super) fn generate(kind: TokenKind) -> Result<FreshToken> {
     FreshToken::generate(kind).map_err(|error| invalid("full_token", error.to_string()))
 }
 
@@ -256,7 +256,7 @@ pub fn check_lives_on(records: &dyn Records, prefix: &str) -> Result<()> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     Generated,
     Imported,
 }
@@ -276,7 +276,7 @@ fn insert(
     store.change(now, |changes| insert_into(changes, new, &token))
 }
 
-fn token(
+pub(super) fn token(
     new: &NewToken,
     identity: &ImportedToken,
     origin: Origin,
@@ -304,7 +304,7 @@ fn token(
 }
 
 /// Within a transaction that does more than that.
-fn insert_into(changes: &dyn Changes, new: &NewToken, token: &Token) -> Result<Token> {
+pub(super) fn insert_into(changes: &dyn Changes, new: &NewToken, token: &Token) -> Result<Token> {
     let records = changes.records();
     let user = user(records, &new.user_id)?;
     check_user(&user, new.kind)?;
