@@ -11,10 +11,13 @@ mod application_tokens;
 mod application_users;
 pub mod body;
 pub mod caller;
+mod decisions;
 mod document;
 mod domains;
 pub mod error;
+mod events;
 mod groups;
+mod housekeeping;
 mod identity_providers;
 mod invitations;
 mod login;
@@ -23,7 +26,9 @@ mod me;
 mod member;
 mod organization_tokens;
 mod organizations;
+mod parameters;
 mod permissions;
+mod policy;
 mod projects;
 mod proving;
 mod server;
@@ -235,7 +240,11 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(application_tokens::router())
         .merge(organization_tokens::router())
         .merge(permissions::router())
-        .merge(groups::router());
+        .merge(groups::router())
+        .merge(policy::router())
+        .merge(events::router())
+        .merge(decisions::router())
+        .merge(housekeeping::router());
     let (router, document) = resources.split_for_parts();
     // Written once: whoever asks for it has shown nothing yet.
     let document = serde_json::to_vec(&document::complete(document)).map(Bytes::from);

@@ -22,17 +22,19 @@ use crate::admin::{self, Admin};
 use crate::config::watch::ConfigWatcher;
 use crate::config::{Config, certificates};
 use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
+use crate::explain::{DenialReport, Names};
 use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
 use crate::listen;
 use crate::login::Login;
 use crate::ops;
+use crate::pipeline::denials::RecentDenials;
 use crate::snapshot::{BoundAddresses, Snapshot, SnapshotError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::{AccessLog, AccessLogError};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::CertificateExpiry;
 use crate::worker::Shared;
-use control_socket::ControlSocket;
+use control_socket::{ControlRequest, ControlSocket, Order};
 use keeper::Keeper;
 pub use reload::ReloadReport;
 use workers::Workers;
@@ -128,7 +130,8 @@ impl App {
         let access_log = start_access_log(&config, &metrics)?;
         let snapshot = Snapshot::new(&config, &view, &metrics, access_log.clone())?;
         publish_certificates(&config, &metrics);
-        let shared = Arc::new(Shared::new(snapshot, view));
+        let denials = RecentDenials::new(config.workers, config.logging.recent_denials);
+        let shared = Arc::new(Shared::new(snapshot, view, denials));
 
         let (admin, admin_listener, admin_address) =
             start_admin(&config, &shared, &keeper, &metrics, &drain)?;
@@ -190,10 +193,16 @@ impl App {
                     self.reload().await;
                     self.follow(&mut watcher);
                 }
-                request = asked(&mut control_socket) => {
-                    let report = self.reload().await;
-                    request.answer(&report).await;
-                    self.follow(&mut watcher);
+                request = asked(&mut control_socket) => match request.order {
+                    Order::Reload => {
+                        let report = self.reload().await;
+                        request.asker.answer(&report).await;
+                        self.follow(&mut watcher);
+                    }
+                    Order::Explain(request_id) => {
+                        let explanation = self.explain(&request_id).await;
+                        request.asker.answer(&explanation).await;
+                    }
                 }
             }
         }
@@ -243,6 +252,20 @@ impl App {
         follow(watcher, &self.watched);
     }
 
+    /// Why a request was refused, if it is remembered. Names are looked up beside the runtime: the store may be slow.
+    async fn explain(&self, request_id: &str) -> Option<DenialReport> {
+        let recent = self.shared.denials.find(request_id)?;
+        let (synchronizer, shared) = (Arc::clone(&self.keeper.synchronizer), Arc::clone(&self.shared));
+        let report = tokio::task::spawn_blocking(move || {
+            let told = |names: &Names| DenialReport::new(&recent, &shared.directory, names);
+            let names =
+                synchronizer.store().read(|records| DenialReport::names(records, &shared.directory, &recent));
+            // With the store gone, numbers are told in place of names.
+            told(&names.unwrap_or_default())
+        });
+        report.await.ok()
+    }
+
     fn reopen_logs(&self) {
         if let Some(access_log) = &self.access_log {
             access_log.reopen();
@@ -286,7 +309,7 @@ async fn changed(watcher: &mut Option<ConfigWatcher>) {
     }
 }
 
-async fn asked(control_socket: &mut Option<ControlSocket>) -> control_socket::ReloadRequest {
+async fn asked(control_socket: &mut Option<ControlSocket>) -> ControlRequest {
     match control_socket {
         Some(socket) => socket.next().await,
         None => std::future::pending().await,

@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod demo;
 mod directory;
+mod events;
 mod explain;
 mod failure;
 mod init;
@@ -91,6 +92,9 @@ enum Command {
     /// Grant, revoke and list permissions and roles.
     #[command(after_help = permission::EXAMPLES)]
     Permission(permission::PermissionArguments),
+    /// Show who changed the directory and who logged in, when and from where.
+    #[command(after_help = events::EXAMPLES)]
+    Events(events::EventsArguments),
     /// Say how a request would be decided: every check with its inputs and its result.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArguments),
@@ -150,6 +154,7 @@ fn execute(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Token(arguments) => token::execute(arguments, output),
         Command::Policy(arguments) => policy::execute(arguments, output),
         Command::Permission(arguments) => permission::execute(arguments, output),
+        Command::Events(arguments) => events::execute(&arguments, output),
         Command::Explain(arguments) => explain::execute(&arguments, output),
         Command::Completions(arguments) => completions::execute(&arguments, output),
     }

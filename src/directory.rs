@@ -4,13 +4,17 @@
 //! workers see it in memory, and [`sync`] carries changes from the store to the view in the store's order.
 
 pub mod author;
+pub mod candidate;
 pub mod error;
 pub mod gather;
 pub mod guarded;
 pub mod model;
 pub mod operations;
+pub mod preview;
 pub mod sqlite;
+pub mod stale;
 pub mod store;
+pub mod summary;
 pub mod sync;
 pub mod view;
 

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod credential;
 pub mod digest;
 pub mod format;
+pub mod pasted;
 pub mod usage;
 
 pub use cache::{TokenCache, TokenEntry, TokenIndex};

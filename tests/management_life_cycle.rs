@@ -8,7 +8,7 @@ mod support;
 use std::time::Instant;
 
 use postern::token::TokenKind;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::avn::Avn;
 use support::management::{ORGANIZATION, OverTls};
 use support::{Sidecar, Upstream, until};
@@ -118,22 +118,23 @@ fn the_policy_stops_and_starts_the_right_tokens() {
     sidecar.wait_for(&personal);
     let of_person = sidecar.head_with(&personal.token, "GET /", "");
     let policy = format!("/v1/organization/{ORGANIZATION}/config/authentication");
-    let set = |switch: &str, value: bool| {
-        let body = json!({ switch: value });
+    let set = |body: Value| {
         let answer = OverTls::request(&sidecar, &admin.token, "PATCH", &policy, &body);
         assert_eq!(answer.status, 200, "{}", answer.text());
     };
     until("the grant to be in force", || sidecar.request(&of_person).status == 200);
-    for (switch, stopping, code) in [
-        ("personal_tokens_enabled", false, "personal_tokens_disabled"),
-        ("password_auth_enabled", false, "authentication_method_not_allowed"),
+    let method_asked = |allowed: bool| json!({ "password_auth_enabled": allowed, "personal_tokens_require_allowed_auth_method": true });
+    let of_all = |enabled: bool| json!({ "personal_tokens_enabled": enabled });
+    for (stopping, starting, code) in [
+        (of_all(false), of_all(true), "personal_tokens_disabled"),
+        (method_asked(false), method_asked(true), "authentication_method_not_allowed"),
     ] {
-        set(switch, stopping);
+        set(stopping);
         sidecar.request(&of_person).assert_error(403, code);
         // Application tokens are no people's: the policy's switches do not concern them.
-        assert_eq!(sidecar.request(sidecar.get()).status, 200, "{switch}");
-        set(switch, !stopping);
-        assert_eq!(sidecar.request(&of_person).status, 200, "{switch}");
+        assert_eq!(sidecar.request(sidecar.get()).status, 200, "{code}");
+        set(starting);
+        assert_eq!(sidecar.request(&of_person).status, 200, "{code}");
     }
     // What `avn` shows of the use through the proxy.
     let Some(avn) = Avn::find(&OverTls::url(&sidecar), &OverTls::authority_file(&sidecar)) else { return };

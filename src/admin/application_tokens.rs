@@ -19,7 +19,7 @@ use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller};
 use crate::directory::OperationError;
 use crate::directory::guarded::GuardedStore;
-use crate::directory::model::TokenWithUsage;
+use crate::directory::model::{Member, TokenWithUsage};
 use crate::directory::operations::{self, NewToken};
 use crate::directory::store::Records;
 use crate::token::TokenKind;
@@ -56,8 +56,30 @@ pub(super) struct New {
     scopes: Option<Vec<String>>,
 }
 
+/// How an old token goes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TokenRotation)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rotation {
+    /// For how long the old one works beside the new one; 0 if left out.
+    #[schema(maximum = 2_592_000)]
+    overlap_seconds: Option<u32>,
+}
+
+/// A token just made, with the text that is shown this once, and the one whose place it takes.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RotatedToken)]
+pub(super) struct Rotated {
+    /// The token itself. Keep it: it cannot be had again.
+    full_token: String,
+    #[serde(flatten)]
+    token: ShownToken,
+    /// The old one; `expiry_time` says when it ends.
+    replaced: ShownToken,
+}
+
 pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke)).routes(routes!(rotate))
 }
 
 /// Lists the tokens that have not ended, with their last use.
@@ -93,17 +115,7 @@ async fn create(
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
     let member = find(&admin, &organization_id, &user_id).await?;
-    if caller.require_organization_admin(&admin, &organization_id).is_err() {
-        let user = user_id.clone();
-        let has_grants = !admin.read(move |records| records.grants_reaching(&user)).await?.is_empty();
-        if member.is_super_admin || has_grants {
-            return Err(ApiError::forbidden(
-                "user_has_more_than_caller",
-                "This user is a super admin or has been granted something: only an admin of the organization makes \
-                 tokens for it.",
-            ));
-        }
-    }
+    require_right_to_make_tokens(&admin, &caller, &organization_id, &member).await?;
     let new = NewToken {
         user_id,
         kind: TokenKind::Application,
@@ -126,6 +138,80 @@ async fn create(
     Ok((StatusCode::CREATED, Json(Created { full_token, token })))
 }
 
+/// Who is no admin of the organization makes no token that could do more than they can.
+async fn require_right_to_make_tokens(
+    admin: &Admin,
+    caller: &Caller,
+    organization_id: &str,
+    member: &Member,
+) -> Result<(), ApiError> {
+    if caller.require_organization_admin(admin, organization_id).is_ok() {
+        return Ok(());
+    }
+    let user = member.user.id.clone();
+    let has_grants = !admin.read(move |records| records.grants_reaching(&user)).await?.is_empty();
+    if member.is_super_admin || has_grants {
+        return Err(ApiError::forbidden(
+            "user_has_more_than_caller",
+            "This user is a super admin or has been granted something: only an admin of the organization makes \
+             tokens for it.",
+        ));
+    }
+    Ok(())
+}
+
+/// Puts a new token in the place of an old one, which ends after the overlap: until then both work.
+///
+/// The new one has the old one's description, lifetime, addresses and scopes. An overlap of 0 ends the old one at once.
+#[utoipa::path(post,
+    path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens/{token_prefix}/rotate",
+    tag = "application users", security(("token" = [])),
+    params(("organization_id" = String, Path), ("user_id" = String, Path),
+        ("token_prefix" = String, Path, description = "The prefix, percent-encoded; the full token is accepted too")),
+    request_body = Rotation, responses((status = CREATED, body = Rotated)))]
+async fn rotate(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    PathParameters((organization_id, user_id, token_prefix)): PathParameters<(String, String, String)>,
+    JsonBody(rotation): JsonBody<Rotation>,
+) -> Result<(StatusCode, Json<Rotated>), ApiError> {
+    require_manager(&admin, &caller, &organization_id)?;
+    let member = find(&admin, &organization_id, &user_id).await?;
+    require_right_to_make_tokens(&admin, &caller, &organization_id, &member).await?;
+    let prefix = prefix_of(&admin, &token_prefix);
+    let overlap_seconds = rotation.overlap_seconds.unwrap_or(0);
+    let rotated = admin
+        .change(caller.author(), move |store, now| {
+            let is_theirs = |records: &dyn Records| is_token_of(records, &organization_id, &user_id, &prefix);
+            operations::rotate_token(&GuardedStore::new(store, &is_theirs), &prefix, overlap_seconds, now)
+        })
+        .await?;
+    let full_token = rotated.created.fresh.full.expose_secret().to_owned();
+    let created = TokenWithUsage::new(rotated.created.token, None);
+    let replaced = TokenWithUsage::new(rotated.replaced, None);
+    Ok((
+        StatusCode::CREATED,
+        Json(Rotated {
+            full_token,
+            token: ShownToken::new(&admin, &caller, created),
+            replaced: ShownToken::new(&admin, &caller, replaced),
+        }),
+    ))
+}
+
+/// That there is such a user of this organization, with such a token.
+fn is_token_of(
+    records: &dyn Records,
+    organization_id: &str,
+    user_id: &str,
+    prefix: &str,
+) -> Result<(), OperationError> {
+    found_in(records, organization_id, user_id)?;
+    let found = records.token(prefix)?.filter(|found| found.token.user_id == user_id);
+    let shown = || prefix.chars().take(PREFIX_LENGTH).collect();
+    found.map(drop).ok_or_else(|| OperationError::NotFound { entity: "token", id: shown() })
+}
+
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
 ///
 /// Needs `organization:app_users:write`.
@@ -144,12 +230,7 @@ async fn revoke(
     let prefix = prefix_of(&admin, &token_prefix);
     admin
         .change(caller.author(), move |store, now| {
-            let is_theirs = |records: &dyn Records| {
-                found_in(records, &organization_id, &user_id)?;
-                let found = records.token(&prefix)?.filter(|found| found.token.user_id == user_id);
-                let shown = || prefix.chars().take(PREFIX_LENGTH).collect();
-                found.map(drop).ok_or_else(|| OperationError::NotFound { entity: "token", id: shown() })
-            };
+            let is_theirs = |records: &dyn Records| is_token_of(records, &organization_id, &user_id, &prefix);
             operations::revoke_token(&GuardedStore::new(store, &is_theirs), &prefix, now)
         })
         .await?;

@@ -82,6 +82,7 @@ impl FromRequestParts<Arc<Admin>> for Caller {
         })?;
         let user_agent = parts.headers.get(USER_AGENT).map(http::HeaderValue::as_bytes);
         directory.usage.touch(entry, now.0, address, user_agent);
+        directory.usage.add_requests(entry, 1);
         Ok(Self {
             token: entry.index(),
             token_kind: gathered.facts().token.kind,

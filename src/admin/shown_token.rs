@@ -8,7 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Admin, Caller, agent_name};
-use crate::directory::model::{Timestamp, TokenWithUsage, Usage};
+use crate::directory::model::{Timestamp, TokenWithUsage};
+use crate::directory::summary::with_latest_use;
 
 /// A token. What does not apply is `null`: clients print columns that all rows have to have.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -41,15 +42,16 @@ pub(super) struct ShownToken {
     pub(super) last_user_agent: Option<String>,
     /// The same in a person's words.
     pub(super) last_user_agent_human_readable: Option<String>,
+    /// For how many requests it has been used.
+    pub(super) request_count: u64,
 }
 
 impl ShownToken {
     /// A token as it is now; whether it is the caller's own shows too.
     pub(super) fn new(admin: &Admin, caller: &Caller, stored: TokenWithUsage) -> Self {
-        let TokenWithUsage { token, usage, .. } = stored;
-        let usage = latest_usage(admin, &token.digest, usage);
-        // Its end may have moved with its last use.
-        let TokenWithUsage { token, usage, expiry_time } = TokenWithUsage::new(token, usage);
+        let stored = with_latest_use(&admin.shared.directory, stored);
+        let TokenWithUsage { token, usage, expiry_time } = stored;
+        let request_count = usage.as_ref().map_or(0, |usage| usage.request_count);
         let usage = usage.map(|usage| (usage.last_used_time, usage.last_ip, usage.last_user_agent));
         let (last_used_time, last_ip, last_user_agent) = match usage {
             Some((time, address, agent)) => (Some(time), address, agent),
@@ -70,26 +72,12 @@ impl ShownToken {
             last_ip,
             last_user_agent_human_readable: last_user_agent.as_deref().and_then(agent_name::readable),
             last_user_agent,
+            request_count,
         }
     }
 
     /// Whether it has ended by itself.
     pub(super) fn has_expired(&self, now: Timestamp) -> bool {
         self.expiry_time.is_some_and(|end| end <= now)
-    }
-}
-
-/// The later of the last use in memory and the last use in the store, where another sidecar may have noted one.
-fn latest_usage(admin: &Admin, digest: &crate::token::TokenDigest, stored: Option<Usage>) -> Option<Usage> {
-    let noted = admin.shared.directory.tokens.find(digest).and_then(|entry| {
-        let last_used_time = Timestamp(entry.last_used_at()?);
-        let (last_ip, agent) = entry.last_used_by();
-        let last_user_agent = agent.map(|agent| agent.as_str().to_owned());
-        Some(Usage { last_used_time, last_ip, last_user_agent })
-    });
-    match (noted, stored) {
-        (Some(noted), Some(stored)) if stored.last_used_time > noted.last_used_time => Some(stored),
-        (None, stored) => stored,
-        (noted, _) => noted,
     }
 }

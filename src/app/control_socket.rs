@@ -1,6 +1,8 @@
-//! The control socket beside the store: how `postern reload` reaches the running sidecar and hears what came of it.
+//! The control socket beside the store: how `postern reload` and `postern explain --request-id` reach the running sidecar
+//! and hear what came of it.
 //!
-//! One line in (`reload`), one line of JSON out. Only the store's owner can connect (mode 0600).
+//! One line in (`reload`, or `explain` and a request id), one line of JSON out. Only the store's owner can connect
+//! (mode 0600).
 
 use std::fs;
 use std::io;
@@ -8,10 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-
-use super::ReloadReport;
 
 /// How long a caller may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,11 +24,32 @@ pub struct ControlSocket {
     path: PathBuf,
 }
 
-/// Somebody waits for a reload.
+/// Somebody waits for an answer.
 #[derive(Debug)]
-pub struct ReloadRequest {
+pub struct ControlRequest {
+    /// What is asked for.
+    pub order: Order,
+    /// Who asks.
+    pub asker: Asker,
+}
+
+/// What can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A reload of the configuration.
+    Reload,
+    /// Why the request with this id was refused.
+    Explain(String),
+}
+
+/// The other end.
+#[derive(Debug)]
+pub struct Asker {
     stream: UnixStream,
 }
+
+/// Longest line that is read.
+const LINE_BYTES: u64 = 256;
 
 /// Where the control socket of a store is.
 pub fn path(store: &Path) -> PathBuf {
@@ -70,8 +92,8 @@ impl ControlSocket {
         }
     }
 
-    /// The next request for a reload; what asks for anything else is let go.
-    pub async fn next(&mut self) -> ReloadRequest {
+    /// The next request; what asks for anything else is let go.
+    pub async fn next(&mut self) -> ControlRequest {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
@@ -88,24 +110,25 @@ impl ControlSocket {
     }
 }
 
-async fn read_request(stream: UnixStream) -> io::Result<ReloadRequest> {
+async fn read_request(stream: UnixStream) -> io::Result<ControlRequest> {
     let mut reader = BufReader::with_capacity(64, stream);
-    let mut line = Vec::new();
-    reader.read_until(b'\n', &mut line).await?;
-    if line == b"reload\n" {
-        Ok(ReloadRequest { stream: reader.into_inner() })
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "only `reload` is understood"))
-    }
+    let mut line = String::new();
+    (&mut reader).take(LINE_BYTES).read_line(&mut line).await?;
+    let order = match line.trim_end().split_once(' ') {
+        None if line == "reload\n" => Order::Reload,
+        Some(("explain", request_id)) => Order::Explain(request_id.to_owned()),
+        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not understood")),
+    };
+    Ok(ControlRequest { order, asker: Asker { stream: reader.into_inner() } })
 }
 
-impl ReloadRequest {
+impl Asker {
     /// Tells what came of it. Whoever asked may have gone.
-    pub async fn answer(mut self, report: &ReloadReport) {
+    pub async fn answer(mut self, report: &impl Serialize) {
         let mut line = serde_json::to_vec(report).unwrap_or_default();
         line.push(b'\n');
         if let Err(error) = self.stream.write_all(&line).await {
-            tracing::debug!(error = %error, "whoever asked for the reload has gone");
+            tracing::debug!(error = %error, "whoever asked at the control socket has gone");
         }
     }
 }
@@ -123,9 +146,21 @@ impl Drop for ControlSocket {
 /// # Errors
 /// If nothing listens there, or it does not answer.
 pub fn request_reload(store: &Path) -> io::Result<serde_json::Value> {
+    ask(store, "reload\n")
+}
+
+/// Asks the sidecar that runs on this store why it refused a request; `null` if it does not remember it.
+///
+/// # Errors
+/// If nothing listens there, or it does not answer.
+pub fn request_explanation(store: &Path, request_id: &str) -> io::Result<serde_json::Value> {
+    ask(store, &format!("explain {request_id}\n"))
+}
+
+fn ask(store: &Path, line: &str) -> io::Result<serde_json::Value> {
     use std::io::{BufRead, Write};
     let mut stream = std::os::unix::net::UnixStream::connect(path(store))?;
-    stream.write_all(b"reload\n")?;
+    stream.write_all(line.as_bytes())?;
     let mut answer = String::new();
     io::BufReader::new(stream).read_line(&mut answer)?;
     serde_json::from_str(&answer).map_err(io::Error::other)

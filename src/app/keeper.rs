@@ -2,6 +2,8 @@
 //!
 //! All blocking work with the store happens here, in order, so that changes are applied by one applier only.
 
+mod housekeeping;
+
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use self::housekeeping::{Housekeeping, Wanted};
 use super::StartError;
 use crate::config::{Config, OrganizationConfig};
 use crate::directory::model::Timestamp;
@@ -49,6 +52,7 @@ pub(super) struct Declaration {
     organization: OrganizationConfig,
     projects: Vec<String>,
     flush_interval: Duration,
+    housekeeping: Wanted,
 }
 
 impl Declaration {
@@ -62,6 +66,7 @@ impl Declaration {
             organization: config.organization.clone(),
             projects,
             flush_interval: config.usage.flush_interval,
+            housekeeping: Wanted { events: config.events, tokens: config.tokens },
         }
     }
 
@@ -95,6 +100,7 @@ struct Kept {
     metrics: Arc<Metrics>,
     /// What the configuration in force declares.
     declared: Declaration,
+    housekeeping: Housekeeping,
     last_flush: Instant,
     /// Whether the last poll or the last flush failed: failures are logged when they begin and when they end.
     is_failing: bool,
@@ -121,6 +127,7 @@ impl Keeper {
             synchronizer: Arc::clone(&synchronizer),
             view: Arc::clone(&view),
             metrics,
+            housekeeping: Housekeeping::new(declaration.housekeeping),
             declared: declaration,
             last_flush: Instant::now(),
             is_failing: false,
@@ -178,6 +185,9 @@ impl Kept {
             self.is_flush_failing = flush.is_some();
             failed = failed.or(flush);
         }
+        if failed.is_none() {
+            failed = self.keep_house();
+        }
         if let Some(error) = &failed {
             self.metrics.control().directory_error();
             if !self.is_failing {
@@ -194,6 +204,30 @@ impl Kept {
             self.metrics.control().directory_error();
         }
         self.errors_seen = errors;
+    }
+
+    /// One small step of each thing that is done now and then.
+    fn keep_house(&mut self) -> Option<StoreError> {
+        let mirrored = self.housekeeping.mirror(&*self.store);
+        let pruned = self.housekeeping.prune(&*self.store);
+        let failed = mirrored.and(pruned).err();
+        if failed.is_some() || !self.housekeeping.wants_to_expire() {
+            return failed;
+        }
+        // What was used lately must be known to the store before it says what was not.
+        if let Some(error) = self.flush() {
+            return Some(error);
+        }
+        let organization_id = &self.declared.organization.id;
+        match self.housekeeping.expire(&self.store, &self.view, organization_id) {
+            Ok(false) => None,
+            Ok(true) => self.synchronizer.apply_pending().err(),
+            Err(OperationError::Store(error)) => Some(error),
+            Err(error) => {
+                tracing::error!(%error, "unused tokens could not be revoked");
+                None
+            }
+        }
     }
 
     fn flush(&mut self) -> Option<StoreError> {
@@ -219,6 +253,7 @@ impl Kept {
             self.synchronizer.pin_policy(&self.declared.organization.id, None);
         }
         self.synchronizer.pin_policy(id, authentication.clone());
+        self.housekeeping.declare(declaration.housekeeping);
         self.declared = declaration;
         Ok(())
     }

@@ -93,6 +93,7 @@ fn keep_what_needs_restart(old: &Config, new: &mut Config) {
     new.store = old.store.clone();
     new.ops = old.ops.clone();
     new.logging.format = old.logging.format;
+    new.logging.recent_denials = old.logging.recent_denials;
     new.admin = match (&old.admin, new.admin.take()) {
         (Some(old), Some(mut new)) => {
             new.address = old.address;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::arguments::ConfigArguments;
 use super::failure::Failure;
 use crate::config::{Config, StoreConfig};
-use crate::directory::{self, Author, AuthoredStore, Channel, Store};
+use crate::directory::view::{DirectoryView, OrganizationCell};
+use crate::directory::{self, Author, AuthoredStore, Channel, Store, StoreError, Synchronizer};
 
 /// A configuration and its open store.
 #[derive(Debug)]
@@ -36,5 +37,21 @@ impl Directory {
     /// The organization all commands are about.
     pub(super) fn organization_id(&self) -> &str {
         &self.config.organization.id
+    }
+
+    /// The directory in memory, as a sidecar with this configuration would have it. The last uses of tokens are those that
+    /// the store has: a running sidecar's may be some seconds ahead.
+    pub(super) fn in_memory(&self) -> Result<(Synchronizer, Arc<DirectoryView>), StoreError> {
+        let organization = &self.config.organization;
+        let pinned = organization.authentication.clone();
+        let pinned = pinned.map(|policy| (organization.id.clone(), policy)).into_iter().collect();
+        Synchronizer::start(Arc::clone(&self.store), pinned)
+    }
+
+    /// The organization's place in memory.
+    pub(super) fn organization_in(&self, view: &DirectoryView) -> Result<Arc<OrganizationCell>, Failure> {
+        let place = view.organization(self.organization_id());
+        // It was in the store when this was opened.
+        place.ok_or_else(|| Failure::Failed("the organization has gone from the store".to_owned()))
     }
 }

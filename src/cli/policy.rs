@@ -1,5 +1,7 @@
 //! `postern policy`: the organization's authentication policy, in the store or pinned by the configuration.
 
+mod preview;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -18,7 +20,9 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   postern policy show
   postern policy set two_factor_required=true
-  postern policy set allowed_ip_ranges=10.0.0.0/8,192.0.2.1";
+  postern policy set allowed_ip_ranges=10.0.0.0/8,192.0.2.1
+  postern policy preview --set personal_tokens_enabled=false
+  postern policy candidate set personal_tokens_enabled=false";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
@@ -57,6 +61,15 @@ enum PolicyCommand {
         #[arg(value_name = "KEY=VALUE", required = true)]
         changes: Vec<String>,
     },
+    /// Show which tokens and users would stop working under another policy, and which would start.
+    #[command(after_help = preview::PREVIEW_EXAMPLES)]
+    Preview(preview::PreviewArguments),
+    /// Try a policy on real requests without refusing any.
+    #[command(after_help = preview::CANDIDATE_EXAMPLES)]
+    Candidate {
+        #[command(subcommand)]
+        command: preview::CandidateCommand,
+    },
 }
 
 /// The policy as it is printed; field names as in Aiven's API.
@@ -74,6 +87,10 @@ pub(super) fn execute(arguments: PolicyArguments, output: Output) -> Result<Exit
     let shown = match arguments.command {
         PolicyCommand::Show => show(directory),
         PolicyCommand::Set { changes } => set(directory, &changes),
+        PolicyCommand::Preview(arguments) => return preview::execute_preview(directory, &arguments, output),
+        PolicyCommand::Candidate { command } => {
+            return preview::execute_candidate(directory, &command, output);
+        }
     }?;
     output.result(&shown, Shown::text)?;
     Ok(Exit::Done)
@@ -140,17 +157,20 @@ fn ranges(value: &str) -> Result<Value, Failure> {
 
 impl Shown {
     fn text(&self) -> String {
-        let policy = match serde_json::to_value(&self.policy) {
-            Ok(Value::Object(policy)) => policy,
-            _ => Map::new(),
-        };
-        let rows = policy.iter().map(|(key, value)| (key.as_str(), plain(value)));
         let source = match &self.pinned_by {
             Some(file) => format!("pinned by {}; it wins over the store's", file.display()),
             None => "from the store".to_owned(),
         };
-        format!("policy of organization {}, {source}\n{}", self.organization_id, fields(rows))
+        format!("policy of organization {}, {source}\n{}", self.organization_id, text_of(&self.policy))
     }
+}
+
+fn text_of(policy: &AuthenticationPolicy) -> String {
+    let policy = match serde_json::to_value(policy) {
+        Ok(Value::Object(policy)) => policy,
+        _ => Map::new(),
+    };
+    fields(policy.iter().map(|(key, value)| (key.as_str(), plain(value))))
 }
 
 fn plain(value: &Value) -> String {

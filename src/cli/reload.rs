@@ -49,7 +49,7 @@ fn text(report: &Value, config: &Config) -> String {
     text
 }
 
-fn unreachable(config: &Config, error: &io::Error) -> Failure {
+pub(super) fn unreachable(config: &Config, error: &io::Error) -> Failure {
     let socket = control_socket::path(&config.store.path);
     let socket = socket.display();
     let file = config.file.display();

@@ -1,7 +1,10 @@
 //! `postern token`: making, listing, showing and revoking the tokens of application users. The full token is shown
 //! once, when it is made, and nowhere else.
 
+mod leaked;
+mod rotate;
 mod shown;
+mod stale;
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
@@ -10,6 +13,7 @@ use serde::Serialize;
 use super::Exit;
 use super::arguments::{TokenPrefix, seconds};
 use super::backend::{self, Backend, MadeToken, NamedToken, PlaceArguments};
+use super::directory::Directory;
 use super::failure::Failure;
 use super::output::{Output, printable};
 use crate::directory::model::Timestamp;
@@ -23,6 +27,8 @@ Examples:
   postern token list --user ingest
   postern token show psta_AbCdEfGhIjKl
   postern token revoke psta_AbCdEfGhIjKl
+  postern token stale --unused-for 90d
+  postern token leaked --file pasted.txt
 
 A token prefix, the first 17 characters of a token, is its public handle.";
 
@@ -83,6 +89,18 @@ enum TokenCommand {
         #[arg(value_name = "PREFIX", value_parser = TokenPrefix::read)]
         prefix: TokenPrefix,
     },
+    /// Put a new token in the place of an old one, which ends after a while.
+    #[command(after_help = rotate::EXAMPLES)]
+    Rotate(rotate::RotateArguments),
+    /// List tokens that could be used and have not been for long.
+    #[command(after_help = stale::STALE_EXAMPLES)]
+    Stale(stale::StaleArguments),
+    /// Revoke tokens that have not been used for long.
+    #[command(after_help = stale::EXPIRE_EXAMPLES)]
+    ExpireUnused(stale::ExpireArguments),
+    /// Revoke tokens that have become known to others, and say whose they are.
+    #[command(after_help = leaked::EXAMPLES)]
+    Leaked(leaked::LeakedArguments),
     /// Revoke a token.
     #[command(after_help = REVOKE_EXAMPLES)]
     Revoke {
@@ -150,9 +168,18 @@ pub(super) fn execute(arguments: TokenArguments, output: Output) -> Result<Exit,
             let token = find(directory, &prefix)?;
             output.result(&token, Shown::text)
         }
+        TokenCommand::Rotate(arguments) => rotate::rotate(directory, &arguments, output),
+        TokenCommand::Stale(arguments) => stale::list(store_only(directory)?, &arguments, output),
+        TokenCommand::ExpireUnused(arguments) => stale::expire(store_only(directory)?, &arguments, output),
+        TokenCommand::Leaked(arguments) => leaked::revoke(store_only(directory)?, &arguments, output),
         TokenCommand::Revoke { prefix } => revoke(directory, &prefix, output),
     }?;
     Ok(Exit::Done)
+}
+
+/// The store, for what is not done from elsewhere yet.
+fn store_only(directory: &dyn Backend) -> Result<&Directory, Failure> {
+    directory.store_only("keeping tokens in order", "the management API has it: /v1/openapi.json says where")
 }
 
 fn create(directory: &dyn Backend, arguments: CreateArguments, output: Output) -> Result<(), Failure> {

@@ -253,6 +253,8 @@ struct WireToken {
     last_used_time: Option<Timestamp>,
     last_ip: Option<IpAddr>,
     last_user_agent: Option<String>,
+    #[serde(default)]
+    request_count: u64,
 }
 
 impl OwnedToken {
@@ -273,6 +275,7 @@ impl WireToken {
             last_used_time,
             last_ip: self.last_ip,
             last_user_agent: self.last_user_agent,
+            request_count: self.request_count,
         });
         let token = Token {
             number: 0,

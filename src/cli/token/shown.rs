@@ -22,7 +22,7 @@ pub(super) struct Shown {
     state: State,
     create_time: Timestamp,
     created_manually: bool,
-    expiry_time: Option<Timestamp>,
+    pub(super) expiry_time: Option<Timestamp>,
     max_age_seconds: Option<u32>,
     extend_when_used: bool,
     ip_allowlist: Vec<String>,
@@ -31,6 +31,7 @@ pub(super) struct Shown {
     last_used_time: Option<Timestamp>,
     last_ip: Option<IpAddr>,
     last_user_agent: Option<String>,
+    request_count: u64,
 }
 
 /// Whether the token itself could still be used; its user and the policy have a say in that too.
@@ -56,6 +57,7 @@ impl Shown {
             (None, Some(expiry)) if expiry <= now => State::Expired,
             (None, _) => State::Active,
         };
+        let request_count = usage.as_ref().map_or(0, |usage| usage.request_count);
         let (last_used_time, last_ip, last_user_agent) = match usage {
             Some(usage) => (Some(usage.last_used_time), usage.last_ip, usage.last_user_agent),
             None => (None, None, None),
@@ -78,6 +80,7 @@ impl Shown {
             last_used_time,
             last_ip,
             last_user_agent,
+            request_count,
         }
     }
 
@@ -98,6 +101,7 @@ impl Shown {
             ("last used", self.last_used()),
             ("from", or_dash(self.last_ip)),
             ("by", or_dash(self.last_user_agent.as_deref())),
+            ("requests", self.request_count.to_string()),
         ];
         if let Some(time) = self.revoked_time {
             rows.insert(5, ("revoked", time.to_string()));
@@ -126,7 +130,17 @@ impl ShownList {
             agent.chars().take(AGENT_IN_TABLE - 1).chain(['…']).collect()
         };
         table(
-            ["TOKEN PREFIX", "USER", "STATE", "EXPIRES", "LAST USED", "FROM", "BY", "DESCRIPTION"],
+            [
+                "TOKEN PREFIX",
+                "USER",
+                "STATE",
+                "EXPIRES",
+                "LAST USED",
+                "FROM",
+                "BY",
+                "REQUESTS",
+                "DESCRIPTION",
+            ],
             self.tokens.iter().map(|token| {
                 [
                     token.token_prefix.clone(),
@@ -136,6 +150,7 @@ impl ShownList {
                     token.last_used(),
                     or_dash(token.last_ip),
                     or_dash(token.last_user_agent.as_ref().map(agent)),
+                    token.request_count.to_string(),
                     token.description.clone(),
                 ]
             }),
