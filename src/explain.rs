@@ -4,11 +4,12 @@
 
 mod names;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use http::HeaderValue;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::directory::StoreError;
@@ -22,25 +23,25 @@ use crate::token::TokenKind;
 pub use names::Names;
 
 /// One row of the policy's table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = DecisionCheck)]
 pub struct Row {
     /// The check's number in the policy's table.
     pub number: u8,
     /// What it asks.
     #[schema(value_type = String)]
-    pub check: &'static str,
+    pub check: Cow<'static, str>,
     /// The values it was evaluated on.
     pub inputs: String,
     /// How it came out.
     pub result: RowResult,
     /// Why it failed, if it did.
     #[schema(value_type = Option<String>)]
-    pub reason: Option<&'static str>,
+    pub reason: Option<Cow<'static, str>>,
 }
 
 /// How a row came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = DecisionCheckResult)]
 #[serde(rename_all = "snake_case")]
 pub enum RowResult {
@@ -56,9 +57,9 @@ pub enum RowResult {
 
 /// Checks 1 to 3, which find the token: `kind` is the token's, `None` if there is none of this prefix.
 pub fn first_rows(kind: Option<TokenKind>) -> Vec<Row> {
-    let assumed = |number, check, inputs: &str| Row {
+    let assumed = |number, check: &'static str, inputs: &str| Row {
         number,
-        check,
+        check: check.into(),
         inputs: inputs.to_owned(),
         result: RowResult::Assumed,
         reason: None,
@@ -72,7 +73,13 @@ pub fn first_rows(kind: Option<TokenKind>) -> Vec<Row> {
     vec![
         assumed(1, "one credential", "one `Authorization: Bearer` header"),
         assumed(2, "token well-formed", "the whole token, complete and right"),
-        Row { number: 3, check: "token known", inputs: found, result, reason },
+        Row {
+            number: 3,
+            check: "token known".into(),
+            inputs: found,
+            result,
+            reason: reason.map(Cow::Borrowed),
+        },
     ]
 }
 
@@ -82,11 +89,11 @@ impl Row {
         let (result, reason) = match explained.result {
             CheckResult::Passed => (RowResult::Passed, None),
             CheckResult::NotApplicable => (RowResult::NotApplicable, None),
-            CheckResult::Failed(denial) => (RowResult::Failed, Some(denial.code())),
+            CheckResult::Failed(denial) => (RowResult::Failed, Some(denial.code().into())),
         };
         Self {
             number: explained.number,
-            check: explained.title,
+            check: explained.title.into(),
             inputs: names.put_into(explained.check, &explained.inputs),
             result,
             reason,
@@ -95,7 +102,7 @@ impl Row {
 
     /// How it came out, for people.
     pub fn result_in_words(&self) -> String {
-        match (self.result, self.reason) {
+        match (self.result, self.reason.as_deref()) {
             (RowResult::Passed, _) => "passed".to_owned(),
             (RowResult::NotApplicable, _) => "does not apply".to_owned(),
             (RowResult::Assumed, _) => "assumed".to_owned(),
@@ -251,6 +258,12 @@ fn of_stranger(reason: Denial) -> Vec<Row> {
 fn first_three(results: [(RowResult, Option<&'static str>, String); 3]) -> Vec<Row> {
     let checks = [(1, "one credential"), (2, "token well-formed"), (3, "token known")];
     let rows = checks.into_iter().zip(results);
-    rows.map(|((number, check), (result, reason, inputs))| Row { number, check, inputs, result, reason })
-        .collect()
+    rows.map(|((number, check), (result, reason, inputs))| Row {
+        number,
+        check: check.into(),
+        inputs,
+        result,
+        reason: reason.map(Cow::Borrowed),
+    })
+    .collect()
 }

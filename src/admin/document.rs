@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use http::Method;
+use serde_json::Value;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBody;
@@ -20,7 +21,7 @@ use super::error::{ErrorBody, ErrorEntry};
 const SCHEME: &str = "token";
 
 /// Completes the document that was gathered from the handlers.
-pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+pub(super) fn complete(mut document: OpenApi) -> Value {
     let components = document.components.get_or_insert_default();
     let scheme = SecurityScheme::Http(
         HttpBuilder::new()
@@ -41,7 +42,30 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
             }
         }
     }
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    widen_unsigned(&mut document);
     document
+}
+
+/// What is read as a number without a sign is described as one with a sign: that leaves out half of what is accepted.
+fn widen_unsigned(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let is_unsigned = fields.get("minimum").is_some_and(|least| least.as_i64() == Some(0));
+            let most = match fields.get("format").and_then(Value::as_str) {
+                Some("int32") if is_unsigned => Some(Value::from(u32::MAX)),
+                Some("int64") if is_unsigned => Some(Value::from(u64::MAX)),
+                _ => None,
+            };
+            if let Some(most) = most {
+                fields.remove("format");
+                fields.entry("maximum").or_insert(most);
+            }
+            fields.values_mut().for_each(widen_unsigned);
+        }
+        Value::Array(items) => items.iter_mut().for_each(widen_unsigned),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Whether a body has a field that must be there: no body at all counts as one without fields.

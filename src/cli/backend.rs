@@ -17,16 +17,18 @@ use super::directory::Directory;
 use super::failure::Failure;
 use super::nearest::suggestion;
 use super::output::Output;
-use crate::directory::model::{Grant, Group, Member, Principal, Resource, Timestamp, TokenWithUsage};
+use crate::directory::model::{Grant, Group, Member, Principal, Resource, Timestamp, Token, TokenWithUsage};
 use crate::directory::operations::{
     ApplicationUserUpdate, AssignmentOperation, NewApplicationUser, NewToken, PolicyUpdate,
 };
 use crate::policy::AuthenticationPolicy;
 use crate::policy::facts::UserState;
 
-pub(super) use api::Api;
+use api::Api;
+pub(super) use api::{Refusal, Unanswered};
 use local::Local;
-use remote::Remote;
+pub(super) use local::policy_of_store;
+pub(super) use remote::Remote;
 
 /// Which directory: that of a configuration's store, or that of a running sidecar.
 #[derive(Clone, Debug, Args)]
@@ -90,8 +92,8 @@ pub(super) trait Backend: Debug {
     /// Deletes a person, or takes them out of the organization where that is all that the caller may do.
     fn delete_person(&self, member: &Member) -> Result<PersonEnded, Failure>;
 
-    /// The store itself, for what only its own machine may do; `what` is done elsewhere as `instead` says.
-    fn store_only(&self, what: &str, instead: &str) -> Result<&Directory, Failure>;
+    /// Where it is, for what the two do in ways of their own.
+    fn place(&self) -> Place<'_>;
 
     /// The tokens of a user, ended ones included, newest first.
     fn tokens(&self, user_id: &str) -> Result<Vec<TokenWithUsage>, Failure>;
@@ -99,6 +101,8 @@ pub(super) trait Backend: Debug {
     fn token(&self, prefix: &str) -> Result<NamedToken, Failure>;
     /// Makes a token.
     fn create_token(&self, new: &NewToken) -> Result<MadeToken, Failure>;
+    /// Puts a new token in the place of an old one, which goes on for so many seconds.
+    fn rotate_token(&self, old: &Token, overlap_seconds: u32) -> Result<MadeToken, Failure>;
     /// Revokes a token; to repeat it does no harm.
     fn revoke_token(&self, prefix: &str) -> Result<(), Failure>;
 
@@ -136,6 +140,15 @@ pub(super) enum PersonEnded {
     Removed,
 }
 
+/// Where a directory is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// In the store beside the command.
+    Store(&'a Directory),
+    /// Behind a management API.
+    Api(&'a Remote),
+}
+
 /// A token with the name of its user.
 #[derive(Debug)]
 pub(super) struct NamedToken {
@@ -161,13 +174,28 @@ pub(super) struct PolicyInForce {
 
 /// The directory that the arguments say.
 pub(super) fn open(arguments: &PlaceArguments, output: Output) -> Result<Box<dyn Backend>, Failure> {
-    match Api::open(&arguments.remote, output)? {
-        Some(api) => Ok(Box::new(Remote::new(api)?)),
+    match remote(&arguments.remote, output)? {
+        Some(remote) => Ok(Box::new(remote)),
         None => Ok(Box::new(Local::new(Directory::open(&arguments.config)?))),
     }
 }
 
+/// The management API that the arguments name; `None` if they name none.
+pub(super) fn remote(arguments: &RemoteArguments, output: Output) -> Result<Option<Remote>, Failure> {
+    Api::open(arguments, output)?.map(Remote::new).transpose()
+}
+
 impl dyn Backend + '_ {
+    /// The store itself, for what only its own machine may do; `what` is done elsewhere as `instead` says.
+    pub(super) fn store_only(&self, what: &str, instead: &str) -> Result<&Directory, Failure> {
+        match self.place() {
+            Place::Store(directory) => Ok(directory),
+            Place::Api(_) => {
+                Err(Failure::Usage(format!("{what} is done where the store is, without --url; {instead}")))
+            }
+        }
+    }
+
     /// The application user with this id or, if only one has it, this name.
     pub(super) fn application_user(&self, wanted: &str) -> Result<Member, Failure> {
         choose(

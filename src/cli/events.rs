@@ -1,18 +1,19 @@
-//! `postern events`: the event log, from the store itself. A running sidecar need not be asked.
+//! `postern events`: the event log, from the store itself, for which no running sidecar need be asked, or from the management
+//! API.
 
 use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
+use http::Method;
+use serde::{Deserialize, Serialize};
 
 use super::Exit;
-use super::arguments::{ConfigArguments, TokenPrefix, seconds, time};
-use super::directory::Directory;
+use super::arguments::{TokenPrefix, seconds, time};
+use super::backend::{self, Backend, Place, PlaceArguments, Remote};
 use super::failure::Failure;
 use super::output::{Format, Output, or_dash, printable, table};
-use crate::directory::StoreError;
 use crate::directory::model::{Event, Timestamp};
 use crate::directory::store::{EventOrder, EventQuery, EventScope};
 
@@ -24,15 +25,18 @@ Examples:
   postern events --token-prefix psta_AbCdEfGhIjKl
   postern events --follow --json
 
-Shown are the organization's events, and those that concern no organization; the latest last.";
+Shown are the organization's events, the latest last; from the store also those that concern no organization.";
 
 /// Pause between two looks with `--follow`.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Most events of a page of the API's.
+const PAGE: u32 = 1_000;
+
 #[derive(Debug, Args)]
 pub(super) struct EventsArguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    place: PlaceArguments,
     /// From this time on, such as 2026-08-01T00:00:00Z, or a time ago, such as 12h.
     #[arg(long, value_name = "TIME", value_parser = time_or_ago)]
     since: Option<Timestamp>,
@@ -69,10 +73,10 @@ struct Shown {
 }
 
 pub(super) fn execute(arguments: &EventsArguments, output: Output) -> Result<Exit, Failure> {
-    let directory = Directory::open(&arguments.config)?;
+    let directory = &*backend::open(&arguments.place, output)?;
     // Before the first look, so that nothing falls in between.
-    let last = directory.store.read(|records| records.last_event())?;
-    let mut events = latest(&directory, arguments)?;
+    let last = last_event(directory)?;
+    let mut events = latest(directory, arguments)?;
     events.reverse();
     if !arguments.follow {
         output.result(&Shown { events }, |shown| {
@@ -84,25 +88,30 @@ pub(super) fn execute(arguments: &EventsArguments, output: Output) -> Result<Exi
     let mut is_read = print_lines(&events, output)?;
     while is_read {
         thread::sleep(LOOK);
-        let page = directory.store.read(|records| {
-            let query = arguments.query(directory.organization_id(), EventOrder::OldestFirst { after });
-            records.events(&query)
-        })?;
+        let page = arguments.page(directory, EventOrder::OldestFirst { after })?;
         after = page.next.or(page.events.last().map(|event| event.number)).unwrap_or(after);
         is_read = print_lines(&page.events, output)?;
     }
     Ok(Exit::Done)
 }
 
+/// The number of the last event of all.
+fn last_event(directory: &dyn Backend) -> Result<u64, Failure> {
+    match directory.place() {
+        Place::Store(directory) => Ok(directory.store.read(|records| records.last_event())?),
+        Place::Api(remote) => {
+            let page: Page = remote.ask_with(Method::GET, &["events"], &[("limit", "1")], None)?;
+            Ok(page.events.first().map_or(0, |event| event.number))
+        }
+    }
+}
+
 /// The latest of what is asked for, the latest first.
-fn latest(directory: &Directory, arguments: &EventsArguments) -> Result<Vec<Event>, StoreError> {
+fn latest(directory: &dyn Backend, arguments: &EventsArguments) -> Result<Vec<Event>, Failure> {
     let mut events = Vec::new();
     let mut before = None;
     loop {
-        let page = directory.store.read(|records| {
-            let order = EventOrder::LatestFirst { before };
-            records.events(&arguments.query(directory.organization_id(), order))
-        })?;
+        let page = arguments.page(directory, EventOrder::LatestFirst { before })?;
         // Times grow with numbers but for clocks that were set back: far enough back there is nothing to be found.
         events.extend(page.events);
         let wanted = arguments.limit as usize;
@@ -114,7 +123,48 @@ fn latest(directory: &Directory, arguments: &EventsArguments) -> Result<Vec<Even
     }
 }
 
+/// A page of the event log.
+#[derive(Deserialize)]
+struct Page {
+    events: Vec<Event>,
+    #[serde(rename = "next_cursor")]
+    next: Option<u64>,
+}
+
 impl EventsArguments {
+    /// Some of what is asked for.
+    fn page(&self, directory: &dyn Backend, order: EventOrder) -> Result<Page, Failure> {
+        match directory.place() {
+            Place::Store(directory) => {
+                let query = self.query(directory.organization_id(), order);
+                let page = directory.store.read(|records| records.events(&query))?;
+                Ok(Page { events: page.events, next: page.next })
+            }
+            Place::Api(remote) => self.ask(remote, order),
+        }
+    }
+
+    fn ask(&self, remote: &Remote, order: EventOrder) -> Result<Page, Failure> {
+        let (word, cursor) = match order {
+            EventOrder::LatestFirst { before } => ("latest_first", before),
+            EventOrder::OldestFirst { after } => ("oldest_first", Some(after)),
+        };
+        let query = [
+            ("order", Some(word.to_owned())),
+            ("cursor", cursor.map(|cursor| cursor.to_string())),
+            ("limit", Some(self.limit.min(PAGE).to_string())),
+            ("type", self.event_type.clone()),
+            ("actor", self.actor.clone()),
+            ("entity", self.entity.clone()),
+            ("entity_id", self.entity_id.clone()),
+            ("token_prefix", self.token_prefix.as_ref().map(|prefix| prefix.as_str().to_owned())),
+            ("since", self.since.map(|time| time.to_string())),
+            ("until", self.until.map(|time| time.to_string())),
+        ];
+        let given = query.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?)));
+        Ok(remote.ask_with(Method::GET, &["events"], &given.collect::<Vec<_>>(), None)?)
+    }
+
     fn query<'a>(&'a self, organization_id: &'a str, order: EventOrder) -> EventQuery<'a> {
         EventQuery {
             scope: EventScope::OrganizationAndOperator(organization_id),

@@ -10,9 +10,12 @@ use std::net::IpAddr;
 
 use clap::Args;
 use http::Method;
+use serde::Deserialize;
+use serde_json::json;
 
 use super::Exit;
 use super::arguments::{ConfigArguments, TokenPrefix, time};
+use super::backend::{self, PlaceArguments, Remote};
 use super::directory::Directory;
 use super::failure::Failure;
 use super::output::Output;
@@ -42,12 +45,12 @@ With `--request-id` the running sidecar is asked why it refused that request, fo
 
 Exits with 0 if the request would be let in and with 1 if it would be refused. Every check is shown, also those after \
 the first that fails, which is the one that decides. The store is asked, not the running sidecar: the last use of a \
-token may be some seconds old.";
+token may be some seconds old. With --url the sidecar is asked, and decides with its own routes.";
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    place: PlaceArguments,
     /// A request that the running sidecar refused, by the id in its answer and in the access log.
     #[arg(long, value_name = "ID", conflicts_with_all = ["token_prefix", "route", "client_address", "at"])]
     request_id: Option<String>,
@@ -79,8 +82,9 @@ struct Asked<'a> {
 
 pub(super) fn execute(arguments: &ExplainArguments, output: Output) -> Result<Exit, Failure> {
     let ExplainArguments { request_id, token_prefix, route, client_address, .. } = arguments;
+    let remote = backend::remote(&arguments.place.remote, output)?;
     if let Some(request_id) = request_id {
-        return denial::execute(&arguments.config, request_id, output);
+        return denial::execute(&arguments.place.config, remote.as_ref(), request_id, output);
     }
     let (Some(token_prefix), Some(route), Some(client_address)) = (token_prefix, route, *client_address)
     else {
@@ -89,7 +93,77 @@ pub(super) fn execute(arguments: &ExplainArguments, output: Output) -> Result<Ex
         return Err(Failure::Usage(missing.to_owned()));
     };
     let asked = Asked { token_prefix, route, method: &arguments.method, client_address, at: arguments.at };
-    execute_asked(&arguments.config, &asked, output)
+    match &remote {
+        Some(remote) => ask(remote, &asked, output),
+        None => execute_asked(&arguments.place.config, &asked, output),
+    }
+}
+
+/// What the API answers, for one token.
+#[derive(Deserialize)]
+struct Answer {
+    route: Option<String>,
+    required_permission: String,
+    time: Timestamp,
+    decisions: Vec<AnsweredDecision>,
+}
+
+#[derive(Deserialize)]
+struct AnsweredDecision {
+    decision: String,
+    reason: Option<String>,
+    status: Option<u16>,
+    checks: Vec<Row>,
+}
+
+/// Asks the API: the running sidecar's routes and its memory decide.
+fn ask(remote: &Remote, arguments: &Asked<'_>, output: Output) -> Result<Exit, Failure> {
+    let (host, path) = host_and_path(arguments.route)?;
+    let token_prefix = arguments.token_prefix.as_str();
+    let mut body = json!({
+        "token_prefix": token_prefix,
+        "url": format!("{host}{path}"),
+        "method": arguments.method.as_str(),
+        "client_address": arguments.client_address,
+    });
+    if let Some(time) = arguments.at {
+        body["time"] = time.to_string().into();
+    }
+    let answer: Answer = remote.ask_with(Method::POST, &["explain"], &[], Some(&body))?;
+    let decided = answer.decisions.into_iter().next();
+    let decided =
+        decided.ok_or_else(|| Failure::Failed("the API decided nothing about this token".to_owned()))?;
+    let request = shown::Request {
+        route: answer.route,
+        host,
+        path,
+        method: arguments.method.to_string(),
+        required_permission: Some(answer.required_permission.into()),
+        client_address: arguments.client_address,
+        time: answer.time,
+    };
+    let lets_in = decided.decision == "permit";
+    let explanation = Explanation {
+        decision: decided.decision.into(),
+        reason: decided.reason.map(Into::into),
+        status: decided.status,
+        token_prefix: token_prefix.to_owned(),
+        request,
+        checks: decided.checks,
+    };
+    output.result(&explanation, Explanation::text)?;
+    Ok(if lets_in { Exit::Done } else { Exit::Failed })
+}
+
+/// Host and path of what is asked for, as the pipeline takes them.
+fn host_and_path(asked: &str) -> Result<(String, String), Failure> {
+    let asked = asked.strip_prefix("http://").or_else(|| asked.strip_prefix("https://")).unwrap_or(asked);
+    let (host, path) = asked.split_at(asked.find('/').unwrap_or(asked.len()));
+    let target = target::normalize(if path.is_empty() { "/" } else { path }).map_err(|ambiguity| {
+        Failure::Failed(format!("this request would be answered 400: {}", ambiguity.message()))
+    })?;
+    let path = target.split_once('?').map_or(&*target, |(path, _query)| path).to_owned();
+    Ok((route::host_name(host).to_ascii_lowercase(), path))
 }
 
 fn execute_asked(config: &ConfigArguments, arguments: &Asked<'_>, output: Output) -> Result<Exit, Failure> {
@@ -129,26 +203,19 @@ struct Request<'a> {
 impl<'a> Request<'a> {
     /// Finds the route as the pipeline does.
     fn read(arguments: &Asked<'a>, snapshot: &'a Snapshot) -> Result<Self, Failure> {
-        let asked = arguments.route;
-        let asked = asked.strip_prefix("http://").or_else(|| asked.strip_prefix("https://")).unwrap_or(asked);
-        let (host, path) = asked.split_at(asked.find('/').unwrap_or(asked.len()));
-        let target = target::normalize(if path.is_empty() { "/" } else { path }).map_err(|ambiguity| {
-            Failure::Failed(format!("this request would be answered 400: {}", ambiguity.message()))
-        })?;
-        let path = target.split_once('?').map_or(&*target, |(path, _query)| path);
-        let host = route::host_name(host).to_ascii_lowercase();
+        let (host, path) = host_and_path(arguments.route)?;
         if matches!(*arguments.method, Method::CONNECT | Method::TRACE) {
             let method = arguments.method;
             return Err(Failure::Failed(format!(
                 "this request would be answered 405: {method} is not allowed"
             )));
         }
-        let position = snapshot.table.find(&host, path);
+        let position = snapshot.table.find(&host, &path);
         let route = position.and_then(|position| snapshot.routes.get(position));
         Ok(Self {
             route,
             position,
-            path: path.to_owned(),
+            path,
             host,
             method: arguments.method,
             // Without a route nothing is required, and no check that asks for it is shown.
@@ -172,7 +239,7 @@ impl<'a> Request<'a> {
             host: self.host.clone(),
             path: self.path.clone(),
             method: self.method.to_string(),
-            required_permission: self.route.map(|_| self.required.as_str()),
+            required_permission: self.route.map(|_| self.required.as_str().into()),
             client_address: self.client_address,
             time: self.time,
         }

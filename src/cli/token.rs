@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::Exit;
 use super::arguments::{TokenPrefix, seconds};
 use super::backend::{self, Backend, MadeToken, NamedToken, PlaceArguments};
-use super::directory::Directory;
 use super::failure::Failure;
 use super::output::{Output, printable};
 use crate::directory::model::Timestamp;
@@ -169,17 +168,12 @@ pub(super) fn execute(arguments: TokenArguments, output: Output) -> Result<Exit,
             output.result(&token, Shown::text)
         }
         TokenCommand::Rotate(arguments) => rotate::rotate(directory, &arguments, output),
-        TokenCommand::Stale(arguments) => stale::list(store_only(directory)?, &arguments, output),
-        TokenCommand::ExpireUnused(arguments) => stale::expire(store_only(directory)?, &arguments, output),
-        TokenCommand::Leaked(arguments) => leaked::revoke(store_only(directory)?, &arguments, output),
+        TokenCommand::Stale(arguments) => stale::list(directory, &arguments, output),
+        TokenCommand::ExpireUnused(arguments) => stale::expire(directory, &arguments, output),
+        TokenCommand::Leaked(arguments) => leaked::revoke(directory, &arguments, output),
         TokenCommand::Revoke { prefix } => revoke(directory, &prefix, output),
     }?;
     Ok(Exit::Done)
-}
-
-/// The store, for what is not done from elsewhere yet.
-fn store_only(directory: &dyn Backend) -> Result<&Directory, Failure> {
-    directory.store_only("keeping tokens in order", "the management API has it: /v1/openapi.json says where")
 }
 
 fn create(directory: &dyn Backend, arguments: CreateArguments, output: Output) -> Result<(), Failure> {

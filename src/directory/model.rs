@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::policy::AuthenticationPolicy;
 use crate::policy::facts::{UserKind, UserState};
@@ -448,7 +448,7 @@ impl TokenWithUsage {
 }
 
 /// An entry of the event log: a change of the directory, or a login. Never with a secret in it.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Event {
     /// Its position in the log; grows with every entry.
     pub number: u64,
@@ -499,6 +499,15 @@ impl fmt::Display for Timestamp {
             Ok(time) => time.fmt(f),
             Err(_) => write!(f, "{}", self.0),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = text.parse::<jiff::Timestamp>().ok();
+        let seconds = time.and_then(|time| u32::try_from(time.as_second()).ok());
+        seconds.map(Self).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no time")))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::StoreError;
@@ -14,7 +14,7 @@ use super::view::DirectoryView;
 use crate::token::TokenKind;
 
 /// One token, its user and its use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenSummary {
     /// The token's public handle.
     #[schema(example = "psta_AbCdEfGhIjKl")]

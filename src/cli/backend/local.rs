@@ -2,9 +2,9 @@
 
 use super::super::directory::Directory;
 use super::super::failure::Failure;
-use super::{Backend, MadeToken, NamedToken, PersonEnded, PersonFacts, PolicyInForce};
+use super::{Backend, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce};
 use crate::directory::OperationError;
-use crate::directory::model::{Grant, Group, Member, Principal, Resource, Timestamp, TokenWithUsage};
+use crate::directory::model::{Grant, Group, Member, Principal, Resource, Timestamp, Token, TokenWithUsage};
 use crate::directory::operations::{
     self, ApplicationUserUpdate, Assignment, AssignmentOperation, NewApplicationUser, NewToken, PolicyUpdate,
 };
@@ -108,8 +108,8 @@ impl Backend for Local {
         Ok(PersonEnded::Deleted)
     }
 
-    fn store_only(&self, _: &str, _: &str) -> Result<&Directory, Failure> {
-        Ok(&self.directory)
+    fn place(&self) -> Place<'_> {
+        Place::Store(&self.directory)
     }
 
     fn tokens(&self, user_id: &str) -> Result<Vec<TokenWithUsage>, Failure> {
@@ -141,6 +141,12 @@ impl Backend for Local {
         Ok(MadeToken { full: made.fresh.full, token: TokenWithUsage::new(made.token, None) })
     }
 
+    fn rotate_token(&self, old: &Token, overlap_seconds: u32) -> Result<MadeToken, Failure> {
+        let (store, prefix) = (&*self.directory.store, &old.token_prefix);
+        let made = operations::rotate_token(store, prefix, overlap_seconds, Timestamp::now())?.value.created;
+        Ok(MadeToken { full: made.fresh.full, token: TokenWithUsage::new(made.token, None) })
+    }
+
     fn revoke_token(&self, prefix: &str) -> Result<(), Failure> {
         // Another organization's tokens are none of this command's business.
         self.token(prefix)?;
@@ -149,20 +155,7 @@ impl Backend for Local {
     }
 
     fn policy(&self) -> Result<PolicyInForce, Failure> {
-        let config = &self.directory.config;
-        if let Some(policy) = config.organization.authentication.clone() {
-            return Ok(PolicyInForce { policy, pinned_by: Some(config.file.clone()) });
-        }
-        let id = self.organization_id();
-        let organization = self.directory.store.read(|records| records.organization(id))?;
-        let policy = organization.and_then(|organization| organization.authentication_policy);
-        let policy = policy.ok_or_else(|| {
-            Failure::Failed(format!(
-                "the stored policy of organization {id:?} cannot be read, and all its requests are refused: \
-                 set it anew with `postern policy set`; what is not named there becomes as in a new organization"
-            ))
-        })?;
-        Ok(PolicyInForce { policy, pinned_by: None })
+        policy_of_store(&self.directory)
     }
 
     fn set_policy(&self, update: &PolicyUpdate) -> Result<AuthenticationPolicy, Failure> {
@@ -195,4 +188,22 @@ impl Backend for Local {
         let grants = operations::change_grants(store, resource, operation, &[assignment], now)?.value;
         Ok(super::grant_of(grants, principal, resource, now))
     }
+}
+
+/// The policy in force of a configuration's organization.
+pub(in crate::cli) fn policy_of_store(directory: &Directory) -> Result<PolicyInForce, Failure> {
+    let config = &directory.config;
+    if let Some(policy) = config.organization.authentication.clone() {
+        return Ok(PolicyInForce { policy, pinned_by: Some(config.file.clone()) });
+    }
+    let id = directory.organization_id();
+    let organization = directory.store.read(|records| records.organization(id))?;
+    let policy = organization.and_then(|organization| organization.authentication_policy);
+    let policy = policy.ok_or_else(|| {
+        Failure::Failed(format!(
+            "the stored policy of organization {id:?} cannot be read, and all its requests are refused: set it anew \
+             with `postern policy set`; what is not named there becomes as in a new organization"
+        ))
+    })?;
+    Ok(PolicyInForce { policy, pinned_by: None })
 }

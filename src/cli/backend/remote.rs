@@ -4,13 +4,12 @@ use http::{Method, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::super::directory::Directory;
 use super::super::failure::Failure;
 use super::api::{Api, Refusal, Unanswered};
-use super::{Backend, MadeToken, NamedToken, PersonEnded, PersonFacts, PolicyInForce, wire};
+use super::{Backend, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce, wire};
 use crate::directory::OperationError;
 use crate::directory::model::{
-    Grant, Group, Member, Principal, Resource, Timestamp, TokenWithUsage, Word as _,
+    Grant, Group, Member, Principal, Resource, Timestamp, Token, TokenWithUsage, Word as _,
 };
 use crate::directory::operations::{
     ApplicationUserUpdate, AssignmentOperation, NewApplicationUser, NewToken, PolicyUpdate,
@@ -21,7 +20,7 @@ use crate::token::format::PREFIX_LENGTH;
 
 /// A management API and one organization.
 #[derive(Debug)]
-pub(super) struct Remote {
+pub(in crate::cli) struct Remote {
     api: Api,
     organization_id: String,
 }
@@ -58,7 +57,23 @@ impl Remote {
         path: &[&str],
         body: Option<&Value>,
     ) -> Result<T, Unanswered> {
-        self.api.ask(method, &[&["organization", self.organization_id.as_str()], path].concat(), &[], body)
+        self.ask_with(method, path, &[], body)
+    }
+
+    /// The same with query parameters.
+    pub(in crate::cli) fn ask_with<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<T, Unanswered> {
+        self.api.ask(method, &[&["organization", self.organization_id.as_str()], path].concat(), query, body)
+    }
+
+    /// The API as such, for what is no organization's.
+    pub(in crate::cli) fn api(&self) -> &Api {
+        &self.api
     }
 }
 
@@ -158,8 +173,8 @@ impl Backend for Remote {
         Ok(if is_managed { PersonEnded::Deleted } else { PersonEnded::Removed })
     }
 
-    fn store_only(&self, what: &str, instead: &str) -> Result<&Directory, Failure> {
-        Err(Failure::Usage(format!("{what} is done where the store is, without --url; {instead}")))
+    fn place(&self) -> Place<'_> {
+        Place::Api(self)
     }
 
     fn tokens(&self, user_id: &str) -> Result<Vec<TokenWithUsage>, Failure> {
@@ -196,6 +211,14 @@ impl Backend for Remote {
         let mut made: wire::CreatedToken = self.ask(Method::POST, &path, Some(&body))?;
         let full = std::mem::take(&mut made.full_token).into();
         Ok(MadeToken { full, token: made.into_token(&new.user_id) })
+    }
+
+    fn rotate_token(&self, old: &Token, overlap_seconds: u32) -> Result<MadeToken, Failure> {
+        let body = json!({ "overlap_seconds": overlap_seconds });
+        let path = ["application-users", &old.user_id, "access-tokens", &old.token_prefix, "rotate"];
+        let mut made: wire::CreatedToken = self.ask(Method::POST, &path, Some(&body))?;
+        let full = std::mem::take(&mut made.full_token).into();
+        Ok(MadeToken { full, token: made.into_token(&old.user_id) })
     }
 
     fn revoke_token(&self, prefix: &str) -> Result<(), Failure> {

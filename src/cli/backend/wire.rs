@@ -45,7 +45,6 @@ pub(super) struct ApplicationUser {
     is_super_admin: bool,
     #[serde(deserialize_with = "word")]
     state: UserState,
-    #[serde(deserialize_with = "time")]
     create_time: Timestamp,
 }
 
@@ -79,9 +78,7 @@ pub(super) struct OrganizationUsers {
 pub(super) struct OrganizationUser {
     user_id: String,
     is_super_admin: bool,
-    #[serde(deserialize_with = "time")]
     join_time: Timestamp,
-    #[serde(deserialize_with = "optional_time")]
     pub(super) last_activity_time: Option<Timestamp>,
     user_info: UserInfo,
 }
@@ -94,7 +91,6 @@ struct UserInfo {
     state: UserState,
     is_application_user: bool,
     managing_organization_id: Option<String>,
-    #[serde(deserialize_with = "time")]
     create_time: Timestamp,
 }
 
@@ -151,9 +147,7 @@ pub(super) struct UserGroup {
     user_group_name: String,
     description: String,
     managed_by_scim: bool,
-    #[serde(deserialize_with = "time")]
     create_time: Timestamp,
-    #[serde(deserialize_with = "time")]
     update_time: Timestamp,
 }
 
@@ -181,9 +175,7 @@ struct WireGrant {
     principal_id: String,
     principal_type: PrincipalType,
     permissions: Vec<String>,
-    #[serde(deserialize_with = "time")]
     create_time: Timestamp,
-    #[serde(deserialize_with = "time")]
     update_time: Timestamp,
 }
 
@@ -222,7 +214,6 @@ pub(super) struct OwnedToken {
     pub(super) user_name: String,
     #[serde(deserialize_with = "word")]
     kind: TokenKind,
-    #[serde(deserialize_with = "optional_time")]
     revoked_time: Option<Timestamp>,
     #[serde(flatten)]
     token: WireToken,
@@ -240,20 +231,16 @@ pub(super) struct CreatedToken {
 struct WireToken {
     token_prefix: String,
     description: String,
-    #[serde(deserialize_with = "time")]
     create_time: Timestamp,
     created_manually: bool,
-    #[serde(deserialize_with = "optional_time")]
     expiry_time: Option<Timestamp>,
     max_age_seconds: Option<u32>,
     extend_when_used: bool,
     ip_allowlist: Vec<String>,
     scopes: Vec<String>,
-    #[serde(deserialize_with = "optional_time")]
     last_used_time: Option<Timestamp>,
     last_ip: Option<IpAddr>,
     last_user_agent: Option<String>,
-    #[serde(default)]
     request_count: u64,
 }
 
@@ -298,18 +285,6 @@ impl WireToken {
         };
         TokenWithUsage { token, usage, expiry_time: self.expiry_time }
     }
-}
-
-fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let time = text.parse::<jiff::Timestamp>().ok().and_then(|time| u32::try_from(time.as_second()).ok());
-    time.map(Timestamp).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no time")))
-}
-
-fn optional_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    #[derive(Deserialize)]
-    struct Time(#[serde(deserialize_with = "time")] Timestamp);
-    Ok(Option::<Time>::deserialize(deserializer)?.map(|Time(time)| time))
 }
 
 fn word<'de, T: Word, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {

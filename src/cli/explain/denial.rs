@@ -1,10 +1,12 @@
 //! `postern explain --request-id`: why the running sidecar refused a request, as it remembers it.
 
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::app::control_socket;
 use crate::cli::Exit;
 use crate::cli::arguments::ConfigArguments;
+use crate::cli::backend::{Refusal, Remote, Unanswered};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, fields, table};
 use crate::cli::reload;
@@ -12,6 +14,7 @@ use crate::config::Config;
 
 pub(super) fn execute(
     arguments: &ConfigArguments,
+    remote: Option<&Remote>,
     request_id: &str,
     output: Output,
 ) -> Result<Exit, Failure> {
@@ -22,9 +25,15 @@ pub(super) fn execute(
                 .to_owned(),
         ));
     }
-    let config = Config::load(&arguments.config)?;
-    let denial = control_socket::request_explanation(&config.store.path, &request_id.to_ascii_lowercase())
-        .map_err(|error| reload::unreachable(&config, &error))?;
+    let request_id = request_id.to_ascii_lowercase();
+    let denial = match remote {
+        Some(remote) => ask(remote, &request_id)?,
+        None => {
+            let config = Config::load(&arguments.config)?;
+            control_socket::request_explanation(&config.store.path, &request_id)
+                .map_err(|error| reload::unreachable(&config, &error))?
+        }
+    };
     if denial.is_null() {
         return Err(Failure::Failed(format!(
             "the sidecar does not remember to have refused request {request_id}: it was let in, it is too long ago, or \
@@ -33,6 +42,14 @@ pub(super) fn execute(
     }
     output.result(&denial, text)?;
     Ok(Exit::Failed)
+}
+
+/// What the API says; null if it does not remember such a request, as the sidecar itself answers.
+fn ask(remote: &Remote, request_id: &str) -> Result<Value, Failure> {
+    match remote.ask_with(Method::GET, &["decisions", request_id], &[], None) {
+        Err(Unanswered::Refused(Refusal { status: StatusCode::NOT_FOUND, .. })) => Ok(Value::Null),
+        answer => Ok(answer?),
+    }
 }
 
 fn text(denial: &Value) -> String {

@@ -1,5 +1,6 @@
 //! An explanation as it is printed.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::StatusCode;
@@ -30,7 +31,7 @@ pub(super) struct Request {
     pub(super) host: String,
     pub(super) path: String,
     pub(super) method: String,
-    pub(super) required_permission: Option<&'static str>,
+    pub(super) required_permission: Option<Cow<'static, str>>,
     pub(super) client_address: IpAddr,
     pub(super) time: Timestamp,
 }
@@ -38,14 +39,14 @@ pub(super) struct Request {
 /// The whole explanation.
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
-    decision: &'static str,
-    reason: Option<&'static str>,
+    pub(super) decision: Cow<'static, str>,
+    pub(super) reason: Option<Cow<'static, str>>,
     /// Of Postern's own answer; `None`: the upstream's.
-    status: Option<u16>,
-    token_prefix: String,
+    pub(super) status: Option<u16>,
+    pub(super) token_prefix: String,
     #[serde(flatten)]
-    request: Request,
-    checks: Vec<Row>,
+    pub(super) request: Request,
+    pub(super) checks: Vec<Row>,
 }
 
 impl Decision {
@@ -84,8 +85,8 @@ impl Decision {
 impl Explanation {
     pub(super) fn new(token_prefix: &str, request: &Request, decision: Decision, checks: Vec<Row>) -> Self {
         Self {
-            decision: decision.word(),
-            reason: decision.reason(),
+            decision: decision.word().into(),
+            reason: decision.reason().map(Cow::Borrowed),
             status: decision.status().map(|status| status.as_u16()),
             token_prefix: token_prefix.to_owned(),
             request: request.clone(),
@@ -98,17 +99,17 @@ impl Explanation {
         let head = fields([
             ("request", format!("{} {}{}", request.method, request.host, request.path)),
             ("route", request.route.clone().unwrap_or_else(|| "none".to_owned())),
-            ("required", request.required_permission.unwrap_or("-").to_owned()),
+            ("required", request.required_permission.as_deref().unwrap_or("-").to_owned()),
             ("token", self.token_prefix.clone()),
             ("client", request.client_address.to_string()),
             ("time", request.time.to_string()),
         ]);
         let rows = self.checks.iter().map(|row| {
-            [row.number.to_string(), row.check.to_owned(), row.result_in_words(), row.inputs.clone()]
+            [row.number.to_string(), row.check.to_string(), row.result_in_words(), row.inputs.clone()]
         });
         let checks = table(["#", "CHECK", "RESULT", "INPUTS"], rows);
         let status = self.status.map_or_else(String::new, |status| format!(" ({status})"));
-        let decision = match (self.decision, self.reason) {
+        let decision = match (&*self.decision, self.reason.as_deref()) {
             ("permit", _) => "decision: permit".to_owned(),
             ("open", _) => {
                 return format!(

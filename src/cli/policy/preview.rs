@@ -3,16 +3,19 @@
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
+use http::Method;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{read, text_of};
 use crate::cli::Exit;
-use crate::cli::backend::Backend;
+use crate::cli::backend::{self, Backend, Place, Remote};
 use crate::cli::directory::Directory;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, joined, or_dash, table};
 use crate::directory::model::Timestamp;
-use crate::directory::operations;
+use crate::directory::operations::{self, PolicyUpdate};
 use crate::directory::preview::report::{AffectedReport, PreviewReport, QuestionReport};
 use crate::directory::preview::{PreviewPage, PreviewQuestion, preview};
 use crate::directory::view::DirectoryView;
@@ -91,22 +94,26 @@ pub(super) enum CandidateCommand {
 }
 
 /// The candidate as it is printed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Shown {
     organization_id: String,
     candidate: Option<AuthenticationPolicy>,
 }
 
-/// What the management API does for those who are elsewhere.
-const INSTEAD: &str =
-    "the management API has it at /v1/organization/{organization_id}/config/authentication/";
-
 pub(super) fn execute_preview(
-    backend: &dyn Backend,
+    directory: &dyn Backend,
     arguments: &PreviewArguments,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let directory = backend.store_only("previewing a policy", &format!("{INSTEAD}preview"))?;
+    let report = match directory.place() {
+        Place::Store(directory) => preview_of_store(directory, arguments)?,
+        Place::Api(remote) => ask_for_preview(remote, arguments)?,
+    };
+    output.result(&report, text)?;
+    Ok(Exit::Done)
+}
+
+fn preview_of_store(directory: &Directory, arguments: &PreviewArguments) -> Result<PreviewReport, Failure> {
     let (_synchronizer, view) = directory.in_memory()?;
     let organization = directory.organization_in(&view)?;
     let before = organization.current.load().policy.clone();
@@ -121,12 +128,38 @@ pub(super) fn execute_preview(
     let page = PreviewPage { after: 0, limit: arguments.limit as usize };
     let found = preview(&view, &organization, &after, question, page);
     let asked = arguments.project.as_deref().zip(arguments.permission.map(Permission::as_str));
-    let report = directory.store.read(|records| {
+    Ok(directory.store.read(|records| {
         let question = QuestionReport::new(asked, arguments.client_address);
         PreviewReport::new(records, &view, directory.organization_id(), [&before, &after], question, &found)
-    })?;
-    output.result(&report, text)?;
-    Ok(Exit::Done)
+    })?)
+}
+
+fn ask_for_preview(remote: &Remote, arguments: &PreviewArguments) -> Result<PreviewReport, Failure> {
+    let mut query: Vec<(String, String)> = Vec::new();
+    for (key, value) in fields_of(&read(&arguments.changes)?)? {
+        let value = match value {
+            Value::Array(ranges) => ranges.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+            value => value.to_string(),
+        };
+        query.push((key, value));
+    }
+    query.push(("limit".to_owned(), arguments.limit.to_string()));
+    let more = [
+        ("project", arguments.project.clone()),
+        ("permission", arguments.permission.map(|permission| permission.to_string())),
+        ("client_address", arguments.client_address.map(|address| address.to_string())),
+    ];
+    query.extend(more.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    let query: Vec<(&str, &str)> = query.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    Ok(remote.ask_with(Method::GET, &["config", "authentication", "preview"], &query, None)?)
+}
+
+/// The keys that an update names.
+fn fields_of(update: &PolicyUpdate) -> Result<Map<String, Value>, Failure> {
+    match serde_json::to_value(update).map_err(Failure::failed)? {
+        Value::Object(fields) => Ok(fields.into_iter().filter(|(_, value)| !value.is_null()).collect()),
+        _ => Ok(Map::new()),
+    }
 }
 
 /// A project of the organization.
@@ -145,27 +178,14 @@ fn project(
 }
 
 pub(super) fn execute_candidate(
-    backend: &dyn Backend,
+    directory: &dyn Backend,
     command: &CandidateCommand,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let directory = backend.store_only("trying a policy", &format!("{INSTEAD}candidate"))?;
-    let id = directory.organization_id();
-    match command {
-        CandidateCommand::Show => {}
-        CandidateCommand::Clear => {
-            operations::set_candidate_policy(&*directory.store, id, None, Timestamp::now())?;
-        }
-        CandidateCommand::Set { changes } => {
-            let update = read(changes)?;
-            let mut candidate = backend.policy()?.policy;
-            update.apply(&mut candidate);
-            operations::set_candidate_policy(&*directory.store, id, Some(&candidate), Timestamp::now())?;
-        }
-    }
-    let organization = directory.store.read(|records| records.organization(id))?;
-    let candidate = organization.and_then(|organization| organization.candidate_policy);
-    let shown = Shown { organization_id: id.to_owned(), candidate };
+    let shown = match directory.place() {
+        Place::Store(directory) => candidate_in_store(directory, command)?,
+        Place::Api(remote) => ask_for_candidate(remote, command)?,
+    };
     output.result(&shown, |shown| match &shown.candidate {
         None => format!("no policy is tried on requests of organization {}", shown.organization_id),
         Some(candidate) => format!(
@@ -175,6 +195,40 @@ pub(super) fn execute_candidate(
         ),
     })?;
     Ok(Exit::Done)
+}
+
+fn candidate_in_store(directory: &Directory, command: &CandidateCommand) -> Result<Shown, Failure> {
+    let id = directory.organization_id();
+    match command {
+        CandidateCommand::Show => {}
+        CandidateCommand::Clear => {
+            operations::set_candidate_policy(&*directory.store, id, None, Timestamp::now())?;
+        }
+        CandidateCommand::Set { changes } => {
+            let update = read(changes)?;
+            let mut candidate = backend::policy_of_store(directory)?.policy;
+            update.apply(&mut candidate);
+            operations::set_candidate_policy(&*directory.store, id, Some(&candidate), Timestamp::now())?;
+        }
+    }
+    let organization = directory.store.read(|records| records.organization(id))?;
+    let candidate = organization.and_then(|organization| organization.candidate_policy);
+    Ok(Shown { organization_id: id.to_owned(), candidate })
+}
+
+fn ask_for_candidate(remote: &Remote, command: &CandidateCommand) -> Result<Shown, Failure> {
+    let path = ["config", "authentication", "candidate"];
+    match command {
+        CandidateCommand::Show => {}
+        CandidateCommand::Clear => {
+            let IgnoredAny = remote.ask_with(Method::DELETE, &path, &[], None)?;
+        }
+        CandidateCommand::Set { changes } => {
+            let body = Value::Object(fields_of(&read(changes)?)?);
+            let IgnoredAny = remote.ask_with(Method::PUT, &path, &[], Some(&body))?;
+        }
+    }
+    Ok(remote.ask_with(Method::GET, &path, &[], None)?)
 }
 
 fn text(report: &PreviewReport) -> String {
@@ -212,7 +266,7 @@ fn text(report: &PreviewReport) -> String {
 fn affected(
     what: &str,
     report: &AffectedReport,
-    reason: impl Fn((Option<&'static str>, Option<&'static str>)) -> Option<&'static str>,
+    reason: impl for<'r> Fn((Option<&'r str>, Option<&'r str>)) -> Option<&'r str>,
 ) -> String {
     let reasons: Vec<String> =
         report.by_reason.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -236,7 +290,7 @@ fn affected(
                 token.last_used_time.map_or_else(|| "never".to_owned(), |time| time.to_string()),
                 or_dash(token.last_ip),
                 token.request_count.to_string(),
-                or_dash(reason((affected.reason_before, affected.reason_after))),
+                or_dash(reason((affected.reason_before.as_deref(), affected.reason_after.as_deref()))),
             ]
         }),
     );

@@ -7,11 +7,10 @@ use serde::Serialize;
 use super::find;
 use super::shown::Shown;
 use crate::cli::arguments::{TokenPrefix, seconds};
-use crate::cli::backend::Backend;
+use crate::cli::backend::{Backend, NamedToken};
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, printable};
-use crate::directory::model::{Timestamp, TokenWithUsage};
-use crate::directory::operations;
+use crate::directory::model::Timestamp;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -42,21 +41,17 @@ struct Rotated<'a> {
 }
 
 pub(super) fn rotate(
-    backend: &dyn Backend,
+    directory: &dyn Backend,
     arguments: &RotateArguments,
     output: Output,
 ) -> Result<(), Failure> {
-    let directory = super::store_only(backend)?;
-    // Another organization's tokens are none of this command's business.
-    let user_name = find(backend, &arguments.prefix)?.user_name;
-    let now = Timestamp::now();
     let prefix = arguments.prefix.as_str();
-    let rotated = operations::rotate_token(&*directory.store, prefix, arguments.overlap, now)?.value;
-    let made = TokenWithUsage::new(rotated.created.token, None);
+    let NamedToken { token: old, user_name } = directory.token(prefix)?;
+    let made = directory.rotate_token(&old.token, arguments.overlap)?;
     let shown = Rotated {
-        full_token: rotated.created.fresh.full.expose_secret(),
-        token: Shown::new(made, &user_name, now),
-        replaced: find(backend, &arguments.prefix)?,
+        full_token: made.full.expose_secret(),
+        token: Shown::new(made.token, &user_name, Timestamp::now()),
+        replaced: find(directory, &arguments.prefix)?,
     };
     let shown_well = output.result(&shown, |shown| {
         let replaced = &shown.replaced;

@@ -1,9 +1,11 @@
 //! `postern token stale` and `postern token expire-unused`: tokens that nobody uses any more.
 
 use clap::Args;
-use serde::Serialize;
+use http::Method;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::arguments::seconds;
+use crate::cli::backend::{Backend, Place, Remote};
 use crate::cli::directory::Directory;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, or_dash, table};
@@ -30,6 +32,11 @@ other organizations as well are left alone.";
 
 /// Tokens revoked in one transaction: short enough that no other change waits long.
 const AT_ONCE: usize = 500;
+
+/// Most tokens of a page of the API's list.
+const PAGE: usize = 1_000;
+
+const DAY_SECONDS: u32 = 86_400;
 
 #[derive(Debug, Args)]
 pub(super) struct StaleArguments {
@@ -67,11 +74,21 @@ struct Expired {
     tokens: Vec<TokenSummary>,
 }
 
-pub(super) fn list(directory: &Directory, arguments: &StaleArguments, output: Output) -> Result<(), Failure> {
-    let (_synchronizer, view) = directory.in_memory()?;
-    let stale = find(directory, &view, arguments.unused_for, None, arguments.limit as usize)?;
-    let tokens = summaries(directory, &view, &stale.listed)?;
-    let shown = Shown { unused_for_seconds: arguments.unused_for, count: stale.count, tokens };
+pub(super) fn list(
+    directory: &dyn Backend,
+    arguments: &StaleArguments,
+    output: Output,
+) -> Result<(), Failure> {
+    let (unused_for, limit) = (arguments.unused_for, arguments.limit as usize);
+    let shown = match directory.place() {
+        Place::Store(directory) => {
+            let (_synchronizer, view) = directory.in_memory()?;
+            let stale = find(directory, &view, unused_for, None, limit)?;
+            let tokens = summaries(directory, &view, &stale.listed)?;
+            Shown { unused_for_seconds: unused_for, count: stale.count, tokens }
+        }
+        Place::Api(remote) => ask(remote, unused_for, limit)?,
+    };
     output.result(&shown, |shown| {
         if shown.count == 0 {
             return "every token that could be used has been used in that time".to_owned();
@@ -85,10 +102,15 @@ pub(super) fn list(directory: &Directory, arguments: &StaleArguments, output: Ou
 }
 
 pub(super) fn expire(
-    directory: &Directory,
+    directory: &dyn Backend,
     arguments: &ExpireArguments,
     output: Output,
 ) -> Result<(), Failure> {
+    let directory = directory.store_only(
+        "revoking all unused tokens",
+        "with the API `postern token stale` lists them and `postern token revoke` ends each; \
+         `expire_unused_after_days` under [tokens] does it by itself",
+    )?;
     let (_synchronizer, view) = directory.in_memory()?;
     let (now, unused_since) = (Timestamp::now(), before_now(arguments.unused_for));
     let mut tokens = Vec::new();
@@ -129,6 +151,35 @@ pub(super) fn expire(
         }
         format!("{}\n{count} tokens {what}", in_rows(&expired.tokens))
     })
+}
+
+/// A page of the API's list.
+#[derive(Deserialize)]
+struct Page {
+    count: usize,
+    tokens: Vec<TokenSummary>,
+    next_cursor: Option<String>,
+}
+
+fn ask(remote: &Remote, unused_for: u32, limit: usize) -> Result<Shown, Failure> {
+    if unused_for == 0 || !unused_for.is_multiple_of(DAY_SECONDS) {
+        return Err(Failure::Usage("the management API counts in days: write one such as 90d".to_owned()));
+    }
+    let days = (unused_for / DAY_SECONDS).to_string();
+    let mut shown = Shown { unused_for_seconds: unused_for, count: 0, tokens: Vec::new() };
+    let mut cursor: Option<String> = None;
+    loop {
+        let wanted = (limit - shown.tokens.len()).min(PAGE).to_string();
+        let mut query = vec![("unused_for_days", days.as_str()), ("limit", &wanted)];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page: Page = remote.ask_with(Method::GET, &["tokens", "stale"], &query, None)?;
+        shown.count = page.count;
+        shown.tokens.extend(page.tokens);
+        cursor = page.next_cursor;
+        if cursor.is_none() || shown.tokens.len() >= limit {
+            return Ok(shown);
+        }
+    }
 }
 
 fn find(

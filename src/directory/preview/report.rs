@@ -1,10 +1,11 @@
 //! A preview as it is shown, by the management API and by the command line alike: names, last use and request counts for
 //! the numbers that memory has. Never more of a token than its prefix.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{AffectedToken, AffectedTokens, AffectedUser, Preview};
@@ -12,11 +13,11 @@ use crate::directory::error::StoreError;
 use crate::directory::store::Records;
 use crate::directory::summary::TokenSummary;
 use crate::directory::view::DirectoryView;
+use crate::policy::AuthenticationPolicy;
 use crate::policy::facts::UserKind;
-use crate::policy::{AuthenticationPolicy, Denial};
 
 /// What another policy would do.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = PolicyPreview)]
 pub struct PreviewReport {
     /// Whose policy.
@@ -40,12 +41,12 @@ pub struct PreviewReport {
     /// Users with tokens that stop or start, those who lose all of them first; as many as the limit allows.
     pub users: Vec<UserReport>,
     /// Ask again with this to see what follows; absent: nothing does.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<u32>,
 }
 
 /// What was asked.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = PreviewQuestion)]
 pub struct QuestionReport {
     /// The project that requests are for; `None`: any, and scopes and grants are not asked.
@@ -60,20 +61,20 @@ pub struct QuestionReport {
 }
 
 /// Tokens that are affected in one way.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = AffectedTokens)]
 pub struct AffectedReport {
     /// How many there are.
     pub count: usize,
     /// How many for which reason: of a token that stops why it would, of one that starts why it does not now.
     #[schema(value_type = BTreeMap<String, usize>)]
-    pub by_reason: BTreeMap<&'static str, usize>,
+    pub by_reason: BTreeMap<Cow<'static, str>, usize>,
     /// The first of them; `next_cursor` leads to more.
     pub tokens: Vec<TokenReport>,
 }
 
 /// One token that stops or starts.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = AffectedToken)]
 pub struct TokenReport {
     /// The token.
@@ -84,14 +85,14 @@ pub struct TokenReport {
     pub client_address: Option<IpAddr>,
     /// Why it does not work now; `null`: it does.
     #[schema(value_type = Option<String>)]
-    pub reason_before: Option<&'static str>,
+    pub reason_before: Option<Cow<'static, str>>,
     /// Why it would not work; `null`: it would.
     #[schema(value_type = Option<String>)]
-    pub reason_after: Option<&'static str>,
+    pub reason_after: Option<Cow<'static, str>>,
 }
 
 /// One user.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = AffectedUser)]
 pub struct UserReport {
     /// Who.
@@ -157,7 +158,11 @@ impl PreviewReport {
             let tokens = affected.listed.iter().map(|token| TokenReport::new(records, view, token));
             Ok(AffectedReport {
                 count: affected.count(),
-                by_reason: affected.by_reason.iter().map(|(reason, count)| (reason.code(), *count)).collect(),
+                by_reason: affected
+                    .by_reason
+                    .iter()
+                    .map(|(reason, count)| (reason.code().into(), *count))
+                    .collect(),
                 tokens: tokens.filter_map(Result::transpose).collect::<Result<_, _>>()?,
             })
         };
@@ -190,8 +195,8 @@ impl TokenReport {
         Ok(token.map(|token| Self {
             token,
             client_address: affected.client_address,
-            reason_before: affected.reason_before.map(Denial::code),
-            reason_after: affected.reason_after.map(Denial::code),
+            reason_before: affected.reason_before.map(|denial| denial.code().into()),
+            reason_after: affected.reason_after.map(|denial| denial.code().into()),
         }))
     }
 }
