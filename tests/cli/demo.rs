@@ -141,7 +141,7 @@ fn the_screen_has_every_line_to_paste() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let screen: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Ctrl-C")).collect();
     let to_paste = |start: &str| screen.iter().filter(|line| line.starts_with(start)).count();
-    assert_eq!((to_paste("curl "), to_paste("# ")), (7, 8), "{screen:#?}");
+    assert_eq!((to_paste("curl "), to_paste("# ")), (8, 9), "{screen:#?}");
     let usage = format!("{} token list --config ", env!("CARGO_BIN_EXE_postern"));
     assert_eq!(to_paste(&usage), 1, "{screen:#?}");
     signal(&child, "TERM");
