@@ -84,6 +84,11 @@ fn every_line_does_what_is_said_of_it_and_nothing_is_left_behind() {
     assert_eq!(echo["headers"]["x-postern-token-prefix"], demo.shown["token_prefix"]);
     assert_eq!(echo["headers"]["authorization"], Value::Null);
 
+    let users: Value = serde_json::from_str(&demo.paste("manage")).unwrap();
+    let names: Vec<_> =
+        users["application_users"].as_array().unwrap().iter().map(|user| &user["name"]).collect();
+    assert!(names.contains(&&Value::from("demo-app")), "{users}");
+
     lines_come_one_by_one(&demo);
 
     // The first look may be before the flush: looked at again until it is there.
@@ -141,7 +146,7 @@ fn the_screen_has_every_line_to_paste() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let screen: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Ctrl-C")).collect();
     let to_paste = |start: &str| screen.iter().filter(|line| line.starts_with(start)).count();
-    assert_eq!((to_paste("curl "), to_paste("# ")), (7, 8), "{screen:#?}");
+    assert_eq!((to_paste("curl "), to_paste("# ")), (8, 9), "{screen:#?}");
     let usage = format!("{} token list --config ", env!("CARGO_BIN_EXE_postern"));
     assert_eq!(to_paste(&usage), 1, "{screen:#?}");
     signal(&child, "TERM");
