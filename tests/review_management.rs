@@ -100,6 +100,42 @@ fn a_personal_token_and_a_found_password_are_no_login() {
 }
 
 #[test]
+fn a_personal_token_makes_nothing_that_outlives_it() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    let jane = anybody.logged_in("jane@example.com", PASSWORD);
+    let forever = jane.post("/v1/access_token", &json!({})).ok();
+    assert_eq!(forever.body["expiry_time"], json!(null), "a session may leave behind what outlives it");
+    let for_a_while = jane.post("/v1/access_token", &json!({ "max_age_seconds": 600 })).ok();
+    let end = for_a_while.text("expiry_time");
+    let thief = anybody.with(for_a_while.text("full_token"));
+    // Times in RFC 3339 and UTC sort as texts do.
+    let ends_with_it = |answer: &Answer| {
+        assert!(answer.text("expiry_time") <= end, "{} outlives {end}", answer.body);
+    };
+    let long = json!({ "max_age_seconds": 315_360_000, "extend_when_used": true });
+    let made = thief.post("/v1/access_token", &json!({})).ok();
+    ends_with_it(&made);
+    ends_with_it(&thief.post("/v1/access_token", &long).ok());
+    // Nor does what that one makes, nor what any of them changes.
+    let grandchild = anybody.with(made.text("full_token")).post("/v1/access_token", &long).ok();
+    ends_with_it(&grandchild);
+    for changed in [&for_a_while, &made, &forever] {
+        let path = format!("/v1/access_token/{}", changed.text("token_prefix"));
+        ends_with_it(&thief.put(&path, &long).ok());
+        let path = format!("/v1/access_token/{}", made.text("token_prefix"));
+        ends_with_it(&thief.put(&path, &json!({ "extend_when_used": true })).ok());
+    }
+    // What is not about lifetimes shortens none.
+    let other = jane.post("/v1/access_token", &json!({})).ok();
+    let path = format!("/v1/access_token/{}", other.text("token_prefix"));
+    let described = thief.put(&path, &json!({ "description": "reports" })).ok();
+    assert_eq!(described.body["expiry_time"], json!(null));
+}
+
+#[test]
 fn one_time_passwords_cannot_be_tried_from_many_places() {
     let upstream = Upstream::echo();
     let sidecar = with_api(&upstream).start();

@@ -65,6 +65,8 @@ pub struct TokenUpdate {
     pub max_age_seconds: Option<Option<u32>>,
     /// Whether the lifetime counts from the last use.
     pub extend_when_used: Option<bool>,
+    /// When the token ends at the latest if this changes its lifetime; `None`: nobody says so.
+    pub latest_end_time: Option<Timestamp>,
 }
 
 /// A token just made.
@@ -92,9 +94,23 @@ pub enum Revocation {
 /// If the user does not exist, is not active or of the wrong kind, a value is not allowed, the system has no random
 /// bytes, or the store fails.
 pub fn create_token(store: &dyn Store, new: &NewToken, now: Timestamp) -> Result<Changed<CreatedToken>> {
+    create_token_until(store, new, None, now)
+}
+
+/// Makes a token that ends at `end_time` at the latest, whatever its lifetime is.
+///
+/// # Errors
+///
+/// As [`create_token`].
+pub fn create_token_until(
+    store: &dyn Store,
+    new: &NewToken,
+    end_time: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Changed<CreatedToken>> {
     let fresh = generate(new.kind)?;
     let identity = ImportedToken { prefix: fresh.prefix.clone(), digest: fresh.digest };
-    let stored = insert(store, new, &identity, Origin::Generated, now)?;
+    let stored = insert(store, new, &identity, Origin::Generated(end_time), now)?;
     Ok(Changed { value: CreatedToken { fresh, token: stored.value }, sequence: stored.sequence })
 }
 
@@ -157,8 +173,8 @@ impl PreparedSession {
             authentication_method_id: Some(authentication_method_id.to_owned()),
         };
         let identity = ImportedToken { prefix: self.fresh.prefix.clone(), digest: self.fresh.digest };
-        let token = token(&new, &identity, Origin::Generated, Vec::new(), now);
-        insert_into(changes, &new, &Token { end_time: Some(self.terms.end_time), ..token })
+        let origin = Origin::Generated(Some(self.terms.end_time));
+        insert_into(changes, &new, &token(&new, &identity, origin, Vec::new(), now))
     }
 
     pub(super) fn finish(self, stored: Token) -> CreatedToken {
@@ -217,6 +233,9 @@ pub fn update_token(
             token.max_age_seconds = max_age_seconds;
         }
         token.extend_when_used = update.extend_when_used.unwrap_or(token.extend_when_used);
+        if update.max_age_seconds.is_some() || update.extend_when_used.is_some() {
+            token.end_time = earlier(token.end_time, update.latest_end_time);
+        }
         changes.update_token(&token)?;
         Ok(token)
     })
@@ -257,7 +276,8 @@ pub fn check_lives_on(records: &dyn Records, prefix: &str) -> Result<()> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    Generated,
+    /// Here; it ends then at the latest.
+    Generated(Option<Timestamp>),
     Imported,
 }
 
@@ -295,7 +315,10 @@ fn token(
         imported: origin == Origin::Imported,
         max_age_seconds: new.max_age_seconds,
         extend_when_used: new.extend_when_used,
-        end_time: None,
+        end_time: match origin {
+            Origin::Generated(end_time) => end_time,
+            Origin::Imported => None,
+        },
         ip_allowlist,
         scopes: new.scopes.clone(),
         authentication_method_id: new.authentication_method_id.clone(),
@@ -316,6 +339,13 @@ fn insert_into(changes: &dyn Changes, new: &NewToken, token: &Token) -> Result<T
     let create_time = token.create_time.max(user.token_validity_begin);
     changes.insert_token(&Token { create_time, ..token.clone() })?;
     find(records, &token.token_prefix)
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 fn find(records: &dyn Records, prefix: &str) -> Result<Token> {
