@@ -172,7 +172,8 @@ pub fn set_password(store: &dyn Store, user_id: &str, hash: &str, now: Timestamp
 }
 
 /// Takes password and two-factor authentication from a managed person, ends all sessions, and returns the code with
-/// which the person can set a new password.
+/// which the person can set a new password. It ends early if the person becomes a super admin, is granted more or joins a
+/// group: who may reset somebody without rights is not who may reset an admin.
 ///
 /// # Errors
 ///
@@ -225,6 +226,12 @@ pub fn finish_reset(
         session.insert(changes, &user.id, &method.id, now)
     })?;
     Ok(finish(session, stored))
+}
+
+/// Ends the code of a reset that is under way, of somebody who comes to have more than when it was made: whoever made it
+/// and kept it would have that too.
+pub(super) fn void_reset(changes: &dyn Changes, user_id: &str) -> Result<()> {
+    Ok(changes.delete_password_reset(user_id)?)
 }
 
 /// Whom a code that can be used now stands for.

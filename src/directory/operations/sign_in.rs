@@ -4,6 +4,7 @@
 //! The subject is the identity: once it is a person's, it stays that person's, whatever becomes of email addresses.
 //! Before that, an address counts only if the provider's word for it does. Everything happens in one transaction.
 
+use super::passwords::void_reset;
 use super::tokens::PreparedSession;
 use super::users::{find_membership, managing_organization, note_of_user};
 use super::{CreatedToken, Result, check_name};
@@ -291,6 +292,7 @@ impl Entry<'_> {
             && records.group(group_id)?.is_some_and(|group| group.organization_id == *organization_id)
         {
             self.changes.add_group_member(group_id, &user.id)?;
+            void_reset(self.changes, &user.id)?;
         }
         let manager = managing_organization(records, &user.email)?;
         if user.managing_organization_id != manager && manager.as_ref() == Some(organization_id) {

@@ -1,6 +1,6 @@
 //! Users of both kinds: making, changing and ending them, and what follows for their tokens.
 
-use super::passwords::{password_method, person, put_password, switch_two_factor_off};
+use super::passwords::{password_method, person, put_password, switch_two_factor_off, void_reset};
 use super::{
     Result, already_exists, check_description, check_email, check_name, conflict, invalid, not_found,
     organization, user,
@@ -369,8 +369,7 @@ pub fn update_member(
             if !is_super_admin {
                 check_super_admins_remain(records, user_id, organization_id)?;
             }
-            membership.is_super_admin = is_super_admin;
-            changes.put_membership(&membership)?;
+            put_super_admin(changes, &mut membership, is_super_admin)?;
         }
         let name = update.real_name.as_ref().filter(|name| **name != user.name);
         let state = update.state.filter(|state| *state != user.state);
@@ -414,10 +413,21 @@ pub fn set_super_admin(
         if !is_super_admin {
             check_super_admins_remain(changes.records(), user_id, organization_id)?;
         }
-        membership.is_super_admin = is_super_admin;
-        changes.put_membership(&membership)?;
+        put_super_admin(changes, &mut membership, is_super_admin)?;
         Ok(membership)
     })
+}
+
+fn put_super_admin(
+    changes: &dyn Changes,
+    membership: &mut MembershipRecord,
+    is_super_admin: bool,
+) -> Result<()> {
+    if is_super_admin && !membership.is_super_admin {
+        void_reset(changes, &membership.user_id)?;
+    }
+    membership.is_super_admin = is_super_admin;
+    Ok(changes.put_membership(membership)?)
 }
 
 fn change_user(
