@@ -630,6 +630,22 @@ fn identity_providers_are_set_up_in_aivens_wire_format() {
     assert_eq!(shown["linked_domains"], json!([{"domain_id": case.domain}]));
     assert_eq!(shown["oidc_redirect_uri"], format!("{PUBLIC_URL}/v1/userauth/sign_in/callback"));
     assert!(!shown.to_string().contains(CLIENT_SECRET) && shown.get("oidc_client_secret").is_none());
+    // Its secret does not go to another issuer.
+    let elsewhere = json!({"oidc_issuer": "https://elsewhere.example"});
+    let moved = case.sidecar.api(&case.admin, &format!("PUT {target}/{oidc}"), &elsewhere.to_string());
+    moved.assert_error(400, "bad_request");
+    let message = moved.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("oidc_client_secret: "), "{message}");
+    let same = json!({"oidc_issuer": case.provider.issuer, "oidc_client_id": "other"});
+    case.api(&format!("PUT {target}/{oidc}"), &same);
+    for secret in [json!("the new one's"), json!(null)] {
+        let moving = json!({"oidc_issuer": "https://elsewhere.example", "oidc_client_secret": secret});
+        case.api(&format!("PUT {target}/{oidc}"), &moving);
+        case.api(
+            &format!("PUT {target}/{oidc}"),
+            &json!({"oidc_issuer": case.provider.issuer, "oidc_client_secret": CLIENT_SECRET}),
+        );
+    }
     let list = case.api(&format!("GET {target}"), &json!({}));
     assert_eq!(list["authentication_methods"].as_array().unwrap().len(), 2);
 
