@@ -11,8 +11,11 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use people::{Answer, OTHER_PASSWORD, PASSWORD, Person, app, made, seconds, with_api};
+use postern::directory::operations;
+use postern::login::session::SessionLifetime;
 use serde_json::json;
-use support::Upstream;
+use support::directory::now;
+use support::{Upstream, until};
 
 /// A request whose head has been sent and whose body is held back.
 struct Held {
@@ -133,6 +136,56 @@ fn a_personal_token_makes_nothing_that_outlives_it() {
     let path = format!("/v1/access_token/{}", other.text("token_prefix"));
     let described = thief.put(&path, &json!({ "description": "reports" })).ok();
     assert_eq!(described.body["expiry_time"], json!(null));
+}
+
+#[test]
+fn nobody_makes_tokens_without_end() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let jane_id = made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    let oldest = anybody.logged_in("jane@example.com", PASSWORD);
+    let store = &*sidecar.directory.store;
+    let method = store.read(|records| records.authentication_methods(&jane_id)).unwrap().remove(0).id;
+    let begin_sessions = |count: usize| {
+        let lifetime = SessionLifetime { idle_seconds: 3_600, absolute_seconds: 86_400 };
+        let terms = lifetime.beginning(now());
+        let (user_id, authentication_method_id) = (jane_id.clone(), method.clone());
+        let session = operations::NewSession { user_id, authentication_method_id, terms };
+        for _ in 0..count {
+            operations::create_session(store, &session, now()).unwrap();
+        }
+    };
+    begin_sessions(98);
+    let last = anybody.logged_in("jane@example.com", PASSWORD);
+    oldest.get("/v1/me").ok();
+    begin_sessions(1);
+    until("the oldest session to end", || oldest.get("/v1/me").status == 401);
+    oldest.get("/v1/me").refused(401, "token_revoked");
+    last.get("/v1/me").ok();
+
+    let first = last.post("/v1/access_token", &json!({})).ok();
+    let expired = operations::NewToken {
+        user_id: jane_id.clone(),
+        kind: postern::token::TokenKind::Personal,
+        description: String::new(),
+        created_manually: true,
+        max_age_seconds: Some(600),
+        extend_when_used: false,
+        ip_allowlist: Vec::new(),
+        scopes: Vec::new(),
+        authentication_method_id: Some(method.clone()),
+    };
+    let long_ago = postern::directory::model::Timestamp(now().0 - 601);
+    operations::create_token(store, &expired, long_ago).unwrap();
+    for _ in 1..1_000 {
+        operations::create_token(store, &expired, now()).unwrap();
+    }
+    let refused = last.post("/v1/access_token", &json!({})).refused(409, "conflict");
+    assert!(refused.text("message").contains("1000 personal tokens"), "{}", refused.body);
+    last.delete(&format!("/v1/access_token/{}", first.text("token_prefix"))).ok();
+    last.post("/v1/access_token", &json!({})).ok();
+    last.post("/v1/access_token", &json!({})).refused(409, "conflict");
 }
 
 #[test]

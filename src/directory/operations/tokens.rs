@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::{Result, already_exists, check_description, invalid, not_found, user};
+use super::{Result, already_exists, check_description, conflict, invalid, not_found, user};
 use crate::directory::error::OperationError;
 use crate::directory::model::{Timestamp, Token, User};
 use crate::directory::store::{Changed, Changes, Records, Store};
@@ -21,6 +21,12 @@ const MAX_RESTRICTIONS: usize = 100;
 
 /// Lengths a prefix from elsewhere may have, in characters.
 const PREFIX_LENGTH: RangeInclusive<usize> = 4..=64;
+
+/// Personal tokens that have not ended which a person may have; what was made elsewhere is the operator's to count.
+const MAX_PERSONAL_TOKENS: usize = 1_000;
+
+/// Sessions that have not ended which a person may have.
+const MAX_SESSIONS: usize = 100;
 
 /// What a token is made from, whoever made its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -332,6 +338,9 @@ fn insert_into(changes: &dyn Changes, new: &NewToken, token: &Token) -> Result<T
     let user = user(records, &new.user_id)?;
     check_user(&user, new.kind)?;
     check_binding(records, new)?;
+    if !token.imported {
+        make_room(changes, token)?;
+    }
     if changes.token_taken(token)? {
         return Err(already_exists("token", &token.token_prefix));
     }
@@ -339,6 +348,25 @@ fn insert_into(changes: &dyn Changes, new: &NewToken, token: &Token) -> Result<T
     let create_time = token.create_time.max(user.token_validity_begin);
     changes.insert_token(&Token { create_time, ..token.clone() })?;
     find(records, &token.token_prefix)
+}
+
+/// Nobody fills the store and every worker's memory: a person with too many personal tokens makes no more, and with too
+/// many sessions the oldest end.
+fn make_room(changes: &dyn Changes, token: &Token) -> Result<()> {
+    let living = || changes.records().living_tokens(&token.user_id, token.kind, token.create_time);
+    match token.kind {
+        TokenKind::Application => Ok(()),
+        TokenKind::Personal if living()?.len() < MAX_PERSONAL_TOKENS => Ok(()),
+        TokenKind::Personal => Err(conflict(format!(
+            "This user has {MAX_PERSONAL_TOKENS} personal tokens, and more are not allowed: revoke those that are not \
+             needed any more."
+        ))),
+        TokenKind::Session => {
+            let sessions = living()?;
+            let too_many = (sessions.len() + 1).saturating_sub(MAX_SESSIONS);
+            Ok(sessions.iter().take(too_many).try_for_each(|number| changes.revoke_token(*number))?)
+        }
+    }
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

@@ -9,7 +9,7 @@ use super::write::Writer;
 use crate::directory::error::StoreError;
 use crate::directory::model::{Invitation, PasswordRecord, PasswordReset, Timestamp, TotpRecord};
 use crate::directory::store::people::{PeopleChanges, PeopleRecords};
-use crate::token::TokenDigest;
+use crate::token::{TokenDigest, TokenKind};
 
 const INVITATION: &str =
     "organization_id, user_email, inviter_user_id, create_time, expiry_time, code_digest";
@@ -74,6 +74,17 @@ impl PeopleRecords for Reader<'_> {
 
     fn invitations_of(&self, email: &str) -> Result<Vec<Invitation>, StoreError> {
         self.invitations_where("user_email", email)
+    }
+
+    fn living_tokens(&self, user_id: &str, kind: TokenKind, now: Timestamp) -> Result<Vec<u32>, StoreError> {
+        let sql = "SELECT t.number FROM users u JOIN tokens t ON t.user_number = u.number
+             LEFT JOIN token_usage s ON s.token_number = t.number
+             WHERE u.id = ?1 AND t.kind = ?2 AND t.revoked_time IS NULL AND t.create_time >= u.token_validity_begin
+                 AND coalesce(t.end_time > ?3, 1)
+                 AND coalesce(t.max_age_seconds + CASE WHEN t.extend_when_used
+                     THEN max(t.create_time, coalesce(s.last_used_time, 0)) ELSE t.create_time END > ?3, 1)
+             ORDER BY t.number";
+        self.all(sql, params![user_id, kind.as_str(), now.0], |row| row.get(0))
     }
 
     fn last_activity(&self, user_id: &str) -> Result<Option<Timestamp>, StoreError> {
