@@ -1,6 +1,8 @@
 //! Users of both kinds: making, changing and ending them, and what follows for their tokens.
 
-use super::passwords::{password_method, person, put_password, switch_two_factor_off, void_reset};
+use super::passwords::{
+    PasswordOrigin, password_method, person, put_password, switch_two_factor_off, void_reset,
+};
 use super::{
     Result, already_exists, check_description, check_email, check_name, conflict, invalid, not_found,
     organization, user,
@@ -187,7 +189,7 @@ pub fn create_person(store: &dyn Store, new: &NewPerson, now: Timestamp) -> Resu
         })?;
         if let Some(hash) = &new.password_hash {
             password_method(changes, &user.id, now)?;
-            put_password(changes, &user.id, hash, now)?;
+            put_password(changes, &user.id, hash, PasswordOrigin::Operator, now)?;
         }
         Ok(Member { user, is_super_admin: new.is_super_admin, join_time: now })
     })

@@ -25,8 +25,14 @@ impl Reader<'_> {
 
 impl PeopleRecords for Reader<'_> {
     fn password(&self, user_id: &str) -> Result<Option<PasswordRecord>, StoreError> {
-        self.one("SELECT user_id, hash, update_time FROM passwords WHERE user_id = ?1", [user_id], |row| {
-            Ok(PasswordRecord { user_id: row.get(0)?, hash: row.get(1)?, update_time: time(row, 2)? })
+        let sql = "SELECT user_id, hash, update_time, from_code FROM passwords WHERE user_id = ?1";
+        self.one(sql, [user_id], |row| {
+            Ok(PasswordRecord {
+                user_id: row.get(0)?,
+                hash: row.get(1)?,
+                update_time: time(row, 2)?,
+                from_code: row.get(3)?,
+            })
         })
     }
 
@@ -108,9 +114,10 @@ impl PeopleRecords for Reader<'_> {
 impl PeopleChanges for Writer<'_> {
     fn put_password(&self, password: &PasswordRecord) -> Result<(), StoreError> {
         self.execute(
-            "INSERT INTO passwords (user_id, hash, update_time) VALUES (?1, ?2, ?3)
-             ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, update_time = excluded.update_time",
-            params![password.user_id, password.hash, password.update_time.0],
+            "INSERT INTO passwords (user_id, hash, update_time, from_code) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, update_time = excluded.update_time,
+                 from_code = excluded.from_code",
+            params![password.user_id, password.hash, password.update_time.0, password.from_code],
         )?;
         Ok(())
     }
