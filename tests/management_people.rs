@@ -370,6 +370,52 @@ fn who_is_no_admin_takes_over_nobody_who_has_more() {
 }
 
 #[test]
+fn a_reset_code_ends_when_its_person_comes_to_have_more() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    verified(&sidecar);
+    made(&sidecar, "root@example.com", &["--super-admin"]);
+    let jane_id = made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    let root = anybody.logged_in("root@example.com", PASSWORD);
+    let path = organization(&format!("/user/{jane_id}"));
+    let code = || {
+        let started = root.post(&format!("{path}/reset_password"), &json!({})).ok();
+        started.text("code").to_owned()
+    };
+    let set_up =
+        |code: &str| anybody.post("/v1/userauth/setup", &json!({ "code": code, "password": OTHER_PASSWORD }));
+    let store = &*sidecar.directory.store;
+    let group = operations::create_group(store, ORGANIZATION, "Admins", "", now()).unwrap().value.id;
+    let on_project = |principal_type: &str, id: &str, operation: &str| {
+        let change = json!({ "operation": operation, "permissions": [
+            { "principal_type": principal_type, "principal_id": id, "permissions": ["developer"] }
+        ] });
+        root.patch(&organization("/permissions/project/demo"), &change).ok();
+    };
+    let join = json!({ "operation": "add_members", "member_ids": [jane_id] });
+    let members = organization(&format!("/user-groups/{group}/members"));
+    for more in [
+        &(|| drop(root.patch(&path, &json!({ "is_super_admin": true })).ok())) as &dyn Fn(),
+        &|| drop(operations::set_super_admin(store, &jane_id, ORGANIZATION, true, now()).unwrap()),
+        &|| on_project("user", &jane_id, "grant"),
+        &|| drop(root.patch(&members, &join).ok()),
+        &|| on_project("user_group", &group, "set"),
+    ] {
+        let kept = code();
+        more();
+        set_up(&kept).refused(400, "bad_request");
+        root.patch(&path, &json!({ "is_super_admin": false })).ok();
+    }
+    // What is repeated, or taken away, is no more; and an admin resets somebody who has something.
+    let code = code();
+    on_project("user", &jane_id, "grant");
+    on_project("user", &jane_id, "revoke");
+    root.patch(&path, &json!({ "real_name": "Jane", "is_super_admin": false })).ok();
+    set_up(&code).ok();
+}
+
+#[test]
 fn an_invitation_is_accepted_by_whom_it_is_for_and_nobody_else() {
     let upstream = Upstream::echo();
     let sidecar = with_api(&upstream).start();

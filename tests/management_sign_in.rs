@@ -320,6 +320,74 @@ fn who_is_invited_makes_an_account_by_signing_in_and_accepts() {
 }
 
 #[test]
+fn who_kept_the_code_of_an_invitation_does_not_stay_beside_its_owner() {
+    let google = |issuer: &str| third_party("google", &format!("issuer = \"{issuer}\""));
+    let Some(case) = Case::start_with(google, json!({})) else { return };
+    const PASSWORD: &str = "tidal-acorn-velvet-9";
+    const OTHER_PASSWORD: &str = "marble/Ostrich/quilt/7";
+    let invitation = format!("POST /v1/organization/{ORGANIZATION}/invitation");
+    let invited = case.sidecar.api(&case.admin, &invitation, r#"{"user_email": "jane@example.com"}"#);
+    let code = invited.json()["code"].clone();
+    let anonymous = |target: &str, body: Value| {
+        let answer = case.sidecar.api("", target, &body.to_string());
+        (answer.status, answer.json()["token"].as_str().unwrap_or_default().to_owned())
+    };
+    let set_up = |code: &Value, password: &str| {
+        let body = json!({"code": code, "password": password, "real_name": "Jane"});
+        anonymous("POST /v1/userauth/setup", body)
+    };
+    let log_in = |password: &str| {
+        anonymous("POST /v1/userauth", json!({"email": "jane@example.com", "password": password}))
+    };
+    let (status, thiefs) = set_up(&code, PASSWORD);
+    assert_eq!(status, 200);
+    let (status, personal) = {
+        let answer = case.sidecar.api(&thiefs, "POST /v1/access_token", "{}");
+        (answer.status, answer.json()["full_token"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(status, 200);
+    // Another password is the same one's.
+    let change = json!({"password": PASSWORD, "new_password": OTHER_PASSWORD});
+    let changed = case.sidecar.api(&thiefs, "PUT /v1/me/password", &change.to_string());
+    let thiefs = changed.json()["token"].as_str().unwrap().to_owned();
+    let user = case.user_of(&thiefs);
+
+    let owners = case.token("google", "workspace");
+    assert_eq!(case.user_of(&owners), user);
+    for ended in [&thiefs, &personal] {
+        case.sidecar.api(ended, "GET /v1/me", "").assert_error(401, "token_revoked");
+    }
+    assert_eq!(log_in(OTHER_PASSWORD).0, 401);
+    let me = case.sidecar.api(&owners, "GET /v1/me", "").json();
+    assert_eq!(me["user"]["auth"], json!(["google_oauth"]));
+
+    // Once the address has been shown to be theirs, a password beside it is theirs too.
+    let reset = format!("POST /v1/organization/{ORGANIZATION}/user/{user}/reset_password");
+    let code = case.api(&reset, &json!({}))["code"].clone();
+    assert_eq!(set_up(&code, PASSWORD).0, 200);
+    let provider = case.identity_provider(json!({}));
+    assert_eq!(case.user_of(&case.token(&provider, "jane")), user);
+    assert_eq!(log_in(PASSWORD).0, 200);
+}
+
+#[test]
+fn a_password_that_the_operator_gave_stays() {
+    let google = |issuer: &str| third_party("google", &format!("issuer = \"{issuer}\""));
+    let Some(case) = Case::start_with(google, json!({})) else { return };
+    let new = operations::NewPerson {
+        email: "jane@example.com".into(),
+        real_name: "Jane".into(),
+        organization_id: ORGANIZATION.into(),
+        is_super_admin: true,
+        password_hash: Some("$argon2id$v=19$m=8192,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA".into()),
+    };
+    let store = &*case.sidecar.directory.store;
+    let user = operations::create_person(store, &new, now()).unwrap().value.user.id;
+    assert_eq!(case.user_of(&case.token("google", "workspace")), user);
+    assert!(store.read(|records| records.password(&user)).unwrap().is_some());
+}
+
+#[test]
 fn only_the_right_people_get_through_an_identity_provider() {
     let Some(case) = Case::start() else { return };
     let provider = case.identity_provider(json!({}));
@@ -630,6 +698,22 @@ fn identity_providers_are_set_up_in_aivens_wire_format() {
     assert_eq!(shown["linked_domains"], json!([{"domain_id": case.domain}]));
     assert_eq!(shown["oidc_redirect_uri"], format!("{PUBLIC_URL}/v1/userauth/sign_in/callback"));
     assert!(!shown.to_string().contains(CLIENT_SECRET) && shown.get("oidc_client_secret").is_none());
+    // Its secret does not go to another issuer.
+    let elsewhere = json!({"oidc_issuer": "https://elsewhere.example"});
+    let moved = case.sidecar.api(&case.admin, &format!("PUT {target}/{oidc}"), &elsewhere.to_string());
+    moved.assert_error(400, "bad_request");
+    let message = moved.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("oidc_client_secret: "), "{message}");
+    let same = json!({"oidc_issuer": case.provider.issuer, "oidc_client_id": "other"});
+    case.api(&format!("PUT {target}/{oidc}"), &same);
+    for secret in [json!("the new one's"), json!(null)] {
+        let moving = json!({"oidc_issuer": "https://elsewhere.example", "oidc_client_secret": secret});
+        case.api(&format!("PUT {target}/{oidc}"), &moving);
+        case.api(
+            &format!("PUT {target}/{oidc}"),
+            &json!({"oidc_issuer": case.provider.issuer, "oidc_client_secret": CLIENT_SECRET}),
+        );
+    }
     let list = case.api(&format!("GET {target}"), &json!({}));
     assert_eq!(list["authentication_methods"].as_array().unwrap().len(), 2);
 

@@ -11,8 +11,11 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use people::{Answer, OTHER_PASSWORD, PASSWORD, Person, app, made, seconds, with_api};
+use postern::directory::operations;
+use postern::login::session::SessionLifetime;
 use serde_json::json;
-use support::Upstream;
+use support::directory::now;
+use support::{Upstream, until};
 
 /// A request whose head has been sent and whose body is held back.
 struct Held {
@@ -97,6 +100,92 @@ fn a_personal_token_and_a_found_password_are_no_login() {
         .delete(&format!("/v1/me/authentication_methods/{password_method}"))
         .refused(403, "session_required");
     assert_eq!(jane.get("/v1/me").ok().body["user"]["auth"], json!(["password", "google_oauth", "totp"]));
+}
+
+#[test]
+fn a_personal_token_makes_nothing_that_outlives_it() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    let jane = anybody.logged_in("jane@example.com", PASSWORD);
+    let forever = jane.post("/v1/access_token", &json!({})).ok();
+    assert_eq!(forever.body["expiry_time"], json!(null), "a session may leave behind what outlives it");
+    let for_a_while = jane.post("/v1/access_token", &json!({ "max_age_seconds": 600 })).ok();
+    let end = for_a_while.text("expiry_time");
+    let thief = anybody.with(for_a_while.text("full_token"));
+    // Times in RFC 3339 and UTC sort as texts do.
+    let ends_with_it = |answer: &Answer| {
+        assert!(answer.text("expiry_time") <= end, "{} outlives {end}", answer.body);
+    };
+    let long = json!({ "max_age_seconds": 315_360_000, "extend_when_used": true });
+    let made = thief.post("/v1/access_token", &json!({})).ok();
+    ends_with_it(&made);
+    ends_with_it(&thief.post("/v1/access_token", &long).ok());
+    // Nor does what that one makes, nor what any of them changes.
+    let grandchild = anybody.with(made.text("full_token")).post("/v1/access_token", &long).ok();
+    ends_with_it(&grandchild);
+    for changed in [&for_a_while, &made, &forever] {
+        let path = format!("/v1/access_token/{}", changed.text("token_prefix"));
+        ends_with_it(&thief.put(&path, &long).ok());
+        let path = format!("/v1/access_token/{}", made.text("token_prefix"));
+        ends_with_it(&thief.put(&path, &json!({ "extend_when_used": true })).ok());
+    }
+    // What is not about lifetimes shortens none.
+    let other = jane.post("/v1/access_token", &json!({})).ok();
+    let path = format!("/v1/access_token/{}", other.text("token_prefix"));
+    let described = thief.put(&path, &json!({ "description": "reports" })).ok();
+    assert_eq!(described.body["expiry_time"], json!(null));
+}
+
+#[test]
+fn nobody_makes_tokens_without_end() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let jane_id = made(&sidecar, "jane@example.com", &[]);
+    let anybody = Person::stranger(&sidecar);
+    let oldest = anybody.logged_in("jane@example.com", PASSWORD);
+    let store = &*sidecar.directory.store;
+    let method = store.read(|records| records.authentication_methods(&jane_id)).unwrap().remove(0).id;
+    let begin_sessions = |count: usize| {
+        let lifetime = SessionLifetime { idle_seconds: 3_600, absolute_seconds: 86_400 };
+        let terms = lifetime.beginning(now());
+        let (user_id, authentication_method_id) = (jane_id.clone(), method.clone());
+        let session = operations::NewSession { user_id, authentication_method_id, terms };
+        for _ in 0..count {
+            operations::create_session(store, &session, now()).unwrap();
+        }
+    };
+    begin_sessions(98);
+    let last = anybody.logged_in("jane@example.com", PASSWORD);
+    oldest.get("/v1/me").ok();
+    begin_sessions(1);
+    until("the oldest session to end", || oldest.get("/v1/me").status == 401);
+    oldest.get("/v1/me").refused(401, "token_revoked");
+    last.get("/v1/me").ok();
+
+    let first = last.post("/v1/access_token", &json!({})).ok();
+    let expired = operations::NewToken {
+        user_id: jane_id.clone(),
+        kind: postern::token::TokenKind::Personal,
+        description: String::new(),
+        created_manually: true,
+        max_age_seconds: Some(600),
+        extend_when_used: false,
+        ip_allowlist: Vec::new(),
+        scopes: Vec::new(),
+        authentication_method_id: Some(method.clone()),
+    };
+    let long_ago = postern::directory::model::Timestamp(now().0 - 601);
+    operations::create_token(store, &expired, long_ago).unwrap();
+    for _ in 1..1_000 {
+        operations::create_token(store, &expired, now()).unwrap();
+    }
+    let refused = last.post("/v1/access_token", &json!({})).refused(409, "conflict");
+    assert!(refused.text("message").contains("1000 personal tokens"), "{}", refused.body);
+    last.delete(&format!("/v1/access_token/{}", first.text("token_prefix"))).ok();
+    last.post("/v1/access_token", &json!({})).ok();
+    last.post("/v1/access_token", &json!({})).refused(409, "conflict");
 }
 
 #[test]

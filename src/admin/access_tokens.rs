@@ -15,7 +15,7 @@ use super::body::{JsonBody, PathParameters};
 use super::me::Empty;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller};
-use crate::directory::model::{Resource, Token, TokenWithUsage};
+use crate::directory::model::{Resource, Timestamp, Token, TokenWithUsage};
 use crate::directory::operations::{self, NewToken, TokenUpdate};
 use crate::policy::facts::UserKind;
 use crate::policy::{Permission, address, permission};
@@ -84,7 +84,8 @@ async fn list(State(admin): State<Arc<Admin>>, caller: Caller) -> Result<Json<Sh
 
 /// Makes a personal token, bound to the method that the caller logged in with.
 ///
-/// It may do no more than the token that makes it: restrictions of that one are passed on.
+/// It may do no more than the token that makes it: restrictions of that one are passed on. One that a personal token
+/// makes ends with that one at the latest.
 #[utoipa::path(post, path = "/v1/access_token", tag = "my tokens", security(("token" = [])), request_body = New,
     responses((status = OK, body = Created)))]
 async fn create(
@@ -117,8 +118,10 @@ async fn create(
         scopes: within_scopes(&own, new.scopes.unwrap_or_default())?,
         authentication_method_id: own.authentication_method_id,
     };
-    let created =
-        admin.change(caller.author(), move |store, now| operations::create_token(store, &new, now)).await?;
+    let end_time = latest_end(&admin, &caller);
+    let created = admin
+        .change(caller.author(), move |store, now| operations::create_token_until(store, &new, end_time, now))
+        .await?;
     let stored = TokenWithUsage::new(created.token, None);
     Ok(Json(Created {
         full_token: created.fresh.full.expose_secret().to_owned(),
@@ -127,6 +130,8 @@ async fn create(
 }
 
 /// Changes one of the caller's tokens, named by prefix or by the whole token.
+///
+/// Where a personal token changes a lifetime, its own or another's, that ends with it at the latest.
 #[utoipa::path(put, path = "/v1/access_token/{token_prefix}", tag = "my tokens", security(("token" = [])),
     params(("token_prefix" = String, Path, description = "The token's prefix, or the whole token.")),
     request_body = Changes,
@@ -156,6 +161,7 @@ async fn update(
         },
         max_age_seconds: changes.max_age_seconds.map(Some),
         extend_when_used: changes.extend_when_used,
+        latest_end_time: latest_end(&admin, &caller),
     };
     let prefix = token.token.token_prefix;
     let changed = admin
@@ -234,6 +240,15 @@ fn check_manager_allows(admin: &Admin, organization_id: Option<&str>) -> Result<
         "personal_tokens_disabled",
         "The organization that manages this user does not allow personal tokens.",
     ))
+}
+
+/// When what this token makes or changes ends at the latest. A session is somebody who has logged in, and may leave behind
+/// what outlives it; a personal token that was handed out for a while must not become one for ever.
+fn latest_end(admin: &Admin, caller: &Caller) -> Option<Timestamp> {
+    match caller.token_kind() {
+        TokenKind::Session => None,
+        TokenKind::Personal | TokenKind::Application => caller.expiry_time(admin),
+    }
 }
 
 /// The scopes of a token that this one makes.

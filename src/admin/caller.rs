@@ -117,6 +117,12 @@ impl Caller {
         self.token_kind
     }
 
+    /// When the token that the request came with ends if it is not used again; `None`: never.
+    pub fn expiry_time(&self, admin: &Admin) -> Option<Timestamp> {
+        let entry = admin.shared.directory.tokens.entry(self.token)?;
+        entry.state().facts().expires_at.map(Timestamp)
+    }
+
     /// From where the request came.
     pub fn address(&self) -> IpAddr {
         self.address

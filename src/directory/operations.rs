@@ -48,7 +48,8 @@ pub use permissions::{
 pub use sign_in::{Arrival, SignInRefusal, SignedIn, Via, begin_session, sign_in};
 pub use tokens::{
     CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewSession, NewToken, Revocation, TokenUpdate,
-    check_lives_on, create_session, create_token, import_token, revoke_token, update_token,
+    check_lives_on, create_session, create_token, create_token_until, import_token, revoke_token,
+    update_token,
 };
 pub use users::{
     ApplicationUserUpdate, MemberUpdate, NewApplicationUser, NewOrganizationUser, NewPerson, add_member,

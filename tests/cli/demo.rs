@@ -84,6 +84,11 @@ fn every_line_does_what_is_said_of_it_and_nothing_is_left_behind() {
     assert_eq!(echo["headers"]["x-postern-token-prefix"], demo.shown["token_prefix"]);
     assert_eq!(echo["headers"]["authorization"], Value::Null);
 
+    let users: Value = serde_json::from_str(&demo.paste("manage")).unwrap();
+    let names: Vec<_> =
+        users["application_users"].as_array().unwrap().iter().map(|user| &user["name"]).collect();
+    assert!(names.contains(&&Value::from("demo-app")), "{users}");
+
     lines_come_one_by_one(&demo);
 
     // The first look may be before the flush: looked at again until it is there.

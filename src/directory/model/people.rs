@@ -16,6 +16,9 @@ pub struct PasswordRecord {
     pub hash: String,
     /// When it was set.
     pub update_time: Timestamp,
+    /// Whether it goes back to a code that somebody handed over, who may have kept it: it says nothing about whose the
+    /// account's address is.
+    pub from_code: bool,
 }
 
 /// The secret of a person's authenticator app, as it is kept.

@@ -1,5 +1,6 @@
 //! Groups and their members.
 
+use super::passwords::void_reset;
 use super::users::find_membership;
 use super::{Result, already_exists, check_description, check_name, invalid, not_found, organization};
 use crate::directory::model::{Group, Timestamp, new_id};
@@ -105,6 +106,7 @@ pub fn add_group_members(
                 return Err(invalid("member_ids", reason));
             }
             changes.add_group_member(id, user_id)?;
+            void_reset(changes, user_id)?;
         }
         Ok(())
     })

@@ -56,7 +56,7 @@ pub fn rotate_token(
             scopes: former.scopes.clone(),
             authentication_method_id: None,
         };
-        let made = tokens::token(&new, &identity, Origin::Generated, former.ip_allowlist.clone(), now);
+        let made = tokens::token(&new, &identity, Origin::Generated(None), former.ip_allowlist.clone(), now);
         let successor = tokens::insert_into(changes, &new, &made)?;
         if overlap_seconds == 0 {
             changes.revoke_token(former.number)?;

@@ -219,11 +219,29 @@ fn apply(
     if let Some(extend_when_used) = update.auth_token_extend_when_used {
         provider.auth_token_extend_when_used = extend_when_used;
     }
+    check_secret_stays_home(records, provider, update)?;
     apply_settings(&mut provider.settings, &update.settings);
     provider.enabled = update.enabled.unwrap_or(provider.enabled);
     changes.put_identity_provider(provider)?;
     if let Some(sealed) = &update.sealed_client_secret {
         changes.put_sealed_client_secret(&provider.id, sealed.as_deref())?;
+    }
+    Ok(())
+}
+
+/// A client secret goes to the provider that it is for. Who could point it elsewhere without knowing it would be told it.
+fn check_secret_stays_home(
+    records: &dyn Records,
+    provider: &IdentityProvider,
+    update: &IdentityProviderUpdate,
+) -> Result<()> {
+    let issuer = update.settings.oidc_issuer.as_ref();
+    let moves = issuer.is_some_and(|issuer| provider.settings.oidc_issuer.as_ref() != Some(issuer));
+    if moves && update.sealed_client_secret.is_none() && records.sealed_client_secret(&provider.id)?.is_some()
+    {
+        let reason =
+            "give the new issuer's client secret with it, or null for none: the kept one is the old issuer's";
+        return Err(invalid("oidc_client_secret", reason));
     }
     Ok(())
 }

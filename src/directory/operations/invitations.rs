@@ -3,7 +3,7 @@
 //! There is no mail server: an invitation of somebody without an account answers with a code, which whoever invited hands
 //! over, and with which the person makes the account.
 
-use super::passwords::{OneTimeCode, password_method, put_password, unusable_code};
+use super::passwords::{OneTimeCode, PasswordOrigin, password_method, put_password, unusable_code};
 use super::tokens::PreparedSession;
 use super::users::{find_membership, managing_organization, new_person};
 use super::{
@@ -140,7 +140,7 @@ pub fn sign_up(
         changes.put_user(&user)?;
         join(changes, &user, &invitation, now)?;
         let method = password_method(changes, &user.id, now)?;
-        put_password(changes, &user.id, hash, now)?;
+        put_password(changes, &user.id, hash, PasswordOrigin::Code, now)?;
         session.insert(changes, &user.id, &method.id, now)
     })?;
     Ok(Changed { value: session.finish(stored.value), sequence: stored.sequence })

@@ -88,7 +88,7 @@ pub fn delete_own_method(
     })
 }
 
-fn delete(changes: &dyn Changes, method: &AuthenticationMethod) -> Result<usize> {
+pub(super) fn delete(changes: &dyn Changes, method: &AuthenticationMethod) -> Result<usize> {
     let revoked = changes.delete_authentication_method(&method.id)?;
     if method.kind == MethodKind::Password {
         // Two-factor authentication is the password's: it goes with it.

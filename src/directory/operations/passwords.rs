@@ -88,7 +88,7 @@ pub fn log_in(
             return Err(conflict("Two-factor authentication has just been switched on; try again."));
         }
         if let Some(hash) = &proved.renewed_hash {
-            put_password(changes, &user.id, hash, now)?;
+            replace_hash(changes, &user.id, hash, now)?;
         }
         note_of_user(changes, &user.id, "user_logged_in")?;
         session.insert(changes, &user.id, &method.id, now)
@@ -112,7 +112,7 @@ pub fn change_password(
     let session = PreparedSession::new(terms)?;
     let stored = store.change(now, |changes| {
         let (user, method) = settle(changes, proved)?;
-        put_password(changes, &user.id, hash, now)?;
+        replace_hash(changes, &user.id, hash, now)?;
         changes.revoke_sessions(&user.id)?;
         note_of_user(changes, &user.id, "password_changed")?;
         session.insert(changes, &user.id, &method.id, now)
@@ -164,7 +164,7 @@ pub fn set_password(store: &dyn Store, user_id: &str, hash: &str, now: Timestamp
     store.change(now, |changes| {
         let user = person(changes.records(), user_id)?;
         password_method(changes, &user.id, now)?;
-        put_password(changes, &user.id, hash, now)?;
+        put_password(changes, &user.id, hash, PasswordOrigin::Operator, now)?;
         changes.delete_password_reset(&user.id)?;
         changes.revoke_sessions(&user.id)?;
         note_of_user(changes, &user.id, "password_set")
@@ -172,7 +172,8 @@ pub fn set_password(store: &dyn Store, user_id: &str, hash: &str, now: Timestamp
 }
 
 /// Takes password and two-factor authentication from a managed person, ends all sessions, and returns the code with
-/// which the person can set a new password.
+/// which the person can set a new password. It ends early if the person becomes a super admin, is granted more or joins a
+/// group: who may reset somebody without rights is not who may reset an admin.
 ///
 /// # Errors
 ///
@@ -219,12 +220,18 @@ pub fn finish_reset(
         let reset = reset.ok_or_else(unusable_code)?;
         let user = person(changes.records(), &reset.user_id)?;
         let method = password_method(changes, &user.id, now)?;
-        put_password(changes, &user.id, hash, now)?;
+        put_password(changes, &user.id, hash, PasswordOrigin::Code, now)?;
         changes.delete_password_reset(&user.id)?;
         note_of_user(changes, &user.id, "password_reset_finished")?;
         session.insert(changes, &user.id, &method.id, now)
     })?;
     Ok(finish(session, stored))
+}
+
+/// Ends the code of a reset that is under way, of somebody who comes to have more than when it was made: whoever made it
+/// and kept it would have that too.
+pub(super) fn void_reset(changes: &dyn Changes, user_id: &str) -> Result<()> {
+    Ok(changes.delete_password_reset(user_id)?)
 }
 
 /// Whom a code that can be used now stands for.
@@ -305,9 +312,35 @@ pub(super) fn password_method(
     Ok(method)
 }
 
-pub(super) fn put_password(changes: &dyn Changes, user_id: &str, hash: &str, now: Timestamp) -> Result<()> {
-    let password = PasswordRecord { user_id: user_id.to_owned(), hash: hash.to_owned(), update_time: now };
-    Ok(changes.put_password(&password)?)
+/// Through whom a person came by a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PasswordOrigin {
+    /// The operator, who has the store at hand.
+    Operator,
+    /// A code that was handed over.
+    Code,
+}
+
+pub(super) fn put_password(
+    changes: &dyn Changes,
+    user_id: &str,
+    hash: &str,
+    origin: PasswordOrigin,
+    now: Timestamp,
+) -> Result<()> {
+    Ok(changes.put_password(&PasswordRecord {
+        user_id: user_id.to_owned(),
+        hash: hash.to_owned(),
+        update_time: now,
+        from_code: origin == PasswordOrigin::Code,
+    })?)
+}
+
+/// Another hash for somebody who knew the password: that makes nobody else of them.
+fn replace_hash(changes: &dyn Changes, user_id: &str, hash: &str, now: Timestamp) -> Result<()> {
+    let former = changes.records().password(user_id)?;
+    let former = former.ok_or_else(|| conflict("The password has just been removed; try again."))?;
+    Ok(changes.put_password(&PasswordRecord { hash: hash.to_owned(), update_time: now, ..former })?)
 }
 
 /// Ends two-factor authentication, and with it the personal tokens that are bound to the password method. Nothing

@@ -1,5 +1,6 @@
 //! Grants: principal × resource × permissions and roles. Grants add up; names are kept as they were given.
 
+use super::passwords::void_reset;
 use super::users::find_membership;
 use super::{Result, invalid, not_found};
 use crate::directory::model::{Grant, Principal, Resource, Timestamp};
@@ -177,6 +178,9 @@ fn replace_in(
         update_time: now,
         permissions,
     };
+    if grant.permissions.iter().any(|name| !held.contains(name)) {
+        void_resets(changes, principal)?;
+    }
     store_grant(changes, former.as_ref(), &grant)?;
     Ok(grant)
 }
@@ -191,6 +195,17 @@ fn store_grant(changes: &dyn Changes, former: Option<&Grant>, grant: &Grant) -> 
         Some(former) if former.permissions == grant.permissions => Ok(()),
         _ if grant.permissions.is_empty() => Ok(changes.delete_grant(&grant.principal, &grant.resource)?),
         _ => Ok(changes.put_grant(grant)?),
+    }
+}
+
+/// Ends the codes of everybody whom a principal stands for.
+fn void_resets(changes: &dyn Changes, principal: &Principal) -> Result<()> {
+    match principal {
+        Principal::User(id) => void_reset(changes, id),
+        Principal::UserGroup(id) => {
+            let members = changes.records().group_members(id)?;
+            members.iter().try_for_each(|user_id| void_reset(changes, user_id))
+        }
     }
 }
 

@@ -4,9 +4,10 @@
 //! The subject is the identity: once it is a person's, it stays that person's, whatever becomes of email addresses.
 //! Before that, an address counts only if the provider's word for it does. Everything happens in one transaction.
 
+use super::passwords::void_reset;
 use super::tokens::PreparedSession;
 use super::users::{find_membership, managing_organization, note_of_user};
-use super::{CreatedToken, Result, check_name};
+use super::{CreatedToken, Result, check_name, methods};
 use crate::directory::model::{
     AuthenticationMethod, DomainState, IdentityProvider, MembershipRecord, MethodKind, Timestamp, User,
     new_id,
@@ -206,7 +207,7 @@ impl Entry<'_> {
             self.changes.delete_authentication_method(&gone.id)?;
         }
         let mut user = match existing {
-            Some(user) => user,
+            Some(user) => self.without_unproved_password(user)?,
             None => self.new_user(email)?,
         };
         if let Some(provider) = provider {
@@ -232,6 +233,23 @@ impl Entry<'_> {
             }
         };
         Ok((user, method))
+    }
+
+    /// Takes the password from somebody who has shown for the first time whose address it is, if it goes back to a code.
+    /// Whoever was handed that code, or kept it, made the account, and would go on logging into it beside its owner.
+    fn without_unproved_password(&self, user: User) -> Admission<User> {
+        let records = self.changes.records();
+        let methods = records.authentication_methods(&user.id)?;
+        let has_been_shown = methods.iter().any(|method| method.subject.is_some());
+        if has_been_shown || !records.password(&user.id)?.is_some_and(|password| password.from_code) {
+            return Ok(user);
+        }
+        for method in methods.iter().filter(|method| method.kind == MethodKind::Password) {
+            methods::delete(self.changes, method)?;
+        }
+        note_of_user(self.changes, &user.id, "unproved_password_removed")?;
+        // Two-factor authentication has gone with it.
+        Ok(records.user(&user.id)?.unwrap_or(user))
     }
 
     /// The provider, which must be one to log in with.
@@ -291,6 +309,7 @@ impl Entry<'_> {
             && records.group(group_id)?.is_some_and(|group| group.organization_id == *organization_id)
         {
             self.changes.add_group_member(group_id, &user.id)?;
+            void_reset(self.changes, &user.id)?;
         }
         let manager = managing_organization(records, &user.email)?;
         if user.managing_organization_id != manager && manager.as_ref() == Some(organization_id) {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::{Result, already_exists, check_description, invalid, not_found, user};
+use super::{Result, already_exists, check_description, conflict, invalid, not_found, user};
 use crate::directory::error::OperationError;
 use crate::directory::model::{Timestamp, Token, User};
 use crate::directory::store::{Changed, Changes, Records, Store};
@@ -21,6 +21,12 @@ const MAX_RESTRICTIONS: usize = 100;
 
 /// Lengths a prefix from elsewhere may have, in characters.
 const PREFIX_LENGTH: RangeInclusive<usize> = 4..=64;
+
+/// Personal tokens that have not ended which a person may have; what was made elsewhere is the operator's to count.
+const MAX_PERSONAL_TOKENS: usize = 1_000;
+
+/// Sessions that have not ended which a person may have.
+const MAX_SESSIONS: usize = 100;
 
 /// What a token is made from, whoever made its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +71,8 @@ pub struct TokenUpdate {
     pub max_age_seconds: Option<Option<u32>>,
     /// Whether the lifetime counts from the last use.
     pub extend_when_used: Option<bool>,
+    /// When the token ends at the latest if this changes its lifetime; `None`: nobody says so.
+    pub latest_end_time: Option<Timestamp>,
 }
 
 /// A token just made.
@@ -92,9 +100,23 @@ pub enum Revocation {
 /// If the user does not exist, is not active or of the wrong kind, a value is not allowed, the system has no random
 /// bytes, or the store fails.
 pub fn create_token(store: &dyn Store, new: &NewToken, now: Timestamp) -> Result<Changed<CreatedToken>> {
+    create_token_until(store, new, None, now)
+}
+
+/// Makes a token that ends at `end_time` at the latest, whatever its lifetime is.
+///
+/// # Errors
+///
+/// As [`create_token`].
+pub fn create_token_until(
+    store: &dyn Store,
+    new: &NewToken,
+    end_time: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Changed<CreatedToken>> {
     let fresh = generate(new.kind)?;
     let identity = ImportedToken { prefix: fresh.prefix.clone(), digest: fresh.digest };
-    let stored = insert(store, new, &identity, Origin::Generated, now)?;
+    let stored = insert(store, new, &identity, Origin::Generated(end_time), now)?;
     Ok(Changed { value: CreatedToken { fresh, token: stored.value }, sequence: stored.sequence })
 }
 
@@ -157,8 +179,8 @@ impl PreparedSession {
             authentication_method_id: Some(authentication_method_id.to_owned()),
         };
         let identity = ImportedToken { prefix: self.fresh.prefix.clone(), digest: self.fresh.digest };
-        let token = token(&new, &identity, Origin::Generated, Vec::new(), now);
-        insert_into(changes, &new, &Token { end_time: Some(self.terms.end_time), ..token })
+        let origin = Origin::Generated(Some(self.terms.end_time));
+        insert_into(changes, &new, &token(&new, &identity, origin, Vec::new(), now))
     }
 
     pub(super) fn finish(self, stored: Token) -> CreatedToken {
@@ -217,6 +239,9 @@ pub fn update_token(
             token.max_age_seconds = max_age_seconds;
         }
         token.extend_when_used = update.extend_when_used.unwrap_or(token.extend_when_used);
+        if update.max_age_seconds.is_some() || update.extend_when_used.is_some() {
+            token.end_time = earlier(token.end_time, update.latest_end_time);
+        }
         changes.update_token(&token)?;
         Ok(token)
     })
@@ -257,7 +282,8 @@ pub fn check_lives_on(records: &dyn Records, prefix: &str) -> Result<()> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    Generated,
+    /// Here; it ends then at the latest.
+    Generated(Option<Timestamp>),
     Imported,
 }
 
@@ -295,7 +321,10 @@ pub(super) fn token(
         imported: origin == Origin::Imported,
         max_age_seconds: new.max_age_seconds,
         extend_when_used: new.extend_when_used,
-        end_time: None,
+        end_time: match origin {
+            Origin::Generated(end_time) => end_time,
+            Origin::Imported => None,
+        },
         ip_allowlist,
         scopes: new.scopes.clone(),
         authentication_method_id: new.authentication_method_id.clone(),
@@ -309,6 +338,9 @@ pub(super) fn insert_into(changes: &dyn Changes, new: &NewToken, token: &Token) 
     let user = user(records, &new.user_id)?;
     check_user(&user, new.kind)?;
     check_binding(records, new)?;
+    if !token.imported {
+        make_room(changes, token)?;
+    }
     if changes.token_taken(token)? {
         return Err(already_exists("token", &token.token_prefix));
     }
@@ -316,6 +348,32 @@ pub(super) fn insert_into(changes: &dyn Changes, new: &NewToken, token: &Token) 
     let create_time = token.create_time.max(user.token_validity_begin);
     changes.insert_token(&Token { create_time, ..token.clone() })?;
     find(records, &token.token_prefix)
+}
+
+/// Nobody fills the store and every worker's memory: a person with too many personal tokens makes no more, and with too
+/// many sessions the oldest end.
+fn make_room(changes: &dyn Changes, token: &Token) -> Result<()> {
+    let living = || changes.records().living_tokens(&token.user_id, token.kind, token.create_time);
+    match token.kind {
+        TokenKind::Application => Ok(()),
+        TokenKind::Personal if living()?.len() < MAX_PERSONAL_TOKENS => Ok(()),
+        TokenKind::Personal => Err(conflict(format!(
+            "This user has {MAX_PERSONAL_TOKENS} personal tokens, and more are not allowed: revoke those that are not \
+             needed any more."
+        ))),
+        TokenKind::Session => {
+            let sessions = living()?;
+            let too_many = (sessions.len() + 1).saturating_sub(MAX_SESSIONS);
+            Ok(sessions.iter().take(too_many).try_for_each(|number| changes.revoke_token(*number))?)
+        }
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 fn find(records: &dyn Records, prefix: &str) -> Result<Token> {

@@ -1,6 +1,8 @@
 //! Users of both kinds: making, changing and ending them, and what follows for their tokens.
 
-use super::passwords::{password_method, person, put_password, switch_two_factor_off};
+use super::passwords::{
+    PasswordOrigin, password_method, person, put_password, switch_two_factor_off, void_reset,
+};
 use super::{
     Result, already_exists, check_description, check_email, check_name, conflict, invalid, not_found,
     organization, user,
@@ -187,7 +189,7 @@ pub fn create_person(store: &dyn Store, new: &NewPerson, now: Timestamp) -> Resu
         })?;
         if let Some(hash) = &new.password_hash {
             password_method(changes, &user.id, now)?;
-            put_password(changes, &user.id, hash, now)?;
+            put_password(changes, &user.id, hash, PasswordOrigin::Operator, now)?;
         }
         Ok(Member { user, is_super_admin: new.is_super_admin, join_time: now })
     })
@@ -369,8 +371,7 @@ pub fn update_member(
             if !is_super_admin {
                 check_super_admins_remain(records, user_id, organization_id)?;
             }
-            membership.is_super_admin = is_super_admin;
-            changes.put_membership(&membership)?;
+            put_super_admin(changes, &mut membership, is_super_admin)?;
         }
         let name = update.real_name.as_ref().filter(|name| **name != user.name);
         let state = update.state.filter(|state| *state != user.state);
@@ -414,10 +415,21 @@ pub fn set_super_admin(
         if !is_super_admin {
             check_super_admins_remain(changes.records(), user_id, organization_id)?;
         }
-        membership.is_super_admin = is_super_admin;
-        changes.put_membership(&membership)?;
+        put_super_admin(changes, &mut membership, is_super_admin)?;
         Ok(membership)
     })
+}
+
+fn put_super_admin(
+    changes: &dyn Changes,
+    membership: &mut MembershipRecord,
+    is_super_admin: bool,
+) -> Result<()> {
+    if is_super_admin && !membership.is_super_admin {
+        void_reset(changes, &membership.user_id)?;
+    }
+    membership.is_super_admin = is_super_admin;
+    Ok(changes.put_membership(membership)?)
 }
 
 fn change_user(

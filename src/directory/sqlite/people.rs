@@ -9,7 +9,7 @@ use super::write::Writer;
 use crate::directory::error::StoreError;
 use crate::directory::model::{Invitation, PasswordRecord, PasswordReset, Timestamp, TotpRecord};
 use crate::directory::store::people::{PeopleChanges, PeopleRecords};
-use crate::token::TokenDigest;
+use crate::token::{TokenDigest, TokenKind};
 
 const INVITATION: &str =
     "organization_id, user_email, inviter_user_id, create_time, expiry_time, code_digest";
@@ -25,8 +25,14 @@ impl Reader<'_> {
 
 impl PeopleRecords for Reader<'_> {
     fn password(&self, user_id: &str) -> Result<Option<PasswordRecord>, StoreError> {
-        self.one("SELECT user_id, hash, update_time FROM passwords WHERE user_id = ?1", [user_id], |row| {
-            Ok(PasswordRecord { user_id: row.get(0)?, hash: row.get(1)?, update_time: time(row, 2)? })
+        let sql = "SELECT user_id, hash, update_time, from_code FROM passwords WHERE user_id = ?1";
+        self.one(sql, [user_id], |row| {
+            Ok(PasswordRecord {
+                user_id: row.get(0)?,
+                hash: row.get(1)?,
+                update_time: time(row, 2)?,
+                from_code: row.get(3)?,
+            })
         })
     }
 
@@ -76,6 +82,17 @@ impl PeopleRecords for Reader<'_> {
         self.invitations_where("user_email", email)
     }
 
+    fn living_tokens(&self, user_id: &str, kind: TokenKind, now: Timestamp) -> Result<Vec<u32>, StoreError> {
+        let sql = "SELECT t.number FROM users u JOIN tokens t ON t.user_number = u.number
+             LEFT JOIN token_usage s ON s.token_number = t.number
+             WHERE u.id = ?1 AND t.kind = ?2 AND t.revoked_time IS NULL AND t.create_time >= u.token_validity_begin
+                 AND coalesce(t.end_time > ?3, 1)
+                 AND coalesce(t.max_age_seconds + CASE WHEN t.extend_when_used
+                     THEN max(t.create_time, coalesce(s.last_used_time, 0)) ELSE t.create_time END > ?3, 1)
+             ORDER BY t.number";
+        self.all(sql, params![user_id, kind.as_str(), now.0], |row| row.get(0))
+    }
+
     fn last_activity(&self, user_id: &str) -> Result<Option<Timestamp>, StoreError> {
         let sql = "SELECT max(s.last_used_time) FROM tokens t JOIN token_usage s ON s.token_number = t.number
              WHERE t.user_number = (SELECT number FROM users WHERE id = ?1)";
@@ -97,9 +114,10 @@ impl PeopleRecords for Reader<'_> {
 impl PeopleChanges for Writer<'_> {
     fn put_password(&self, password: &PasswordRecord) -> Result<(), StoreError> {
         self.execute(
-            "INSERT INTO passwords (user_id, hash, update_time) VALUES (?1, ?2, ?3)
-             ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, update_time = excluded.update_time",
-            params![password.user_id, password.hash, password.update_time.0],
+            "INSERT INTO passwords (user_id, hash, update_time, from_code) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, update_time = excluded.update_time,
+                 from_code = excluded.from_code",
+            params![password.user_id, password.hash, password.update_time.0, password.from_code],
         )?;
         Ok(())
     }

@@ -191,7 +191,8 @@ CREATE INDEX events_by_organization ON events (organization_id, number);
 CREATE TABLE passwords (
     user_id TEXT PRIMARY KEY NOT NULL REFERENCES users (id),
     hash TEXT NOT NULL,                             -- PHC string, argon2id
-    update_time INTEGER NOT NULL
+    update_time INTEGER NOT NULL,
+    from_code INTEGER NOT NULL                      -- whether it goes back to a code that somebody handed over
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE totp_secrets (

@@ -2,7 +2,7 @@
 
 use crate::directory::error::StoreError;
 use crate::directory::model::{Invitation, PasswordRecord, PasswordReset, Timestamp, TotpRecord};
-use crate::token::TokenDigest;
+use crate::token::{TokenDigest, TokenKind};
 
 /// Reading how people log in and come to be members.
 pub trait PeopleRecords {
@@ -20,6 +20,8 @@ pub trait PeopleRecords {
     fn invitations(&self, organization_id: &str) -> Result<Vec<Invitation>, StoreError>;
     /// The invitations of an address, expired ones included.
     fn invitations_of(&self, email: &str) -> Result<Vec<Invitation>, StoreError>;
+    /// The numbers of a user's tokens of this kind that have not ended at `now`, oldest first.
+    fn living_tokens(&self, user_id: &str, kind: TokenKind, now: Timestamp) -> Result<Vec<u32>, StoreError>;
     /// When a user last used any token.
     fn last_activity(&self, user_id: &str) -> Result<Option<Timestamp>, StoreError>;
     /// Address of the person and address of the last use of every session that has not been revoked: where people have

@@ -9,7 +9,7 @@ use super::{Flavour, IdTokenClaims};
 use crate::login::identity::{Email, Identity};
 
 /// The tenant of Microsoft's personal accounts, whose addresses Microsoft has verified itself.
-const MICROSOFT_CONSUMERS: &str = "9188040d-6c67-4b5b-b112-36a304b66dad";
+const MICROSOFT_CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
 /// Claims beyond the standard's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -72,10 +72,9 @@ fn judge(flavour: Flavour, claimed: &Claimed<'_>, more: &MoreClaims) -> Email {
         Flavour::Google => {
             claimed.verified && (address.ends_with("@gmail.com") || more.hosted_domain.is_some())
         }
-        // Anybody can write any address into a directory of their own.
+        // Anybody can write any address into a directory of their own, and let it say that it is verified.
         Flavour::Microsoft => {
-            claimed.verified
-                || more.domain_owner_verified.as_ref().is_some_and(is_true)
+            more.domain_owner_verified.as_ref().is_some_and(is_true)
                 || more.tenant_id.as_deref() == Some(MICROSOFT_CONSUMERS)
         }
     };

@@ -59,9 +59,17 @@ fn google_vouches_for_addresses_that_it_serves() {
 #[test]
 fn microsoft_vouches_for_domains_that_the_tenant_owns() {
     let jane = "jane@example.com";
-    let consumers = json!({"email": jane, "tid": MICROSOFT_CONSUMERS});
+    let consumers = json!({"email": jane, "tid": "9188040d-6c67-4c5b-b112-36a304b66dad"});
     check(Flavour::Microsoft, json!({"email": jane}), unverified(jane));
     check(Flavour::Microsoft, json!({"email": jane, "tid": "72f988bf"}), unverified(jane));
+    // A directory's owner decides what its claims say, but not `xms_edov`.
+    check(
+        Flavour::Microsoft,
+        json!({"email": jane, "email_verified": true, "tid": "72f988bf"}),
+        unverified(jane),
+    );
+    let disowned = json!({"email": jane, "email_verified": true, "xms_edov": false});
+    check(Flavour::Microsoft, disowned, unverified(jane));
     check(Flavour::Microsoft, consumers, verified(jane));
     for yes in [json!(true), json!(1), json!("1"), json!("True")] {
         check(Flavour::Microsoft, json!({"email": jane, "xms_edov": yes}), verified(jane));
