@@ -16,7 +16,7 @@ use super::me::Empty;
 use super::member::{self, ShownMember, StoredMember};
 use super::shown_method::{ShownMethod, ShownMethodList};
 use super::{Admin, ApiError, Caller};
-use crate::directory::model::{Member, Resource, Timestamp};
+use crate::directory::model::{Member, Resource, Timestamp, User};
 use crate::directory::operations::{self, MemberUpdate};
 use crate::policy::Permission;
 use crate::policy::facts::{UserKind, UserState};
@@ -164,7 +164,7 @@ async fn remove(
     Ok(Json(Empty {}))
 }
 
-/// Lists a person's tokens that have not ended.
+/// Lists the tokens that have not ended of a person whom the organization manages.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}/access-tokens",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -175,7 +175,8 @@ async fn tokens(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ShownTokens>, ApiError> {
     require(&admin, &caller, &organization_id)?;
-    person(&admin, &organization_id, &user_id).await?;
+    let stored = person(&admin, &organization_id, &user_id).await?;
+    check_managed(&stored.member.user, &organization_id)?;
     let tokens = access_tokens::living_tokens(&admin, &caller, &user_id).await?;
     Ok(Json(ShownTokens { tokens }))
 }
@@ -190,11 +191,8 @@ async fn revoke_token(
     caller: Caller,
     PathParameters((organization_id, user_id, named)): PathParameters<(String, String, String)>,
 ) -> Result<Json<Empty>, ApiError> {
-    require(&admin, &caller, &organization_id)?;
-    let stored = person(&admin, &organization_id, &user_id).await?;
-    if stored.member.user.managing_organization_id.as_deref() != Some(&*organization_id) {
-        return Err(not_managed());
-    }
+    let stored = require_over(&admin, &caller, &organization_id, &user_id).await?;
+    check_managed(&stored.member.user, &organization_id)?;
     let prefix = access_tokens::prefix_of(&admin, &named);
     let is_theirs = stored.tokens.iter().any(|token| token.token.token_prefix == prefix);
     if !is_theirs {
@@ -252,7 +250,7 @@ fn require(admin: &Admin, caller: &Caller, organization_id: &str) -> Result<(), 
 
 /// Asks for the right to change a person. Whoever could take over the account of somebody with more rights would have
 /// them: that takes an admin of the organization.
-async fn require_over(
+pub(super) async fn require_over(
     admin: &Admin,
     caller: &Caller,
     organization_id: &str,
@@ -280,13 +278,17 @@ async fn require_over(
     Ok(stored)
 }
 
-/// What an organization hears that would end the token of a person whom it does not manage.
-pub(super) fn not_managed() -> ApiError {
-    ApiError::forbidden(
+/// Asks that the organization manages a user whose tokens it wants to see or end: those of others are used elsewhere too,
+/// and from where and by what is not this organization's to know.
+pub(super) fn check_managed(user: &User, organization_id: &str) -> Result<(), ApiError> {
+    if user.managing_organization_id.as_deref() == Some(organization_id) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(
         "user_not_managed",
         "The organization does not manage this user: their tokens are theirs. The authentication policy says which of \
          them may be used here.",
-    )
+    ))
 }
 
 async fn person(admin: &Admin, organization_id: &str, user_id: &str) -> Result<StoredMember, ApiError> {
