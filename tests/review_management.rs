@@ -14,7 +14,7 @@ use people::{Answer, OTHER_PASSWORD, PASSWORD, Person, app, made, seconds, with_
 use postern::directory::operations;
 use postern::login::session::SessionLifetime;
 use serde_json::json;
-use support::directory::now;
+use support::directory::{ORGANIZATION, now};
 use support::{Upstream, until};
 
 /// A request whose head has been sent and whose body is held back.
@@ -186,6 +186,50 @@ fn nobody_makes_tokens_without_end() {
     last.delete(&format!("/v1/access_token/{}", first.text("token_prefix"))).ok();
     last.post("/v1/access_token", &json!({})).ok();
     last.post("/v1/access_token", &json!({})).refused(409, "conflict");
+}
+
+#[test]
+fn nobody_keeps_the_store_busy_with_one_request() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    made(&sidecar, "root@example.com", &["--super-admin"]);
+    let anybody = Person::stranger(&sidecar);
+    let root = anybody.logged_in("root@example.com", PASSWORD);
+    let path = |rest: &str| format!("/v1/organization/{ORGANIZATION}{rest}");
+    let group = root.post(&path("/user-groups"), &json!({ "user_group_name": "All" })).ok();
+    let members = path(&format!("/user-groups/{}/members", group.text("user_group_id")));
+    let ids: Vec<String> = (0..1_001).map(|number| format!("u{number:012}")).collect();
+    for operation in ["add_members", "remove_members"] {
+        let change = json!({ "operation": operation, "member_ids": ids });
+        let refused = root.patch(&members, &change).refused(400, "bad_request");
+        assert!(
+            refused.text("message").starts_with("member_ids: names 1001, at most 1000"),
+            "{}",
+            refused.body
+        );
+        let at_once = json!({ "operation": "remove_members", "member_ids": ids[1..] });
+        root.patch(&members, &at_once).ok();
+    }
+    let wanted = |id: &String| json!({ "principal_type": "user", "principal_id": id, "permissions": [] });
+    let grants = path("/permissions/project/demo");
+    let permissions: Vec<_> = ids.iter().map(wanted).collect();
+    for refused in [
+        root.put(&grants, &json!({ "permissions": permissions })),
+        root.patch(&grants, &json!({ "permissions": permissions })),
+    ] {
+        let refused = refused.refused(400, "bad_request");
+        assert!(refused.text("message").starts_with("permissions: names 1001"), "{}", refused.body);
+    }
+    root.patch(&grants, &json!({ "permissions": permissions[1..] })).ok();
+    let twice = json!({ "permissions": [permissions[0], permissions[0]] });
+    root.patch(&grants, &twice).refused(400, "bad_request");
+
+    // A name is judged before anything is compared with it.
+    let invited = root.post(&path("/invitation"), &json!({ "user_email": "jane@example.com" })).ok();
+    let long = "jane ".repeat(2_000);
+    let set_up = json!({ "code": invited.text("code"), "password": "jane", "real_name": long });
+    let refused = anybody.post("/v1/userauth/setup", &set_up).refused(400, "bad_request");
+    assert!(refused.text("message").starts_with("real_name: "), "{}", refused.body);
 }
 
 #[test]
