@@ -26,6 +26,7 @@ mod organizations;
 mod permissions;
 mod projects;
 mod proving;
+mod reach;
 mod server;
 mod shown_method;
 mod shown_token;

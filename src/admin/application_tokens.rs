@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::access_tokens::{ShownList, living_tokens, prefix_of};
 use super::application_users::{find, found_in, require_manager};
 use super::body::{JsonBody, PathParameters};
+use super::reach::Reach;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller};
 use crate::directory::OperationError;
@@ -79,8 +80,8 @@ async fn list(
 
 /// Makes a token.
 ///
-/// Needs `organization:app_users:write`. Who is no admin of the organization makes none for a super admin or for a user that has been granted something: the
-/// token could do more than its maker.
+/// Needs `organization:app_users:write`. Who is no admin of the organization makes none for a super admin or for a user
+/// that has been granted something: the token could do more than its maker.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)), request_body = New,
@@ -92,18 +93,7 @@ async fn create(
     JsonBody(new): JsonBody<New>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
-    let member = find(&admin, &organization_id, &user_id).await?;
-    if caller.require_organization_admin(&admin, &organization_id).is_err() {
-        let user = user_id.clone();
-        let has_grants = !admin.read(move |records| records.grants_reaching(&user)).await?.is_empty();
-        if member.is_super_admin || has_grants {
-            return Err(ApiError::forbidden(
-                "user_has_more_than_caller",
-                "This user is a super admin or has been granted something: only an admin of the organization makes \
-                 tokens for it.",
-            ));
-        }
-    }
+    let reach = Reach::of(&admin, &caller, &organization_id);
     let new = NewToken {
         user_id,
         kind: TokenKind::Application,
@@ -117,8 +107,11 @@ async fn create(
     };
     let created = admin
         .change(caller.author(), move |store, now| {
-            let is_here = |records: &dyn Records| found_in(records, &organization_id, &new.user_id).map(drop);
-            operations::create_token(&GuardedStore::new(store, &is_here), &new, now)
+            let is_reached = |records: &dyn Records| {
+                found_in(records, &organization_id, &new.user_id)?;
+                reach.check(records, &new.user_id)
+            };
+            operations::create_token(&GuardedStore::new(store, &is_reached), &new, now)
         })
         .await?;
     let full_token = created.fresh.full.expose_secret().to_owned();

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::access_tokens::prefix_of;
 use super::body::{PathParameters, QueryParameters};
+use super::reach::Reach;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller, users};
 use crate::directory::guarded::GuardedStore;
@@ -129,14 +130,17 @@ async fn revoke(
 ) -> Result<Json<Shown>, ApiError> {
     let prefix = prefix_of(&admin, &token_prefix);
     let (user, _) = find(&admin, &caller, &organization_id, &prefix).await?;
-    if user.kind == UserKind::OrganizationUser {
-        users::require_over(&admin, &caller, &organization_id, &user.id).await?;
-    }
+    let reach = match user.kind {
+        UserKind::ApplicationUser => Reach::Everybody,
+        UserKind::OrganizationUser => Reach::of(&admin, &caller, &organization_id),
+    };
     let (organization, wanted) = (organization_id.clone(), prefix.clone());
     admin
         .change(caller.author(), move |store, now| {
             let is_own = |records: &dyn Records| {
-                own_token(records, &organization, &wanted)?.map(drop).ok_or_else(|| no_token(&wanted))
+                let found = own_token(records, &organization, &wanted)?;
+                let (user, _) = found.ok_or_else(|| no_token(&wanted))?;
+                reach.check(records, &user.id)
             };
             operations::revoke_token(&GuardedStore::new(store, &is_own), &wanted, now)
         })
