@@ -31,6 +31,7 @@ mod permissions;
 mod policy;
 mod projects;
 mod proving;
+mod reach;
 mod server;
 mod shown_method;
 mod shown_token;

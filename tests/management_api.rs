@@ -727,6 +727,19 @@ fn a_token_is_found_by_its_prefix_alone() {
     let manager = sidecar.directory.organization_user_with(&["organization:app_users:write"]);
     let helper = sidecar.directory.organization_user_with(&["organization:users:write"]);
     sidecar.wait_for(&helper);
+    // Those of people whom the organization does not manage are theirs, and nobody's here to look at.
+    let of_person = format!("{all}/{}", personal.prefix);
+    for who in [&helper, &sidecar.super_admin()] {
+        let asking = sidecar.managed_as(who);
+        refused(&asking.get(&of_person), 403, "user_not_managed", "");
+        refused(&asking.get(&format!("{all}?user_id={person}")), 403, "user_not_managed", "");
+        refused(&asking.delete(&of_person), 403, "user_not_managed", "");
+    }
+    let store = &*sidecar.directory.store;
+    let stored = store.read(|records| records.user(&person)).unwrap().unwrap();
+    let managed =
+        postern::directory::model::User { managing_organization_id: Some(ORGANIZATION.into()), ..stored };
+    store.change(now(), |changes| Ok(changes.put_user(&managed)?)).unwrap();
     let (of_program, of_person) = (format!("{all}/{prefix}"), format!("{all}/{}", personal.prefix));
     for (who, sees, does_not) in [(&manager, &of_program, &of_person), (&helper, &of_person, &of_program)] {
         let asking = sidecar.managed_as(who);
@@ -734,7 +747,9 @@ fn a_token_is_found_by_its_prefix_alone() {
         refused(&asking.get(does_not), 403, "permission_denied", "");
         refused(&asking.delete(does_not), 403, "permission_denied", "");
     }
-    // Their own, as long as the organization does not manage the account.
-    refused(&sidecar.managed_as(&helper).delete(&of_person), 403, "user_not_managed", "");
+    // Who is no admin ends no token of somebody who has more.
+    sidecar.directory.grant(&person, &["developer"]);
+    refused(&sidecar.managed_as(&helper).delete(&of_person), 403, "user_has_more_than_caller", "");
     assert!(sidecar.directory.stored(&personal.prefix).token.revoked_time.is_none());
+    good(&sidecar.managed_as(&sidecar.super_admin()).delete(&of_person));
 }

@@ -310,6 +310,7 @@ fn what_an_organization_may_do_to_people_depends_on_whether_it_manages_them() {
     let methods = root.get(&format!("{managed}/authentication_methods")).ok();
     assert_eq!(methods.body["authentication_methods"][0]["method_type"], "password");
     let prefix = unusable.text("token_prefix");
+    root.get(&format!("{free}/access-tokens")).refused(403, "user_not_managed");
     root.delete(&format!("{free}/access-token/{prefix}")).refused(403, "user_not_managed");
     root.delete(&format!("{managed}/access-token/{prefix}")).refused(404, "not_found");
     root.delete(&format!("{managed}/access-token/{}", personal.text("token_prefix"))).ok();
@@ -358,6 +359,11 @@ fn who_is_no_admin_takes_over_nobody_who_has_more() {
         helper.patch(&path, &json!({ "state": "deactivated" })).refused(403, "user_has_more_than_caller");
         helper.delete(&path).refused(403, "user_has_more_than_caller");
     }
+    let session = Person::stranger(&sidecar).log_in("root@example.com", PASSWORD, None).ok();
+    let prefix = &session.text("token")[..17];
+    helper
+        .delete(&organization(&format!("/user/{root_id}/access-token/{prefix}")))
+        .refused(403, "user_has_more_than_caller");
     let plain = organization(&format!("/user/{plain_id}"));
     helper.patch(&plain, &json!({ "is_super_admin": true })).refused(403, "permission_denied");
     helper.patch(&plain, &json!({ "real_name": "Plain Jane" })).ok();

@@ -11,10 +11,11 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use people::{Answer, OTHER_PASSWORD, PASSWORD, Person, app, made, seconds, with_api};
+use postern::directory::model::{DomainVerification, Grant, Principal, Resource};
 use postern::directory::operations;
 use postern::login::session::SessionLifetime;
 use serde_json::json;
-use support::directory::now;
+use support::directory::{ORGANIZATION, now};
 use support::{Upstream, until};
 
 /// A request whose head has been sent and whose body is held back.
@@ -186,6 +187,109 @@ fn nobody_makes_tokens_without_end() {
     last.delete(&format!("/v1/access_token/{}", first.text("token_prefix"))).ok();
     last.post("/v1/access_token", &json!({})).ok();
     last.post("/v1/access_token", &json!({})).refused(409, "conflict");
+}
+
+#[test]
+fn nobody_keeps_the_store_busy_with_one_request() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    made(&sidecar, "root@example.com", &["--super-admin"]);
+    let anybody = Person::stranger(&sidecar);
+    let root = anybody.logged_in("root@example.com", PASSWORD);
+    let path = |rest: &str| format!("/v1/organization/{ORGANIZATION}{rest}");
+    let group = root.post(&path("/user-groups"), &json!({ "user_group_name": "All" })).ok();
+    let members = path(&format!("/user-groups/{}/members", group.text("user_group_id")));
+    let ids: Vec<String> = (0..1_001).map(|number| format!("u{number:012}")).collect();
+    for operation in ["add_members", "remove_members"] {
+        let change = json!({ "operation": operation, "member_ids": ids });
+        let refused = root.patch(&members, &change).refused(400, "bad_request");
+        assert!(
+            refused.text("message").starts_with("member_ids: names 1001, at most 1000"),
+            "{}",
+            refused.body
+        );
+        let at_once = json!({ "operation": "remove_members", "member_ids": ids[1..] });
+        root.patch(&members, &at_once).ok();
+    }
+    let wanted = |id: &String| json!({ "principal_type": "user", "principal_id": id, "permissions": [] });
+    let grants = path("/permissions/project/demo");
+    let permissions: Vec<_> = ids.iter().map(wanted).collect();
+    for refused in [
+        root.put(&grants, &json!({ "permissions": permissions })),
+        root.patch(&grants, &json!({ "permissions": permissions })),
+    ] {
+        let refused = refused.refused(400, "bad_request");
+        assert!(refused.text("message").starts_with("permissions: names 1001"), "{}", refused.body);
+    }
+    root.patch(&grants, &json!({ "permissions": permissions[1..] })).ok();
+    let twice = json!({ "permissions": [permissions[0], permissions[0]] });
+    root.patch(&grants, &twice).refused(400, "bad_request");
+
+    // A name is judged before anything is compared with it.
+    let invited = root.post(&path("/invitation"), &json!({ "user_email": "jane@example.com" })).ok();
+    let long = "jane ".repeat(2_000);
+    let set_up = json!({ "code": invited.text("code"), "password": "jane", "real_name": long });
+    let refused = anybody.post("/v1/userauth/setup", &set_up).refused(400, "bad_request");
+    assert!(refused.text("message").starts_with("real_name: "), "{}", refused.body);
+}
+
+#[test]
+fn a_right_that_was_given_a_moment_before_counts() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let store = &*sidecar.directory.store;
+    let domain = operations::add_domain(store, ORGANIZATION, "example.com", DomainVerification::Dns, now());
+    operations::verify_domain(store, ORGANIZATION, &domain.unwrap().value.id, now()).unwrap();
+    let helper_id = made(&sidecar, "helper@example.com", &[]);
+    let all = Resource::Organization(ORGANIZATION.into());
+    let rights = ["users", "app_users", "groups"].map(|what| format!("organization:{what}:write"));
+    operations::grant(store, &Principal::User(helper_id), &all, &rights, now()).unwrap();
+    let helper = Person::stranger(&sidecar).logged_in("helper@example.com", PASSWORD);
+    let group = operations::create_group(store, ORGANIZATION, "Plain", "", now()).unwrap().value.id;
+    let path = |rest: String| format!("/v1/organization/{ORGANIZATION}/{rest}");
+    let person = |number: u32| made(&sidecar, &format!("jane{number}@example.com"), &[]);
+    let people: Vec<String> = (0..4).map(person).collect();
+    let program = operations::NewApplicationUser {
+        organization_id: ORGANIZATION.into(),
+        name: "ingest".into(),
+        description: String::new(),
+        is_super_admin: false,
+    };
+    let program = operations::create_application_user(store, &program, now()).unwrap().value.user.id;
+    let user = |id: &str| Principal::User(id.to_owned());
+    let of_person = |rest: &str, id: &str| path(format!("user/{id}{rest}"));
+    let joining = json!({ "operation": "add_members", "member_ids": [people[3]] });
+    let members = path(format!("user-groups/{group}/members"));
+    let tokens = path(format!("application-users/{program}/access-tokens"));
+    type Case<'a> = (Principal, &'a str, String, serde_json::Value, &'a str);
+    let more = "user_has_more_than_caller";
+    let cases: [Case<'_>; 5] = [
+        (user(&people[0]), "POST", of_person("/reset_password", &people[0]), json!({}), more),
+        (user(&people[1]), "PATCH", of_person("", &people[1]), json!({ "state": "deactivated" }), more),
+        (user(&people[2]), "DELETE", of_person("", &people[2]), json!({}), more),
+        (user(&program), "POST", tokens, json!({}), more),
+        (Principal::UserGroup(group), "PATCH", members, joining, "group_has_more_than_caller"),
+    ];
+    for (principal, method, path, body, code) in cases {
+        let granted = Grant {
+            principal,
+            resource: Resource::Project("demo".into()),
+            create_time: now(),
+            update_time: now(),
+            permissions: vec!["developer".to_owned()],
+        };
+        // While the store is being written to, the request comes as far as it can without it.
+        std::thread::scope(|scope| {
+            let mut asking = None;
+            let changed = store.change_with(now(), &mut |changes| {
+                asking = Some(scope.spawn(|| helper.send(method, &path, Some(&body))));
+                std::thread::sleep(Duration::from_millis(500));
+                Ok(changes.put_grant(&granted)?)
+            });
+            changed.unwrap();
+            asking.unwrap().join().unwrap().refused(403, code);
+        });
+    }
 }
 
 #[test]

@@ -15,11 +15,12 @@ use utoipa_axum::routes;
 use super::access_tokens::{ShownList, living_tokens, prefix_of};
 use super::application_users::{find, found_in, require_manager};
 use super::body::{JsonBody, PathParameters};
+use super::reach::Reach;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller};
 use crate::directory::OperationError;
 use crate::directory::guarded::GuardedStore;
-use crate::directory::model::{Member, TokenWithUsage};
+use crate::directory::model::TokenWithUsage;
 use crate::directory::operations::{self, NewToken};
 use crate::directory::store::Records;
 use crate::token::TokenKind;
@@ -101,8 +102,8 @@ async fn list(
 
 /// Makes a token.
 ///
-/// Needs `organization:app_users:write`. Who is no admin of the organization makes none for a super admin or for a user that has been granted something: the
-/// token could do more than its maker.
+/// Needs `organization:app_users:write`. Who is no admin of the organization makes none for a super admin or for a user
+/// that has been granted something: the token could do more than its maker.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)), request_body = New,
@@ -114,8 +115,7 @@ async fn create(
     JsonBody(new): JsonBody<New>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
-    let member = find(&admin, &organization_id, &user_id).await?;
-    require_right_to_make_tokens(&admin, &caller, &organization_id, &member).await?;
+    let reach = Reach::of(&admin, &caller, &organization_id);
     let new = NewToken {
         user_id,
         kind: TokenKind::Application,
@@ -129,35 +129,16 @@ async fn create(
     };
     let created = admin
         .change(caller.author(), move |store, now| {
-            let is_here = |records: &dyn Records| found_in(records, &organization_id, &new.user_id).map(drop);
-            operations::create_token(&GuardedStore::new(store, &is_here), &new, now)
+            let is_reached = |records: &dyn Records| {
+                found_in(records, &organization_id, &new.user_id)?;
+                reach.check(records, &new.user_id)
+            };
+            operations::create_token(&GuardedStore::new(store, &is_reached), &new, now)
         })
         .await?;
     let full_token = created.fresh.full.expose_secret().to_owned();
     let token = ShownToken::new(&admin, &caller, TokenWithUsage::new(created.token, None));
     Ok((StatusCode::CREATED, Json(Created { full_token, token })))
-}
-
-/// Who is no admin of the organization makes no token that could do more than they can.
-async fn require_right_to_make_tokens(
-    admin: &Admin,
-    caller: &Caller,
-    organization_id: &str,
-    member: &Member,
-) -> Result<(), ApiError> {
-    if caller.require_organization_admin(admin, organization_id).is_ok() {
-        return Ok(());
-    }
-    let user = member.user.id.clone();
-    let has_grants = !admin.read(move |records| records.grants_reaching(&user)).await?.is_empty();
-    if member.is_super_admin || has_grants {
-        return Err(ApiError::forbidden(
-            "user_has_more_than_caller",
-            "This user is a super admin or has been granted something: only an admin of the organization makes \
-             tokens for it.",
-        ));
-    }
-    Ok(())
 }
 
 /// Puts a new token in the place of an old one, which ends after the overlap: until then both work.
@@ -176,14 +157,16 @@ async fn rotate(
     JsonBody(rotation): JsonBody<Rotation>,
 ) -> Result<(StatusCode, Json<Rotated>), ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
-    let member = find(&admin, &organization_id, &user_id).await?;
-    require_right_to_make_tokens(&admin, &caller, &organization_id, &member).await?;
+    let reach = Reach::of(&admin, &caller, &organization_id);
     let prefix = prefix_of(&admin, &token_prefix);
     let overlap_seconds = rotation.overlap_seconds.unwrap_or(0);
     let rotated = admin
         .change(caller.author(), move |store, now| {
-            let is_theirs = |records: &dyn Records| is_token_of(records, &organization_id, &user_id, &prefix);
-            operations::rotate_token(&GuardedStore::new(store, &is_theirs), &prefix, overlap_seconds, now)
+            let is_reached = |records: &dyn Records| {
+                is_token_of(records, &organization_id, &user_id, &prefix)?;
+                reach.check(records, &user_id)
+            };
+            operations::rotate_token(&GuardedStore::new(store, &is_reached), &prefix, overlap_seconds, now)
         })
         .await?;
     let full_token = rotated.created.fresh.full.expose_secret().to_owned();

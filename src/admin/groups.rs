@@ -238,14 +238,20 @@ async fn change_members(
 ) -> Result<Json<Members>, ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
     find(&admin, &organization_id, &id).await?;
-    if changes.operation == MemberOperation::AddMembers {
-        require_as_much(&admin, &caller, &organization_id, &id).await?;
-    }
     let (organization, group) = (organization_id.clone(), id.clone());
+    let (author, here) = (caller.author(), Arc::clone(&admin));
     admin
-        .change(caller.author(), move |store, now| -> Result<Changed<()>, OperationError> {
-            let is_here = |records: &dyn Records| found_in(records, &organization, &group).map(drop);
-            let store = GuardedStore::new(store, &is_here);
+        .change(author, move |store, now| -> Result<Changed<()>, OperationError> {
+            let is_allowed = |records: &dyn Records| {
+                found_in(records, &organization, &group)?;
+                match changes.operation {
+                    MemberOperation::AddMembers => {
+                        check_has_as_much(&here, &caller, records, &organization, &group)
+                    }
+                    MemberOperation::RemoveMembers => Ok(()),
+                }
+            };
+            let store = GuardedStore::new(store, &is_allowed);
             match changes.operation {
                 MemberOperation::AddMembers => {
                     operations::add_group_members(&store, &group, &changes.member_ids, now)
@@ -292,18 +298,18 @@ fn require_manager(admin: &Admin, caller: &Caller, organization_id: &str) -> Res
     caller.require(admin, &organization, Permission::OrganizationGroupsWrite)
 }
 
-/// Asks that the caller has whatever the members of a group have through it.
-async fn require_as_much(
+/// Asks that the caller has whatever the members of a group have through it, as it is in the transaction that adds some.
+fn check_has_as_much(
     admin: &Admin,
     caller: &Caller,
+    records: &dyn Records,
     organization_id: &str,
     id: &str,
-) -> Result<(), ApiError> {
+) -> Result<(), OperationError> {
     if caller.require_organization_admin(admin, organization_id).is_ok() {
         return Ok(());
     }
-    let group = Principal::UserGroup(id.to_owned());
-    let grants = admin.read(move |records| records.grants_of(&group)).await?;
+    let grants = records.grants_of(&Principal::UserGroup(id.to_owned()))?;
     let has_as_much = grants.iter().all(|grant| {
         permission::expand(&grant.permissions)
             .is_ok_and(|granted| caller.require_all(admin, &grant.resource, granted).is_ok())
@@ -311,11 +317,12 @@ async fn require_as_much(
     if has_as_much {
         return Ok(());
     }
-    Err(ApiError::forbidden(
-        "group_has_more_than_caller",
-        "This group has been granted more than the user of this token holds: only an admin of the organization adds \
-         members to it.",
-    ))
+    Err(OperationError::Forbidden {
+        code: "group_has_more_than_caller",
+        message: "This group has been granted more than the user of this token holds: only an admin of the organization \
+                  adds members to it."
+            .to_owned(),
+    })
 }
 
 async fn find(admin: &Admin, organization_id: &str, id: &str) -> Result<Shown, ApiError> {

@@ -95,6 +95,8 @@ async fn set_up(
     visitor: Visitor,
     JsonBody(setup): JsonBody<Setup>,
 ) -> Result<Json<LoggedIn>, ApiError> {
+    // Before strength is judged: that compares with the name, letter by letter.
+    setup.real_name.as_deref().map_or(Ok(()), operations::check_real_name)?;
     let code = TokenDigest::of(setup.code.expose_secret().trim().as_bytes());
     let now = admin.now();
     let whose = admin.read(move |records| operations::holder_of_code(records, &code, now)).await?;

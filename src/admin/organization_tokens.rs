@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::access_tokens::prefix_of;
 use super::body::{PathParameters, QueryParameters};
+use super::reach::Reach;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller, users};
 use crate::directory::guarded::GuardedStore;
@@ -70,7 +71,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 
 /// Lists the tokens of one user, newest first.
 ///
-/// Of an application user it needs `organization:app_users:write`, of a person `organization:users:write`.
+/// Of an application user it needs `organization:app_users:write`, of a person, who has to be managed by the
+/// organization, `organization:users:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/tokens", tag = "tokens", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Query, description = "Whose"),
         ("include_ended" = Option<bool>, Query, description = "Revoked and expired ones too")),
@@ -90,6 +92,7 @@ async fn list(
         .await?;
     let (user, tokens) = found.ok_or_else(|| nobody(&admin, &caller, &organization_id, &wanted.user_id))?;
     require_manager(&admin, &caller, &organization_id, user.kind)?;
+    users::check_managed(&user, &organization_id)?;
     let shown = tokens.into_iter().map(|stored| Shown::new(&admin, &caller, &user, stored));
     let tokens = shown.filter(|token| wanted.include_ended || token.state == TokenState::Active);
     Ok(Json(ShownList { tokens: tokens.collect() }))
@@ -97,7 +100,8 @@ async fn list(
 
 /// Shows a token, ended or not.
 ///
-/// Of an application user it needs `organization:app_users:write`, of a person `organization:users:write`.
+/// Of an application user it needs `organization:app_users:write`, of a person, who has to be managed by the
+/// organization, `organization:users:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/tokens/{token_prefix}", tag = "tokens",
     security(("token" = [])), params(("organization_id" = String, Path), ("token_prefix" = String, Path)),
     responses((status = OK, body = Shown)))]
@@ -114,7 +118,8 @@ async fn show(
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
 ///
 /// Of an application user it needs `organization:app_users:write`, of a person, who has to be managed by the
-/// organization, `organization:users:write`.
+/// organization, `organization:users:write`; of somebody who is a super admin or has been granted something, an admin of
+/// the organization.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/tokens/{token_prefix}", tag = "tokens",
     security(("token" = [])), params(("organization_id" = String, Path), ("token_prefix" = String, Path)),
     responses((status = OK, body = Shown)))]
@@ -125,14 +130,17 @@ async fn revoke(
 ) -> Result<Json<Shown>, ApiError> {
     let prefix = prefix_of(&admin, &token_prefix);
     let (user, _) = find(&admin, &caller, &organization_id, &prefix).await?;
-    if user.managing_organization_id.as_deref() != Some(&*organization_id) {
-        return Err(users::not_managed());
-    }
+    let reach = match user.kind {
+        UserKind::ApplicationUser => Reach::Everybody,
+        UserKind::OrganizationUser => Reach::of(&admin, &caller, &organization_id),
+    };
     let (organization, wanted) = (organization_id.clone(), prefix.clone());
     admin
         .change(caller.author(), move |store, now| {
             let is_own = |records: &dyn Records| {
-                own_token(records, &organization, &wanted)?.map(drop).ok_or_else(|| no_token(&wanted))
+                let found = own_token(records, &organization, &wanted)?;
+                let (user, _) = found.ok_or_else(|| no_token(&wanted))?;
+                reach.check(records, &user.id)
             };
             operations::revoke_token(&GuardedStore::new(store, &is_own), &wanted, now)
         })
@@ -152,6 +160,7 @@ async fn find(
     let found = admin.read(move |records| own_token(records, &organization, &wanted)).await?;
     let (user, stored) = found.ok_or_else(|| no_token(prefix))?;
     require_manager(admin, caller, organization_id, user.kind)?;
+    users::check_managed(&user, organization_id)?;
     Ok((user, stored))
 }
 

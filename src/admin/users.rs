@@ -14,10 +14,13 @@ use super::access_tokens::{self, ShownList as ShownTokens};
 use super::body::{JsonBody, PathParameters};
 use super::me::Empty;
 use super::member::{self, ShownMember, StoredMember};
+use super::reach::Reach;
 use super::shown_method::{ShownMethod, ShownMethodList};
 use super::{Admin, ApiError, Caller};
-use crate::directory::model::{Member, Resource, Timestamp};
+use crate::directory::guarded::GuardedStore;
+use crate::directory::model::{Member, Resource, Timestamp, User};
 use crate::directory::operations::{self, MemberUpdate};
+use crate::directory::store::Records;
 use crate::policy::Permission;
 use crate::policy::facts::{UserKind, UserState};
 
@@ -122,7 +125,9 @@ async fn change(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Json<ShownMember>, ApiError> {
-    let stored = require_over(&admin, &caller, &organization_id, &user_id).await?;
+    require(&admin, &caller, &organization_id)?;
+    let stored = person(&admin, &organization_id, &user_id).await?;
+    let reach = Reach::of(&admin, &caller, &organization_id);
     // To repeat what is so already is no change, also if somebody else changes it meanwhile.
     let is_super_admin = changes.is_super_admin.filter(|wanted| *wanted != stored.member.is_super_admin);
     if is_super_admin.is_some() {
@@ -135,7 +140,9 @@ async fn change(
     };
     let member = admin
         .change(caller.author(), move |store, now| {
-            operations::update_member(store, &organization_id, &user_id, &update, now)
+            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            let store = GuardedStore::new(store, &is_reached);
+            operations::update_member(&store, &organization_id, &user_id, &update, now)
         })
         .await?;
     Ok(Json(ShownMember::new(&admin, StoredMember { member, tokens: stored.tokens })))
@@ -150,21 +157,25 @@ async fn remove(
     caller: Caller,
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<Empty>, ApiError> {
-    let stored = require_over(&admin, &caller, &organization_id, &user_id).await?;
+    require(&admin, &caller, &organization_id)?;
+    let stored = person(&admin, &organization_id, &user_id).await?;
+    let reach = Reach::of(&admin, &caller, &organization_id);
     let is_managed = stored.member.user.managing_organization_id.as_deref() == Some(&*organization_id);
     admin
         .change(caller.author(), move |store, now| {
+            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            let store = GuardedStore::new(store, &is_reached);
             if is_managed {
-                operations::delete_user(store, &user_id, now)
+                operations::delete_user(&store, &user_id, now)
             } else {
-                operations::remove_member(store, &user_id, &organization_id, now)
+                operations::remove_member(&store, &user_id, &organization_id, now)
             }
         })
         .await?;
     Ok(Json(Empty {}))
 }
 
-/// Lists a person's tokens that have not ended.
+/// Lists the tokens that have not ended of a person whom the organization manages.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}/access-tokens",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -175,7 +186,8 @@ async fn tokens(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ShownTokens>, ApiError> {
     require(&admin, &caller, &organization_id)?;
-    person(&admin, &organization_id, &user_id).await?;
+    let stored = person(&admin, &organization_id, &user_id).await?;
+    check_managed(&stored.member.user, &organization_id)?;
     let tokens = access_tokens::living_tokens(&admin, &caller, &user_id).await?;
     Ok(Json(ShownTokens { tokens }))
 }
@@ -192,16 +204,20 @@ async fn revoke_token(
 ) -> Result<Json<Empty>, ApiError> {
     require(&admin, &caller, &organization_id)?;
     let stored = person(&admin, &organization_id, &user_id).await?;
-    if stored.member.user.managing_organization_id.as_deref() != Some(&*organization_id) {
-        return Err(not_managed());
-    }
+    check_managed(&stored.member.user, &organization_id)?;
     let prefix = access_tokens::prefix_of(&admin, &named);
     let is_theirs = stored.tokens.iter().any(|token| token.token.token_prefix == prefix);
     if !is_theirs {
         let shown: String = prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect();
         return Err(ApiError::not_found("token", &shown));
     }
-    admin.change(caller.author(), move |store, now| operations::revoke_token(store, &prefix, now)).await?;
+    let reach = Reach::of(&admin, &caller, &organization_id);
+    admin
+        .change(caller.author(), move |store, now| {
+            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            operations::revoke_token(&GuardedStore::new(store, &is_reached), &prefix, now)
+        })
+        .await?;
     Ok(Json(Empty {}))
 }
 
@@ -232,10 +248,14 @@ async fn reset_password(
     caller: Caller,
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ResetStarted>, ApiError> {
-    require_over(&admin, &caller, &organization_id, &user_id).await?;
+    require(&admin, &caller, &organization_id)?;
+    person(&admin, &organization_id, &user_id).await?;
+    let reach = Reach::of(&admin, &caller, &organization_id);
     let started = admin
         .change(caller.author(), move |store, now| {
-            operations::start_reset(store, &organization_id, &user_id, now)
+            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            let store = GuardedStore::new(store, &is_reached);
+            operations::start_reset(&store, &organization_id, &user_id, now)
         })
         .await?;
     Ok(Json(ResetStarted {
@@ -250,43 +270,17 @@ fn require(admin: &Admin, caller: &Caller, organization_id: &str) -> Result<(), 
     caller.require(admin, &organization, Permission::OrganizationUsersWrite)
 }
 
-/// Asks for the right to change a person. Whoever could take over the account of somebody with more rights would have
-/// them: that takes an admin of the organization.
-async fn require_over(
-    admin: &Admin,
-    caller: &Caller,
-    organization_id: &str,
-    user_id: &str,
-) -> Result<StoredMember, ApiError> {
-    require(admin, caller, organization_id)?;
-    let stored = person(admin, organization_id, user_id).await?;
-    if caller.require_organization_admin(admin, organization_id).is_ok() {
-        return Ok(stored);
+/// Asks that the organization manages a user whose tokens it wants to see or end: those of others are used elsewhere too,
+/// and from where and by what is not this organization's to know.
+pub(super) fn check_managed(user: &User, organization_id: &str) -> Result<(), ApiError> {
+    if user.managing_organization_id.as_deref() == Some(organization_id) {
+        return Ok(());
     }
-    let user_id = user_id.to_owned();
-    let has_more = admin
-        .read(move |records| {
-            let mut memberships = records.memberships(&user_id)?.into_iter();
-            let is_super_admin = memberships.any(|membership| membership.is_super_admin);
-            Ok(is_super_admin || !records.grants_reaching(&user_id)?.is_empty())
-        })
-        .await?;
-    if has_more {
-        return Err(ApiError::forbidden(
-            "user_has_more_than_caller",
-            "This user is a super admin or has been granted something: only an admin of the organization changes it.",
-        ));
-    }
-    Ok(stored)
-}
-
-/// What an organization hears that would end the token of a person whom it does not manage.
-pub(super) fn not_managed() -> ApiError {
-    ApiError::forbidden(
+    Err(ApiError::forbidden(
         "user_not_managed",
         "The organization does not manage this user: their tokens are theirs. The authentication policy says which of \
          them may be used here.",
-    )
+    ))
 }
 
 async fn person(admin: &Admin, organization_id: &str, user_id: &str) -> Result<StoredMember, ApiError> {

@@ -99,6 +99,28 @@ fn check_name(field: &'static str, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What a person may be called.
+///
+/// # Errors
+///
+/// If it is empty, too long or not printable.
+pub fn check_real_name(name: &str) -> Result<()> {
+    check_name("real_name", name)
+}
+
+/// What one change may name, members or principals: the store is its alone while it lasts.
+const MAX_AT_ONCE: usize = 1_000;
+
+fn check_count(field: &'static str, count: usize) -> Result<()> {
+    if count > MAX_AT_ONCE {
+        return Err(invalid(
+            field,
+            format!("names {count}, at most {MAX_AT_ONCE} at once: use several requests"),
+        ));
+    }
+    Ok(())
+}
+
 /// The address as it is stored.
 fn check_email(email: &str) -> Result<String> {
     let email = email.trim().to_lowercase();

@@ -2,7 +2,9 @@
 
 use super::passwords::void_reset;
 use super::users::find_membership;
-use super::{Result, already_exists, check_description, check_name, invalid, not_found, organization};
+use super::{
+    Result, already_exists, check_count, check_description, check_name, invalid, not_found, organization,
+};
 use crate::directory::model::{Group, Timestamp, new_id};
 use crate::directory::store::{Changed, Records, Store};
 
@@ -89,13 +91,14 @@ pub fn delete_group(store: &dyn Store, id: &str, now: Timestamp) -> Result<Chang
 ///
 /// # Errors
 ///
-/// If the group or a user does not exist, a user is not of the organization, or the store fails.
+/// If the group or a user does not exist, a user is not of the organization, there are too many, or the store fails.
 pub fn add_group_members(
     store: &dyn Store,
     id: &str,
     user_ids: &[String],
     now: Timestamp,
 ) -> Result<Changed<()>> {
+    check_count("member_ids", user_ids.len())?;
     store.change(now, |changes| {
         let records = changes.records();
         let group = find(records, id)?;
@@ -123,6 +126,7 @@ pub fn remove_group_members(
     user_ids: &[String],
     now: Timestamp,
 ) -> Result<Changed<()>> {
+    check_count("member_ids", user_ids.len())?;
     store.change(now, |changes| {
         find(changes.records(), id)?;
         for user_id in user_ids {

@@ -1,8 +1,10 @@
 //! Grants: principal × resource × permissions and roles. Grants add up; names are kept as they were given.
 
+use std::collections::HashSet;
+
 use super::passwords::void_reset;
 use super::users::find_membership;
-use super::{Result, invalid, not_found};
+use super::{Result, check_count, invalid, not_found};
 use crate::directory::model::{Grant, Principal, Resource, Timestamp};
 use crate::directory::store::{Changed, Changes, Records, Store};
 use crate::policy::permission;
@@ -69,8 +71,8 @@ pub fn replace_grants(
     store.change(now, |changes| {
         organization_of(changes.records(), resource)?;
         let former = changes.records().grants_on(resource)?;
-        let kept = |grant: &Grant| assignments.iter().any(|one| one.principal == grant.principal);
-        for grant in former.iter().filter(|grant| !kept(grant)) {
+        let kept: HashSet<&Principal> = assignments.iter().map(|one| &one.principal).collect();
+        for grant in former.iter().filter(|grant| !kept.contains(&grant.principal)) {
             changes.delete_grant(&grant.principal, resource)?;
         }
         for Assignment { principal, names } in assignments {
@@ -228,11 +230,13 @@ fn check_assignments(
     operation: AssignmentOperation,
     assignments: &[Assignment],
 ) -> Result<()> {
-    for (index, assignment) in assignments.iter().enumerate() {
+    check_count("permissions", assignments.len())?;
+    let mut principals = HashSet::new();
+    for assignment in assignments {
         if operation != AssignmentOperation::Revoke {
             check_names(resource, &assignment.names)?;
         }
-        if assignments.iter().take(index).any(|earlier| earlier.principal == assignment.principal) {
+        if !principals.insert(&assignment.principal) {
             return Err(invalid("permissions", "has one principal twice: which is meant?"));
         }
     }
