@@ -340,7 +340,8 @@ fn fill_rows(path: &Path, count: usize, first_user: &str) -> Vec<Box<[u8]>> {
             .unwrap();
         let mut used = transaction
             .prepare(
-                "INSERT INTO token_usage VALUES (?1, ?2, ?3, 'Mozilla/5.0 (X11; Linux x86_64) agent ' || ?4)",
+                "INSERT INTO token_usage (token_number, last_used_time, last_ip, last_user_agent)
+                 VALUES (?1, ?2, ?3, 'Mozilla/5.0 (X11; Linux x86_64) agent ' || ?4)",
             )
             .unwrap();
         for n in 0..u32::try_from(count).unwrap() {
