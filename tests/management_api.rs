@@ -729,6 +729,12 @@ fn a_token_is_found_by_its_prefix_alone() {
     sidecar.wait_for(&helper);
     // Those of people whom the organization does not manage are theirs, and nobody's here to look at.
     let of_person = format!("{all}/{}", personal.prefix);
+    assert_eq!(
+        good(&sidecar.managed_as(&helper).get(&of_person))["state"],
+        "active",
+        "who belongs nowhere else"
+    );
+    sidecar.directory.joins_another_organization(&person);
     for who in [&helper, &sidecar.super_admin()] {
         let asking = sidecar.managed_as(who);
         refused(&asking.get(&of_person), 403, "user_not_managed", "");

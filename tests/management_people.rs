@@ -310,6 +310,9 @@ fn what_an_organization_may_do_to_people_depends_on_whether_it_manages_them() {
     let methods = root.get(&format!("{managed}/authentication_methods")).ok();
     assert_eq!(methods.body["authentication_methods"][0]["method_type"], "password");
     let prefix = unusable.text("token_prefix");
+    let tokens = root.get(&format!("{free}/access-tokens")).ok().body["tokens"].clone();
+    assert_eq!(tokens.as_array().unwrap().len(), 2, "who belongs to no other organization");
+    sidecar.directory.joins_another_organization(&free_id);
     root.get(&format!("{free}/access-tokens")).refused(403, "user_not_managed");
     root.delete(&format!("{free}/access-token/{prefix}")).refused(403, "user_not_managed");
     root.delete(&format!("{managed}/access-token/{prefix}")).refused(404, "not_found");

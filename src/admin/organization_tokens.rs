@@ -72,7 +72,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
 /// Lists the tokens of one user, newest first.
 ///
 /// Of an application user it needs `organization:app_users:write`, of a person, who has to be managed by the
-/// organization, `organization:users:write`.
+/// organization or to belong to no other, `organization:users:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/tokens", tag = "tokens", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Query, description = "Whose"),
         ("include_ended" = Option<bool>, Query, description = "Revoked and expired ones too")),
@@ -92,7 +92,7 @@ async fn list(
         .await?;
     let (user, tokens) = found.ok_or_else(|| nobody(&admin, &caller, &organization_id, &wanted.user_id))?;
     require_manager(&admin, &caller, &organization_id, user.kind)?;
-    users::check_managed(&user, &organization_id)?;
+    users::check_concerned(&admin, &user, &organization_id).await?;
     let shown = tokens.into_iter().map(|stored| Shown::new(&admin, &caller, &user, stored));
     let tokens = shown.filter(|token| wanted.include_ended || token.state == TokenState::Active);
     Ok(Json(ShownList { tokens: tokens.collect() }))
@@ -101,7 +101,7 @@ async fn list(
 /// Shows a token, ended or not.
 ///
 /// Of an application user it needs `organization:app_users:write`, of a person, who has to be managed by the
-/// organization, `organization:users:write`.
+/// organization or to belong to no other, `organization:users:write`.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/tokens/{token_prefix}", tag = "tokens",
     security(("token" = [])), params(("organization_id" = String, Path), ("token_prefix" = String, Path)),
     responses((status = OK, body = Shown)))]
@@ -118,8 +118,8 @@ async fn show(
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
 ///
 /// Of an application user it needs `organization:app_users:write`, of a person, who has to be managed by the
-/// organization, `organization:users:write`; of somebody who is a super admin or has been granted something, an admin of
-/// the organization.
+/// organization or to belong to no other, `organization:users:write`; of somebody who is a super admin or has been granted
+/// something, an admin of the organization.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/tokens/{token_prefix}", tag = "tokens",
     security(("token" = [])), params(("organization_id" = String, Path), ("token_prefix" = String, Path)),
     responses((status = OK, body = Shown)))]
@@ -160,7 +160,7 @@ async fn find(
     let found = admin.read(move |records| own_token(records, &organization, &wanted)).await?;
     let (user, stored) = found.ok_or_else(|| no_token(prefix))?;
     require_manager(admin, caller, organization_id, user.kind)?;
-    users::check_managed(&user, organization_id)?;
+    users::check_concerned(admin, &user, organization_id).await?;
     Ok((user, stored))
 }
 

@@ -175,7 +175,7 @@ async fn remove(
     Ok(Json(Empty {}))
 }
 
-/// Lists the tokens that have not ended of a person whom the organization manages.
+/// Lists the tokens that have not ended of a person whom the organization manages, or who belongs to no other.
 #[utoipa::path(get, path = "/v1/organization/{organization_id}/user/{user_id}/access-tokens",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -187,12 +187,12 @@ async fn tokens(
 ) -> Result<Json<ShownTokens>, ApiError> {
     require(&admin, &caller, &organization_id)?;
     let stored = person(&admin, &organization_id, &user_id).await?;
-    check_managed(&stored.member.user, &organization_id)?;
+    check_concerned(&admin, &stored.member.user, &organization_id).await?;
     let tokens = access_tokens::living_tokens(&admin, &caller, &user_id).await?;
     Ok(Json(ShownTokens { tokens }))
 }
 
-/// Revokes a token of a person whom the organization manages.
+/// Revokes a token of a person whom the organization manages, or who belongs to no other.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/user/{user_id}/access-token/{token_prefix}",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path), ("token_prefix" = String, Path)),
@@ -204,7 +204,7 @@ async fn revoke_token(
 ) -> Result<Json<Empty>, ApiError> {
     require(&admin, &caller, &organization_id)?;
     let stored = person(&admin, &organization_id, &user_id).await?;
-    check_managed(&stored.member.user, &organization_id)?;
+    check_concerned(&admin, &stored.member.user, &organization_id).await?;
     let prefix = access_tokens::prefix_of(&admin, &named);
     let is_theirs = stored.tokens.iter().any(|token| token.token.token_prefix == prefix);
     if !is_theirs {
@@ -270,16 +270,25 @@ fn require(admin: &Admin, caller: &Caller, organization_id: &str) -> Result<(), 
     caller.require(admin, &organization, Permission::OrganizationUsersWrite)
 }
 
-/// Asks that the organization manages a user whose tokens it wants to see or end: those of others are used elsewhere too,
-/// and from where and by what is not this organization's to know.
-pub(super) fn check_managed(user: &User, organization_id: &str) -> Result<(), ApiError> {
+/// Asks that a user whose tokens an organization wants to see or end is one that it manages, or one that belongs to no
+/// other: what others' tokens are used for elsewhere, from where and by what, is not this organization's to know.
+pub(super) async fn check_concerned(
+    admin: &Admin,
+    user: &User,
+    organization_id: &str,
+) -> Result<(), ApiError> {
     if user.managing_organization_id.as_deref() == Some(organization_id) {
+        return Ok(());
+    }
+    let id = user.id.clone();
+    let memberships = admin.read(move |records| records.memberships(&id)).await?;
+    if memberships.iter().all(|membership| membership.organization_id == organization_id) {
         return Ok(());
     }
     Err(ApiError::forbidden(
         "user_not_managed",
-        "The organization does not manage this user: their tokens are theirs. The authentication policy says which of \
-         them may be used here.",
+        "The organization does not manage this user, who belongs to others as well: their tokens are theirs. The \
+         authentication policy says which of them may be used here.",
     ))
 }
 

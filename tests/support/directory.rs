@@ -73,6 +73,12 @@ impl Directory {
         (user, method)
     }
 
+    /// Makes a person a member of another organization as well.
+    pub fn joins_another_organization(&self, user: &str) {
+        operations::ensure_organization(&*self.store, "org-of-others", "Others", now()).unwrap();
+        operations::add_member(&*self.store, user, "org-of-others", now()).unwrap();
+    }
+
     /// Another way in for a person; returns its id.
     pub fn method(&self, user: &str, kind: MethodKind, provider: Option<&str>) -> String {
         operations::add_authentication_method(&*self.store, user, kind, provider, now()).unwrap().value.id
