@@ -375,7 +375,7 @@ fn bind_control(address: SocketAddr, key: &str) -> Result<tokio::net::TcpListene
 
 fn bind_listeners(config: &Config) -> Result<Vec<listen::BoundListener>, StartError> {
     let bind = |listener: &crate::config::ListenerConfig| {
-        listen::bind(listener.address, config.workers).map_err(|source| StartError::Bind {
+        listen::bind(listener.address, config.workers, &config.timeouts).map_err(|source| StartError::Bind {
             address: listener.address,
             key: format!("listener `{}`", listener.name),
             source,

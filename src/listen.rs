@@ -42,13 +42,15 @@ pub struct BoundListener {
 ///
 /// A socket without `SO_REUSEPORT` goes first and is closed again: it fails if anybody has the port, another
 /// Postern included, with which the sockets would else silently share it.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<BoundListener> {
+pub fn bind(address: SocketAddr, workers: usize, timeouts: &TimeoutsConfig) -> io::Result<BoundListener> {
     let probe = socket(address, PortUse::Alone)?;
     let address = local_address(&probe)?;
     drop(probe);
     let sockets = (0..workers)
         .map(|_| {
             let socket = socket(address, PortUse::Shared)?;
+            // Before the first client can connect: its socket takes over what the listener has at that moment.
+            let_inherit(&SockRef::from(&socket), timeouts)?;
             socket.listen(BACKLOG)?;
             Ok(socket.into())
         })
@@ -84,17 +86,17 @@ pub async fn accept(
     metrics: Arc<ListenerMetrics>,
 ) {
     let mut draining = pin!(worker.drain.started());
-    let mut inherited = None;
+    let mut inherited = worker.snapshot().shared.timeouts;
     loop {
         let snapshot = worker.snapshot();
         let limit = snapshot.shared.connections_per_worker;
         let timeouts = snapshot.shared.timeouts;
         // Again when a reload has changed them.
-        if inherited != Some(timeouts) {
-            if let Err(error) = let_inherit(&socket, &timeouts) {
+        if inherited != timeouts {
+            if let Err(error) = let_inherit(&SockRef::from(&socket), &timeouts) {
                 tracing::error!(error = %error, "cannot set what clients' sockets inherit: dead connections may stay");
             }
-            inherited = Some(timeouts);
+            inherited = timeouts;
         }
         let accepted = async {
             worker.registry.below(limit).await;
@@ -128,8 +130,7 @@ pub async fn accept(
 ///
 /// A client that does not take what it is sent, or is gone without a word, is given up by the system, even while a
 /// request runs: the registry sees neither.
-fn let_inherit(socket: &tokio::net::TcpListener, timeouts: &TimeoutsConfig) -> io::Result<()> {
-    let socket = SockRef::from(socket);
+fn let_inherit(socket: &SockRef<'_>, timeouts: &TimeoutsConfig) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(timeouts.idle))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(timeouts.idle.min(MOST_KEEPALIVE)))
@@ -185,7 +186,30 @@ fn is_connection_error(error: &io::Error) -> bool {
 mod tests {
     //! Binding: one socket a worker, and never beside a stranger.
 
-    use super::bind;
+    use std::io;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use socket2::SockRef;
+
+    use super::{BoundListener, TimeoutsConfig};
+
+    const IDLE: Duration = Duration::from_secs(75);
+
+    fn bind(address: SocketAddr, workers: usize) -> io::Result<BoundListener> {
+        let timeouts = TimeoutsConfig { header_read: IDLE, idle: IDLE, drain: Duration::from_secs(30) };
+        super::bind(address, workers, &timeouts)
+    }
+
+    #[test]
+    fn who_connects_before_anybody_accepts_has_what_the_listener_gives_on() {
+        let bound = bind("127.0.0.1:0".parse().expect("address"), 1).expect("free port");
+        let _client = std::net::TcpStream::connect(bound.address).expect("it listens");
+        let (accepted, _) = bound.sockets[0].accept().expect("somebody has connected");
+        let accepted = SockRef::from(&accepted);
+        assert_eq!(accepted.tcp_user_timeout().expect("an option"), Some(IDLE));
+        assert!(accepted.tcp_nodelay().expect("an option"));
+    }
 
     #[test]
     fn all_workers_share_one_port() {
