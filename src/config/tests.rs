@@ -95,15 +95,18 @@ fn the_quick_start_loads_and_has_the_documented_defaults() {
 
 #[test]
 fn how_people_log_in_is_the_same_with_an_empty_table_and_without_one() {
-    let with_table = parse(&format!("{QUICKSTART}\n[admin]\n"), Path::new("/nowhere"), &[]).unwrap();
+    let with_table = parse(QUICKSTART, Path::new("/nowhere"), &[]).unwrap();
     assert_eq!(with_table.admin.as_ref().unwrap().login, LoginConfig::default());
-    assert_eq!(parse(QUICKSTART, Path::new("/nowhere"), &[]).unwrap().login(), LoginConfig::default());
+    let text = QUICKSTART.replace("[admin]\naddress = \"127.0.0.1:8181\"\n", "");
+    let without = parse(&text, Path::new("/nowhere"), &[]).unwrap();
+    assert!(without.admin.is_none());
+    assert_eq!(without.login(), LoginConfig::default());
 }
 
 #[test]
 fn a_session_cannot_stay_unused_for_longer_than_it_lasts() {
     let table = "[admin.login]\nsession_idle_seconds = 7200\nsession_absolute_seconds = 3600\n";
-    let error = parse(&format!("{QUICKSTART}\n[admin]\n{table}"), Path::new("/nowhere"), &[]).unwrap_err();
+    let error = parse(&format!("{QUICKSTART}\n{table}"), Path::new("/nowhere"), &[]).unwrap_err();
     let [problem] = &error.problems[..] else { panic!("{error}") };
     assert!(problem.reason.contains("3600 seconds") && problem.reason.contains("7200"), "{error}");
 }
