@@ -224,6 +224,6 @@ mod tests {
     fn a_port_in_use_is_refused_even_when_it_could_be_shared() {
         let first = bind("127.0.0.1:0".parse().expect("address"), 1).expect("free port");
         let error = bind(first.address, 1).expect_err("in use");
-        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }
