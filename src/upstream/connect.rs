@@ -50,9 +50,6 @@ pub enum ConnectError {
     /// HTTP/2 could not be set up on the connection.
     #[error("could not set up HTTP/2 on the connection")]
     Handshake(#[source] hyper::Error),
-    /// The fresh connection was closed before a request could be sent.
-    #[error("the upstream closed a fresh connection at once")]
-    ClosedAtOnce,
 }
 
 /// Opens connections for one upstream.

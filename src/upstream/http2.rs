@@ -151,7 +151,8 @@ async fn connect(
     })
 }
 
-/// Sends a request and waits for the response's head. The timeout counts from the last of the request's body.
+/// Sends a request and waits for the response's head. The upstream's timeout counts from the last of the request's body, the
+/// client's own from the request's arrival: sending on does not put it off.
 pub(super) async fn exchange(
     stream: Stream,
     upstream: &Upstream,
@@ -159,8 +160,7 @@ pub(super) async fn exchange(
     body: ForwardBody,
     started: Instant,
 ) -> Result<Exchange2, Failed> {
-    let configured = upstream.config.response_header_timeout;
-    let timeout = head.timeout.map_or(configured, |timeout| timeout.min(configured));
+    let timeout = upstream.config.response_header_timeout;
     let upload = body.upload();
     let failure = Rc::new(RefCell::new(None));
     let body = SharedBody { body, failure: Rc::clone(&failure) };
@@ -170,7 +170,14 @@ pub(super) async fn exchange(
     };
     let sent = stream.0.sender.borrow_mut().try_send_request(request);
     let mut sent = pin!(sent);
-    let mut alarm = pin!(tokio::time::sleep_until((started + timeout).into()));
+    let due = || {
+        let last = upload.as_ref().map_or_else(|| started.into(), |upload| upload.last());
+        let patience = last + timeout;
+        // One too long to be told on the clock bounds nothing.
+        let deadline = head.timeout.and_then(|timeout| started.checked_add(timeout));
+        deadline.map_or(patience, |deadline| patience.min(deadline.into()))
+    };
+    let mut alarm = pin!(tokio::time::sleep_until(due()));
     let answered = poll_fn(|context| {
         if let Poll::Ready(sent) = sent.as_mut().poll(context) {
             return Poll::Ready(Ok(sent));
@@ -179,7 +186,7 @@ pub(super) async fn exchange(
             return Poll::Ready(Err(ExchangeError::ClientBody(error)));
         }
         while alarm.as_mut().poll(context).is_ready() {
-            let due = upload.as_ref().map_or_else(|| started.into(), |upload| upload.last()) + timeout;
+            let due = due();
             if due <= tokio::time::Instant::now() {
                 return Poll::Ready(Err(ExchangeError::Timeout));
             }
