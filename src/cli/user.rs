@@ -1,9 +1,10 @@
 //! `postern user`: the people of the organization. This is also how its first admin comes into being.
 
+mod typed_password;
+
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use clap::{Args, Subcommand};
-use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::Exit;
@@ -13,8 +14,9 @@ use super::failure::Failure;
 use super::output::{Output, fields, or_dash, printable, table};
 use crate::directory::model::{Member, Timestamp, Word as _};
 use crate::directory::operations::{self, NewPerson};
-use crate::login::password::{self, HashCost, Passwords};
 use crate::policy::facts::UserState;
+
+use typed_password::new_password;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -323,64 +325,6 @@ fn confirm(directory: &dyn Backend, member: &Member, output: Output) -> Result<(
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
     if answer.trim() == "yes" { Ok(()) } else { Err(Failure::Failed("nothing was deleted".to_owned())) }
-}
-
-/// The hash of a password that somebody types, or sends in.
-fn new_password(directory: &Directory, email: &str, name: &str, output: Output) -> Result<String, Failure> {
-    let stdin = io::stdin();
-    let password = if stdin.is_terminal() { typed(output)? } else { first_line()? };
-    password::check_strength(password.expose_secret(), email, name)
-        .map_err(|weakness| Failure::Failed(format!("the password {weakness}; nothing was changed")))?;
-    let login = directory.config.login();
-    let cost = HashCost {
-        memory_kib: login.argon2_memory_kib,
-        iterations: login.argon2_iterations,
-        parallelism: login.argon2_parallelism,
-    };
-    Ok(Passwords::new(cost).hash(password.expose_secret()))
-}
-
-/// Twice, unseen: nobody can see a slip.
-fn typed(output: Output) -> Result<SecretString, Failure> {
-    let unseen = Unseen::begin()?;
-    output.remark("New password:");
-    let password = first_line()?;
-    output.remark("Once more:");
-    let again = first_line()?;
-    drop(unseen);
-    if password.expose_secret() == again.expose_secret() {
-        return Ok(password);
-    }
-    Err(Failure::Failed("the two passwords differ; nothing was changed".to_owned()))
-}
-
-fn first_line() -> Result<SecretString, Failure> {
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line)?;
-    let password = SecretString::from(line.trim_end_matches(['\n', '\r']));
-    secrecy::zeroize::Zeroize::zeroize(&mut line);
-    Ok(password)
-}
-
-/// A terminal that does not show what is typed, until this is dropped.
-struct Unseen(rustix::termios::Termios);
-
-impl Unseen {
-    fn begin() -> io::Result<Self> {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let before = tcgetattr(io::stdin())?;
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Unseen {
-    fn drop(&mut self) {
-        // A terminal that has gone needs nothing put back.
-        let _gone = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Flush, &self.0);
-    }
 }
 
 fn show_again(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {
