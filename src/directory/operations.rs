@@ -40,7 +40,8 @@ pub use organizations::{
 };
 pub use passwords::{
     CodeHolder, Credentials, Proved, RESET_SECONDS, StartedReset, change_password, credentials,
-    enable_two_factor, finish_reset, holder_of_code, log_in, set_password, start_reset, unusable_code,
+    enable_two_factor, finish_reset, holder_of_code, log_in, reset_two_factor, set_password, start_reset,
+    unusable_code,
 };
 pub use permissions::{
     Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke, set_grant,
