@@ -4,8 +4,9 @@
 //! What must not live here: hashing and checking ([`crate::login`]). Hashes come in made, proofs come in proved, and each
 //! operation sees to it that what was proved is still so.
 
+use super::members::check_managed;
 use super::tokens::PreparedSession;
-use super::users::{check_managed, note_of_user};
+use super::users::note_of_user;
 use super::{CreatedToken, Result, conflict, invalid, not_found, user};
 use crate::directory::model::{
     AuthenticationMethod, Invitation, MethodKind, PasswordRecord, PasswordReset, Timestamp, Token,
