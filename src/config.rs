@@ -161,6 +161,8 @@ pub struct UpstreamConfig {
     pub endpoints: Vec<EndpointConfig>,
     /// What it is spoken to in.
     pub protocol: UpstreamProtocol,
+    /// Which address is asked next.
+    pub balance: Balance,
     /// TLS towards it, if it wants that.
     pub tls: Option<UpstreamTlsConfig>,
     /// What it is told about who we are.
@@ -182,6 +184,15 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2: by ALPN over TLS, by prior knowledge in the clear. gRPC needs it.
     Http2,
+}
+
+/// Which of an upstream's addresses is asked next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Each in turn.
+    RoundRobin,
+    /// The one with the fewest requests under way, as the worker that asks sees it.
+    LeastRequests,
 }
 
 /// One address of a service.

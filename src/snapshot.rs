@@ -202,12 +202,7 @@ fn upstreams(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Upstream>>, S
                 metrics: metrics.upstream(&upstream.name, &endpoint.label) as Arc<EndpointMetrics>,
             })
             .collect();
-        Ok(Arc::new(Upstream {
-            name: upstream.name.as_str().into(),
-            config: upstream.clone(),
-            connector,
-            endpoints,
-        }))
+        Ok(Arc::new(Upstream::new(upstream, connector, endpoints)))
     };
     config.upstreams.iter().map(ready).collect()
 }

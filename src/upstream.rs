@@ -5,14 +5,16 @@
 //! task that serves it: no channel to another task, no wake-up in between.
 //! Nothing here decides who may pass: [`crate::pipeline`] only sends what holds an admission.
 
+mod balance;
 pub mod connect;
 mod decode;
 mod encode;
 pub mod exchange;
 pub mod http2;
 pub mod pool;
+pub mod target;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,12 +29,14 @@ use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::headers::Additions;
 use crate::pipeline::body::{BodyKind, ForwardBody, UploadError};
 use crate::telemetry::metrics::{EndpointMetrics, UpstreamOutcome};
+use balance::{Candidate, Dice, FULL_SHARE};
 use connect::{ConnectError, Connector};
 pub use decode::{DecodeError, Fields};
 use encode::Sending;
 use exchange::{BodyError, Exchange, ExchangeError};
-use http2::{Connections, Exchange2};
-use pool::IdlePool;
+use http2::Exchange2;
+pub use target::{Flight, Target};
+use target::{Place, WorkerTarget};
 
 /// How often a request is sent over HTTP/2 while connections refuse it unsent.
 const ATTEMPTS: usize = 3;
@@ -51,6 +55,8 @@ pub struct Upstream {
     pub connector: Connector,
     /// Its endpoints, in the configuration's order; at least one.
     pub endpoints: Vec<Endpoint>,
+    /// Where its requests can go; at least one.
+    pub targets: Vec<Arc<Target>>,
 }
 
 /// One address of a service.
@@ -68,10 +74,10 @@ pub struct WorkerUpstream {
     /// What all workers share.
     pub shared: Arc<Upstream>,
     worker: usize,
-    pools: Vec<Rc<IdlePool>>,
-    /// One per endpoint; used if it is spoken to in HTTP/2.
-    shared_connections: Vec<Connections>,
-    next_endpoint: Cell<usize>,
+    targets: RefCell<Vec<Rc<WorkerTarget>>>,
+    /// Grows with each request. Workers begin at different places.
+    turn: Cell<usize>,
+    dice: Dice,
     failures: Cell<u64>,
     failure_told: Cell<Option<Instant>>,
 }
@@ -85,13 +91,14 @@ pub struct Reply {
     /// Whether the body has kept somebody waiting: then the time of the head is not that of the end.
     has_waited: bool,
     source: Source,
+    flight: Flight,
 }
 
 /// What a response's body comes over.
 #[derive(Debug)]
 enum Source {
-    /// A connection of its own, and where it goes afterwards.
-    Http1(Option<Box<Exchange>>, Rc<IdlePool>),
+    /// A connection of its own, which goes back to its target's pool.
+    Http1(Option<Box<Exchange>>),
     /// A stream of a shared one.
     Http2(Box<Exchange2>),
 }
@@ -132,6 +139,13 @@ pub enum UpstreamError {
 }
 
 impl Upstream {
+    /// A service with these endpoints, one for each that is configured.
+    pub fn new(config: &UpstreamConfig, connector: Connector, endpoints: Vec<Endpoint>) -> Self {
+        let places = config.endpoints.iter().map(Place::of).enumerate();
+        let targets = places.map(|(endpoint, place)| Arc::new(Target { endpoint, place })).collect();
+        Self { name: config.name.as_str().into(), config: config.clone(), connector, endpoints, targets }
+    }
+
     /// Whether connections made for the one can serve the other. With TLS, the files behind the same settings may
     /// have changed.
     pub fn is_same_service(&self, other: &Self) -> bool {
@@ -142,37 +156,40 @@ impl Upstream {
 impl WorkerUpstream {
     /// A view without connections yet.
     pub fn new(shared: Arc<Upstream>, worker: usize) -> Self {
-        let pools: Vec<_> = shared
-            .endpoints
-            .iter()
-            .enumerate()
-            .map(|(position, endpoint)| {
-                Rc::new(IdlePool::new(
-                    position,
-                    worker,
-                    shared.config.idle_connections,
-                    shared.config.idle_timeout,
-                    Arc::clone(&endpoint.metrics),
-                ))
-            })
-            .collect();
-        let shared_connections = pools.iter().map(|_| Connections::default()).collect();
+        let local = |target: &Arc<Target>| Rc::new(WorkerTarget::new(&shared, Arc::clone(target), worker));
+        let targets = shared.targets.iter().map(local).collect();
         Self {
-            shared,
             worker,
-            pools,
-            shared_connections,
-            next_endpoint: Cell::new(worker),
+            targets: RefCell::new(targets),
+            turn: Cell::new(worker),
+            dice: Dice::new(worker),
             failures: Cell::default(),
             failure_told: Cell::default(),
+            shared,
         }
     }
 
-    /// Chooses the next endpoint in turn.
-    pub fn next_endpoint(&self) -> usize {
-        let position = self.next_endpoint.get();
-        self.next_endpoint.set(position.wrapping_add(1));
-        position % self.pools.len()
+    /// Chooses where the next request goes.
+    pub fn begin(&self) -> Result<Flight, UpstreamError> {
+        let target = self.choose(&[]).expect("an upstream has an endpoint");
+        Ok(Flight::begin(target))
+    }
+
+    /// The next target, of those that have not been tried.
+    fn choose(&self, tried: &[Rc<WorkerTarget>]) -> Option<Rc<WorkerTarget>> {
+        let targets = self.targets.borrow();
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let candidate = |position: usize| {
+            let target = targets.get(position)?;
+            let is_new = !tried.iter().any(|tried| Rc::ptr_eq(tried, target));
+            is_new.then(|| Candidate { share: FULL_SHARE, in_flight: target.in_flight.get() })
+        };
+        let position = match targets.len() {
+            1 if tried.is_empty() => 0,
+            count => balance::pick(self.shared.config.balance, count, candidate, turn, &self.dice)?,
+        };
+        targets.get(position).cloned()
     }
 
     /// Sends a request to an endpoint and waits for the response's head. `now` is when the request arrived.
@@ -182,17 +199,17 @@ impl WorkerUpstream {
     /// A connection that cannot be opened moves on to the next endpoint.
     pub async fn send(
         &self,
-        endpoint: &mut usize,
+        flight: &mut Flight,
         head: &OutgoingHead<'_>,
         body: ForwardBody,
         now: Instant,
     ) -> Result<Reply, UpstreamError> {
         let result = match self.shared.config.protocol {
-            UpstreamProtocol::Http1 => self.attempt(endpoint, head, body, now).await,
-            UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(endpoint, head, body, now)).await,
+            UpstreamProtocol::Http1 => self.attempt(flight, head, body, now).await,
+            UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(flight, head, body, now)).await,
         };
         if let Err(error) = &result {
-            self.tell(*endpoint, error);
+            self.tell(flight.endpoint(), error);
         }
         result
     }
@@ -220,7 +237,7 @@ impl WorkerUpstream {
 
     async fn attempt(
         &self,
-        endpoint: &mut usize,
+        flight: &mut Flight,
         head: &OutgoingHead<'_>,
         body: ForwardBody,
         now: Instant,
@@ -228,32 +245,32 @@ impl WorkerUpstream {
         let timeout = self.shared.config.response_header_timeout;
         let is_repeatable = body.is_empty() && head.method.is_idempotent();
         let mut sending = Sending::new(head, body);
-        while let Some(mut exchange) = self.pools[*endpoint].take(now) {
-            let pool = &self.pools[*endpoint];
+        while let Some(mut exchange) = flight.target().pool.take(now) {
+            let metrics = flight.target().pool.metrics();
             match exchange.send(head.method, sending, now, timeout).await {
-                Ok(()) => return Ok(Reply::new(exchange, pool)),
+                Ok(()) => return Ok(Reply::new(exchange, flight.hand_over())),
                 Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
                 Err(ExchangeError::Closed { unsent: None, .. }) if is_repeatable => {
                     // Once: a request that makes an upstream go away must not try every connection there is.
-                    pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
+                    metrics.record(self.worker, UpstreamOutcome::Retried, None);
                     sending = Sending::new(head, ForwardBody::empty());
                     break;
                 }
                 Err(error) => return Err(error.into()),
             }
-            pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
+            metrics.record(self.worker, UpstreamOutcome::Retried, None);
         }
         // Rare, and large: a request over a kept connection does without.
-        let mut exchange = Box::pin(self.connect(endpoint)).await?;
+        let mut exchange = Box::pin(self.connect(flight)).await?;
         exchange.send(head.method, sending, Instant::now(), timeout).await?;
-        Ok(Reply::new(exchange, &self.pools[*endpoint]))
+        Ok(Reply::new(exchange, flight.hand_over()))
     }
 
     /// As [`Self::attempt`], over shared connections. What a connection refused unsent goes over another one, once for each
     /// endpoint; a connection that cannot be opened moves on to the next.
     async fn attempt_http2(
         &self,
-        endpoint: &mut usize,
+        flight: &mut Flight,
         head: &OutgoingHead<'_>,
         mut body: ForwardBody,
         now: Instant,
@@ -263,80 +280,87 @@ impl WorkerUpstream {
             body = ForwardBody::empty();
         }
         let is_repeatable = body.is_empty() && head.method.is_idempotent();
-        let (mut tried, mut unreachable) = (0, 0);
+        let mut sent = 0;
+        let mut unreachable = Vec::new();
         loop {
-            let (pool, connections) = (&self.pools[*endpoint], &self.shared_connections[*endpoint]);
-            let stream = match connections.stream(&self.shared, *endpoint, || pool.active()).await {
+            let target = Rc::clone(flight.target());
+            let stream = match target.connections.stream(&target).await {
                 Ok(stream) => stream,
                 Err(error) => {
-                    unreachable += 1;
-                    if unreachable == self.pools.len() {
-                        return Err(UpstreamError::Unreachable(error));
-                    }
-                    pool.metrics().record(self.worker, UpstreamOutcome::Unreachable, None);
-                    *endpoint = (*endpoint + 1) % self.pools.len();
+                    self.move_on(flight, &mut unreachable, error)?;
                     continue;
                 }
             };
             let failed = match http2::exchange(stream, &self.shared, head, body, now).await {
-                Ok(exchange) => return Ok(Reply::over_http2(exchange)),
+                Ok(exchange) => return Ok(Reply::over_http2(exchange, flight.hand_over())),
                 Err(failed) => failed,
             };
             // A connection that its server is closing refuses; so may the next one, but not for ever.
-            tried += 1;
+            sent += 1;
             body = match (failed.unsent, failed.error) {
-                (Some(unsent), ExchangeError::Closed { .. }) if tried < ATTEMPTS => unsent,
-                (_, ExchangeError::Closed { .. }) if is_repeatable && tried < ATTEMPTS => {
-                    ForwardBody::empty()
-                }
+                (Some(unsent), ExchangeError::Closed { .. }) if sent < ATTEMPTS => unsent,
+                (_, ExchangeError::Closed { .. }) if is_repeatable && sent < ATTEMPTS => ForwardBody::empty(),
                 (_, error) => return Err(error.into()),
             };
-            pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
+            target.pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
         }
     }
 
-    /// Opens a connection to this endpoint, or else to the others in turn.
-    async fn connect(&self, endpoint: &mut usize) -> Result<Box<Exchange>, UpstreamError> {
-        let mut tried = 0;
+    /// Opens a connection to this target, or else to the others.
+    async fn connect(&self, flight: &mut Flight) -> Result<Box<Exchange>, UpstreamError> {
+        let mut unreachable = Vec::new();
         loop {
-            match Exchange::open(&self.shared, *endpoint, self.pools[*endpoint].active()).await {
+            match Exchange::open(flight.target()).await {
                 Ok(exchange) => return Ok(Box::new(exchange)),
-                Err(error) => {
-                    tried += 1;
-                    if tried == self.pools.len() {
-                        return Err(UpstreamError::Unreachable(error));
-                    }
-                    self.pools[*endpoint].metrics().record(self.worker, UpstreamOutcome::Unreachable, None);
-                    *endpoint = (*endpoint + 1) % self.pools.len();
-                }
+                Err(error) => self.move_on(flight, &mut unreachable, error)?,
             }
         }
     }
 
+    /// To a target that has not been tried, after no connection could be opened to this one. Nothing has reached a service,
+    /// and there are only so many targets.
+    fn move_on(
+        &self,
+        flight: &mut Flight,
+        unreachable: &mut Vec<Rc<WorkerTarget>>,
+        error: ConnectError,
+    ) -> Result<(), UpstreamError> {
+        let target = flight.target();
+        unreachable.push(Rc::clone(target));
+        let Some(next) = self.choose(unreachable) else { return Err(UpstreamError::Unreachable(error)) };
+        target.pool.metrics().record(self.worker, UpstreamOutcome::Unreachable, None);
+        flight.move_to(next);
+        Ok(())
+    }
+
     /// Closes connections that are idle for too long or were closed by the other side.
     pub fn sweep(&self, now: Instant) {
-        self.pools.iter().for_each(|pool| pool.sweep(now));
         let timeout = self.shared.config.idle_timeout;
-        self.shared_connections.iter().for_each(|connections| connections.sweep(now, timeout));
+        for target in &*self.targets.borrow() {
+            target.pool.sweep(now);
+            target.connections.sweep(now, timeout);
+        }
     }
 }
 
 impl Reply {
-    fn new(exchange: Box<Exchange>, pool: &Rc<IdlePool>) -> Self {
+    fn new(exchange: Box<Exchange>, flight: Flight) -> Self {
         Self {
             status: exchange.status(),
             answered_at: Instant::now(),
             has_waited: false,
-            source: Source::Http1(Some(exchange), Rc::clone(pool)),
+            source: Source::Http1(Some(exchange)),
+            flight,
         }
     }
 
-    fn over_http2(exchange: Exchange2) -> Self {
+    fn over_http2(exchange: Exchange2, flight: Flight) -> Self {
         Self {
             status: exchange.status(),
             answered_at: Instant::now(),
             has_waited: false,
             source: Source::Http2(Box::new(exchange)),
+            flight,
         }
     }
 
@@ -353,7 +377,7 @@ impl Reply {
     /// The header lines, without what ends at this hop; `None` once the body has been read to its end.
     pub fn fields(&self) -> Option<&Fields> {
         match &self.source {
-            Source::Http1(exchange, _) => exchange.as_ref().map(|exchange| exchange.fields()),
+            Source::Http1(exchange) => exchange.as_ref().map(|exchange| exchange.fields()),
             Source::Http2(exchange) => Some(exchange.fields()),
         }
     }
@@ -361,8 +385,8 @@ impl Reply {
     /// The next frame of the response's body. With the last one the connection goes back to its pool.
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let exchange = match &mut self.source {
-            Source::Http1(Some(exchange), _) => exchange,
-            Source::Http1(None, _) => return Poll::Ready(None),
+            Source::Http1(Some(exchange)) => exchange,
+            Source::Http1(None) => return Poll::Ready(None),
             Source::Http2(exchange) => return exchange.poll_frame(context),
         };
         let polled = exchange.poll_frame(context);
@@ -376,7 +400,7 @@ impl Reply {
     /// Whether the response has been read to its end.
     pub fn is_complete(&self) -> bool {
         match &self.source {
-            Source::Http1(exchange, _) => exchange.as_ref().is_none_or(|exchange| exchange.is_complete()),
+            Source::Http1(exchange) => exchange.as_ref().is_none_or(|exchange| exchange.is_complete()),
             Source::Http2(exchange) => exchange.is_complete(),
         }
     }
@@ -384,17 +408,17 @@ impl Reply {
     /// The number of body bytes still to come, where the upstream told.
     pub fn remaining(&self) -> Option<u64> {
         match &self.source {
-            Source::Http1(exchange, _) => exchange.as_ref().map_or(Some(0), |exchange| exchange.remaining()),
+            Source::Http1(exchange) => exchange.as_ref().map_or(Some(0), |exchange| exchange.remaining()),
             Source::Http2(exchange) => exchange.remaining(),
         }
     }
 
     fn finish(&mut self) {
-        if let Source::Http1(exchange, pool) = &mut self.source
+        if let Source::Http1(exchange) = &mut self.source
             && let Some(exchange) = exchange.take()
         {
             let now = if self.has_waited { Instant::now() } else { self.answered_at };
-            pool.put(exchange, now);
+            self.flight.target().pool.put(exchange, now);
         }
     }
 }

@@ -258,6 +258,17 @@ fn endpoints_are_hosts_with_ports() {
 }
 
 #[test]
+fn upstreams_are_balanced_in_known_ways() {
+    check(
+        "connect_seconds = 5",
+        "balance = ‸\"random\"",
+        "no way to balance called `random`",
+        "least_requests",
+    );
+    check("connect_seconds = 5", "balance = ‸3", "found a whole number", "balance = \"…\"");
+}
+
+#[test]
 fn routes_are_matched_in_one_way_only() {
     check(
         "upstream = \"search\"",

@@ -167,6 +167,7 @@ table! {
         name: String = Required,
         endpoints: List<String> = Required,
         protocol: String = Default("\"http1\""),
+        balance: String = Default("\"round_robin\""),
         connect_seconds: Seconds<1, 300> = Default("5"),
         response_header_seconds: Seconds<1, 86_400> = Default("60"),
         idle_seconds: Seconds<1, 86_400> = Default("60"),
