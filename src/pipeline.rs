@@ -203,7 +203,7 @@ async fn forward(
         },
     };
     let (body, upload) = ForwardBody::streaming(body);
-    let mut flight = upstream.begin().map_err(|error| explain_failure(&error, None))?;
+    let mut flight = upstream.begin(outcome.started()).map_err(|error| explain_failure(&error, None))?;
     outcome.upstream_called(route.upstream, flight.endpoint(), upload.clone());
     let result = {
         let mut sending = pin!(upstream.send(&mut flight, &outgoing, body, outcome.started()));
@@ -362,6 +362,7 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
             Answer::Violation(*violation)
         }
         _ if state == Some(UploadState::Broken) => Answer::ClientBodyBroken,
+        UpstreamError::Unhealthy => Answer::UpstreamUnhealthy,
         UpstreamError::Unreachable(_) => Answer::UpstreamUnreachable,
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,

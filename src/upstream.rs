@@ -6,12 +6,16 @@
 //! Nothing here decides who may pass: [`crate::pipeline`] only sends what holds an admission.
 
 mod balance;
+pub(crate) mod check;
 pub mod connect;
 mod decode;
+mod ejection;
 mod encode;
 pub mod exchange;
+pub mod health;
 pub mod http2;
 pub mod pool;
+mod state;
 pub mod target;
 
 use std::cell::{Cell, RefCell};
@@ -27,16 +31,20 @@ use http_body::Frame;
 
 use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::headers::Additions;
-use crate::pipeline::body::{BodyKind, ForwardBody, UploadError};
-use crate::telemetry::metrics::{EndpointMetrics, UpstreamOutcome};
+use crate::pipeline::body::{BodyKind, ForwardBody, Upload, UploadError, UploadState};
+use crate::telemetry::metrics::{
+    EndpointFigures, EndpointMetrics, UpstreamMetrics, UpstreamOutcome, UpstreamRefusal,
+};
 use balance::{Candidate, Dice, FULL_SHARE};
 use connect::{ConnectError, Connector};
 pub use decode::{DecodeError, Fields};
 use encode::Sending;
 use exchange::{BodyError, Exchange, ExchangeError};
+use health::{Standing, Turn};
 use http2::Exchange2;
+pub use state::State;
+use target::WorkerTarget;
 pub use target::{Flight, Target};
-use target::{Place, WorkerTarget};
 
 /// How often a request is sent over HTTP/2 while connections refuse it unsent.
 const ATTEMPTS: usize = 3;
@@ -55,8 +63,10 @@ pub struct Upstream {
     pub connector: Connector,
     /// Its endpoints, in the configuration's order; at least one.
     pub endpoints: Vec<Endpoint>,
-    /// Where its requests can go; at least one.
-    pub targets: Vec<Arc<Target>>,
+    /// What is counted about it.
+    pub metrics: Arc<UpstreamMetrics>,
+    /// Where its requests can go, and how that fares.
+    pub state: Arc<State>,
 }
 
 /// One address of a service.
@@ -90,6 +100,8 @@ pub struct Reply {
     answered_at: Instant,
     /// Whether the body has kept somebody waiting: then the time of the head is not that of the end.
     has_waited: bool,
+    /// Whether its body has broken off on the upstream's side.
+    is_broken: bool,
     source: Source,
     flight: Flight,
 }
@@ -121,6 +133,9 @@ pub struct OutgoingHead<'a> {
 /// Why no response's head came.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
+    /// Checks find no address healthy.
+    #[error("no address of the upstream is healthy")]
+    Unhealthy,
     /// No connection to any endpoint.
     #[error("could not connect to the upstream")]
     Unreachable(#[source] ConnectError),
@@ -139,17 +154,59 @@ pub enum UpstreamError {
 }
 
 impl Upstream {
-    /// A service with these endpoints, one for each that is configured.
-    pub fn new(config: &UpstreamConfig, connector: Connector, endpoints: Vec<Endpoint>) -> Self {
-        let places = config.endpoints.iter().map(Place::of).enumerate();
-        let targets = places.map(|(endpoint, place)| Arc::new(Target { endpoint, place })).collect();
-        Self { name: config.name.as_str().into(), config: config.clone(), connector, endpoints, targets }
+    /// A service with these endpoints, one for each that is configured. What is known of the same one from an earlier
+    /// configuration stays known.
+    pub fn new(
+        config: &UpstreamConfig,
+        connector: Connector,
+        endpoints: Vec<Endpoint>,
+        metrics: Arc<UpstreamMetrics>,
+        before: Option<&Self>,
+    ) -> Self {
+        let known = before.filter(|before| before.config == *config).map(|before| Arc::clone(&before.state));
+        Self {
+            name: config.name.as_str().into(),
+            config: config.clone(),
+            connector,
+            endpoints,
+            metrics,
+            state: known.unwrap_or_else(|| Arc::new(State::new(config))),
+        }
     }
 
-    /// Whether connections made for the one can serve the other. With TLS, the files behind the same settings may
-    /// have changed.
-    pub fn is_same_service(&self, other: &Self) -> bool {
-        self.config == other.config && self.config.tls.is_none()
+    /// How its addresses are, endpoint by endpoint.
+    pub fn figures(&self) -> Vec<EndpointFigures> {
+        let now = self.state.milliseconds(Instant::now());
+        let mut figures: Vec<_> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| EndpointFigures {
+                upstream: (*self.name).into(),
+                endpoint: (*endpoint.label).into(),
+                ..EndpointFigures::default()
+            })
+            .collect();
+        for target in self.state.targets().iter() {
+            let Some(figures) = figures.get_mut(target.endpoint) else { continue };
+            if target.health.is_unhealthy() {
+                figures.unhealthy += 1;
+            } else if target.health.is_ejected(now) {
+                figures.ejected += 1;
+            } else {
+                figures.healthy += 1;
+            }
+        }
+        figures
+    }
+
+    /// How long an address takes to get all of its traffic back.
+    fn return_time(&self) -> Duration {
+        self.config.ejection.map_or(Duration::ZERO, |settings| settings.return_time)
+    }
+
+    /// Whether its configuration says all about it. With TLS, the files behind the same settings may have changed.
+    pub fn has_no_files(&self) -> bool {
+        self.config.tls.is_none()
     }
 }
 
@@ -157,7 +214,7 @@ impl WorkerUpstream {
     /// A view without connections yet.
     pub fn new(shared: Arc<Upstream>, worker: usize) -> Self {
         let local = |target: &Arc<Target>| Rc::new(WorkerTarget::new(&shared, Arc::clone(target), worker));
-        let targets = shared.targets.iter().map(local).collect();
+        let targets = shared.state.targets().iter().map(local).collect();
         Self {
             worker,
             targets: RefCell::new(targets),
@@ -169,25 +226,49 @@ impl WorkerUpstream {
         }
     }
 
-    /// Chooses where the next request goes.
-    pub fn begin(&self) -> Result<Flight, UpstreamError> {
-        let target = self.choose(&[]).expect("an upstream has an endpoint");
-        Ok(Flight::begin(target))
+    /// Chooses where the request that arrived at `now` goes.
+    pub fn begin(&self, now: Instant) -> Result<Flight, UpstreamError> {
+        match self.choose(&[], now) {
+            Some(target) => Ok(Flight::begin(target)),
+            None => {
+                self.shared.metrics.refused(self.worker, UpstreamRefusal::Unhealthy);
+                Err(UpstreamError::Unhealthy)
+            }
+        }
     }
 
-    /// The next target, of those that have not been tried.
-    fn choose(&self, tried: &[Rc<WorkerTarget>]) -> Option<Rc<WorkerTarget>> {
+    /// The next target, of those that have not been tried. Ejection is a guess: where it leaves nothing, what it has taken is
+    /// used all the same. That checks find something unhealthy is none.
+    fn choose(&self, tried: &[Rc<WorkerTarget>], now: Instant) -> Option<Rc<WorkerTarget>> {
         let targets = self.targets.borrow();
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let candidate = |position: usize| {
             let target = targets.get(position)?;
             let is_new = !tried.iter().any(|tried| Rc::ptr_eq(tried, target));
-            is_new.then(|| Candidate { share: FULL_SHARE, in_flight: target.in_flight.get() })
+            is_new.then_some(target)
         };
-        let position = match targets.len() {
-            1 if tried.is_empty() => 0,
-            count => balance::pick(self.shared.config.balance, count, candidate, turn, &self.dice)?,
+        let standing = |target: &Rc<WorkerTarget>| {
+            let milliseconds = || self.shared.state.milliseconds(now);
+            target.shared.health.standing(milliseconds, self.shared.return_time())
+        };
+        let in_good_standing = |position: usize| {
+            let target = candidate(position)?;
+            match standing(target) {
+                Standing::Share(share) => Some(Candidate { share, in_flight: target.in_flight.get() }),
+                Standing::Ejected | Standing::Unhealthy => None,
+            }
+        };
+        let ejected = |position: usize| {
+            let target = candidate(position)?;
+            let is_ejected = standing(target) == Standing::Ejected;
+            is_ejected.then(|| Candidate { share: FULL_SHARE, in_flight: target.in_flight.get() })
+        };
+        let balance = self.shared.config.balance;
+        let position = match &**targets {
+            [only] if tried.is_empty() && standing(only) != Standing::Unhealthy => 0,
+            all => balance::pick(balance, all.len(), in_good_standing, turn, &self.dice)
+                .or_else(|| balance::pick(balance, all.len(), ejected, turn, &self.dice))?,
         };
         targets.get(position).cloned()
     }
@@ -204,19 +285,49 @@ impl WorkerUpstream {
         body: ForwardBody,
         now: Instant,
     ) -> Result<Reply, UpstreamError> {
+        // Whether a failure is the client's can be told of its body afterwards.
+        let upload = if self.shared.config.ejection.is_some() { body.upload() } else { None };
         let result = match self.shared.config.protocol {
             UpstreamProtocol::Http1 => self.attempt(flight, head, body, now).await,
             UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(flight, head, body, now)).await,
         };
         if let Err(error) = &result {
+            if self.is_upstreams_fault(error, upload.as_deref(), head.timeout) {
+                flight.target().failed();
+            }
             self.tell(flight.endpoint(), error);
         }
         result
     }
 
+    /// Whether a failure speaks against the address that was asked. A client that sends slowly, breaks off, or waits for less
+    /// than the upstream may take, does not. No connection has been counted where it could not be opened.
+    fn is_upstreams_fault(
+        &self,
+        error: &UpstreamError,
+        upload: Option<&Upload>,
+        client_timeout: Option<Duration>,
+    ) -> bool {
+        let state = upload.map(Upload::state);
+        match error {
+            UpstreamError::Malformed(_) => state != Some(UploadState::Broken),
+            // It may have lost patience with the client.
+            UpstreamError::Closed(_) => {
+                !matches!(state, Some(UploadState::Broken | UploadState::WaitingForClient))
+            }
+            UpstreamError::Timeout => {
+                let patience = self.shared.config.response_header_timeout;
+                let is_patient = client_timeout.is_none_or(|timeout| timeout >= patience);
+                let is_waited_for = state == Some(UploadState::WaitingForClient);
+                is_patient && !is_waited_for && state != Some(UploadState::Broken)
+            }
+            UpstreamError::Unreachable(_) | UpstreamError::ClientBody(_) | UpstreamError::Unhealthy => false,
+        }
+    }
+
     /// Logs what an upstream got wrong, now and then with a count: the access log has every single request.
     fn tell(&self, endpoint: usize, error: &UpstreamError) {
-        if let UpstreamError::ClientBody(_) = error {
+        if let UpstreamError::ClientBody(_) | UpstreamError::Unhealthy = error {
             return;
         }
         let failures = self.failures.get() + 1;
@@ -326,8 +437,11 @@ impl WorkerUpstream {
         error: ConnectError,
     ) -> Result<(), UpstreamError> {
         let target = flight.target();
+        target.failed();
         unreachable.push(Rc::clone(target));
-        let Some(next) = self.choose(unreachable) else { return Err(UpstreamError::Unreachable(error)) };
+        let Some(next) = self.choose(unreachable, Instant::now()) else {
+            return Err(UpstreamError::Unreachable(error));
+        };
         target.pool.metrics().record(self.worker, UpstreamOutcome::Unreachable, None);
         flight.move_to(next);
         Ok(())
@@ -339,6 +453,22 @@ impl WorkerUpstream {
         for target in &*self.targets.borrow() {
             target.pool.sweep(now);
             target.connections.sweep(now, timeout);
+            self.age(target, now);
+        }
+    }
+}
+
+impl WorkerUpstream {
+    /// An ejection that is over is told by one of the workers.
+    fn age(&self, target: &WorkerTarget, now: Instant) {
+        let milliseconds = self.shared.state.milliseconds(now);
+        if target.shared.health.age(milliseconds, self.shared.return_time()) == Some(Turn::Better) {
+            tracing::info!(
+                upstream = %self.shared.name,
+                endpoint = %self.shared.endpoints[target.shared.endpoint].label,
+                address = %target.shared.place,
+                "an upstream's address has rested and returns"
+            );
         }
     }
 }
@@ -349,6 +479,7 @@ impl Reply {
             status: exchange.status(),
             answered_at: Instant::now(),
             has_waited: false,
+            is_broken: false,
             source: Source::Http1(Some(exchange)),
             flight,
         }
@@ -359,6 +490,7 @@ impl Reply {
             status: exchange.status(),
             answered_at: Instant::now(),
             has_waited: false,
+            is_broken: false,
             source: Source::Http2(Box::new(exchange)),
             flight,
         }
@@ -387,9 +519,14 @@ impl Reply {
         let exchange = match &mut self.source {
             Source::Http1(Some(exchange)) => exchange,
             Source::Http1(None) => return Poll::Ready(None),
-            Source::Http2(exchange) => return exchange.poll_frame(context),
+            Source::Http2(exchange) => {
+                let polled = exchange.poll_frame(context);
+                self.is_broken |= is_upstreams_break(&polled);
+                return polled;
+            }
         };
         let polled = exchange.poll_frame(context);
+        self.is_broken |= is_upstreams_break(&polled);
         self.has_waited |= polled.is_pending();
         if exchange.is_complete() && polled.is_ready() {
             self.finish();
@@ -426,10 +563,29 @@ impl Reply {
 impl Drop for Reply {
     /// A response without a body is complete with its head.
     fn drop(&mut self) {
-        if self.is_complete() {
+        let is_complete = self.is_complete();
+        if is_complete {
             self.finish();
         }
+        let target = self.flight.target();
+        if target.upstream.config.ejection.is_some() {
+            match self.status {
+                // What gateways and services say when they do not work.
+                StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                    target.failed();
+                }
+                _ if self.is_broken => target.failed(),
+                _ if is_complete => target.shared.health.succeeded(),
+                // The client has lost interest: that says nothing.
+                _ => {}
+            }
+        }
     }
+}
+
+/// Whether a response's body has broken off, and not because of the client or of what it may do.
+fn is_upstreams_break(polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) -> bool {
+    matches!(polled, Poll::Ready(Some(Err(BodyError::Connection(_) | BodyError::Decode(_)))))
 }
 
 impl From<ExchangeError> for UpstreamError {

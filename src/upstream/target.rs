@@ -9,10 +9,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::Upstream;
+use super::health::Health;
 use super::http2::Connections;
 use super::pool::IdlePool;
+use super::{Upstream, ejection};
 use crate::config::EndpointConfig;
 
 /// One address that requests can go to. All workers share it, and what is known about it outlives reloads.
@@ -22,6 +24,8 @@ pub struct Target {
     pub endpoint: usize,
     /// Where it is.
     pub place: Place,
+    /// How it fares.
+    pub health: Health,
 }
 
 /// Where connections are opened to.
@@ -59,12 +63,26 @@ pub struct Flight {
     is_counted: bool,
 }
 
+impl Target {
+    /// A target of which nothing is known.
+    pub(super) fn new(endpoint: usize, place: Place) -> Self {
+        Self { endpoint, place, health: Health::default() }
+    }
+}
+
 impl Place {
     /// Where an endpoint's connections are opened to at first.
     pub(super) fn of(endpoint: &EndpointConfig) -> Self {
         match endpoint.host.parse::<IpAddr>() {
             Ok(address) => Self::Address(SocketAddr::new(address, endpoint.port)),
             Err(_) => Self::Name { host: endpoint.host.clone(), port: endpoint.port },
+        }
+    }
+
+    /// What its service is called where a request names it.
+    pub(super) fn authority<'e>(&self, endpoint: &'e EndpointConfig) -> &'e str {
+        match self {
+            Self::Address(_) | Self::Name { .. } => &endpoint.label,
         }
     }
 }
@@ -90,6 +108,23 @@ impl WorkerTarget {
             connections: Connections::default(),
             in_flight: Cell::new(0),
         }
+    }
+}
+
+impl WorkerTarget {
+    /// A request failed here, and not because of its client. May eject the address.
+    pub(super) fn failed(&self) {
+        let Some(settings) = &self.upstream.config.ejection else { return };
+        let state = &self.upstream.state;
+        let now = state.milliseconds(Instant::now());
+        let Some(rest) = ejection::failed(state, &self.shared, settings, now) else { return };
+        tracing::warn!(
+            upstream = %self.upstream.name,
+            endpoint = %self.upstream.endpoints[self.shared.endpoint].label,
+            address = %self.shared.place,
+            seconds = rest.as_secs(),
+            "an upstream's address is ejected: requests have failed there"
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! `[[upstreams]]`: endpoints, TLS, the credential they see.
 
+mod health;
+
 use std::collections::HashMap;
 
 use data_encoding::BASE64;
@@ -37,12 +39,22 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
     let tls = upstream.tls.as_ref().map(|table| tls(&table.value, resolution));
     let protocol = resolution.text(upstream.protocol.as_ref(), protocol);
     let balance = resolution.text(upstream.balance.as_ref(), balance);
+    let health = upstream.health.as_ref().map(|table| health::health(table, protocol, resolution));
+    let ejection = upstream.ejection.as_ref().map(|table| health::ejection(&table.value, resolution));
     let credential = upstream.credential.as_ref().map(|table| credential(table, resolution));
     Some(UpstreamConfig {
         name: name?,
         endpoints: endpoints??,
         protocol: protocol?,
         balance: balance?,
+        health: match health {
+            Some(health) => Some(health?),
+            None => None,
+        },
+        ejection: match ejection {
+            Some(ejection) => Some(ejection?),
+            None => None,
+        },
         tls: match tls {
             Some(tls) => Some(tls?),
             None => None,
