@@ -100,7 +100,7 @@ impl Pipeline {
         let config = config(&upstream_listener, more);
         let log = config.logging.access_log.as_ref();
         let log = log.map(|settings| AccessLog::start(settings, 1, &metrics).unwrap());
-        let snapshot = Snapshot::new(&config, &setting.directory.view, &metrics, log).unwrap();
+        let snapshot = Snapshot::new(&config, &setting.directory.view, &metrics, log, None).unwrap();
         let shared =
             Shared::new(snapshot, Arc::clone(&setting.directory.view), RecentDenials::new(1, 10_000));
         let shared = Arc::new(shared);
