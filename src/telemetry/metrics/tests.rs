@@ -35,6 +35,7 @@ fn with_a_bit_of_everything() -> Arc<Metrics> {
         Some(Duration::from_millis(3)),
     );
     metrics.listener("public").handshake(1, TlsOutcome::Failed);
+    metrics.listener("public").proxy_protocol_failed(0, ProxyProtocolFailure::Malformed);
     metrics.observe_directory(|| DirectoryFigures {
         application_tokens: 3,
         sequence: 17,
@@ -78,6 +79,7 @@ fn every_metric_of_the_list_is_scraped_with_its_value() {
         (r#"postern_upstream_connections{upstream="opensearch",state="idle"}"#, 0.0),
         (r#"postern_connections{listener="public"}"#, 0.0),
         (r#"postern_tls_handshakes_total{listener="public",outcome="failed"}"#, 1.0),
+        (r#"postern_proxy_protocol_failures_total{listener="public",reason="malformed"}"#, 1.0),
         (r#"postern_tokens{kind="application"}"#, 3.0),
         (r#"postern_tokens{kind="personal"}"#, 0.0),
         (r#"postern_tokens{kind="session"}"#, 0.0),
