@@ -93,6 +93,9 @@ pub struct ListenerConfig {
     pub tls: Option<ListenerTlsConfig>,
     /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
     pub trusted_proxies: Vec<IpNet>,
+    /// Networks from which alone connections are taken, each with a header of the PROXY protocol; `None`: there is none
+    /// to be read, and anybody may connect.
+    pub proxy_protocol: Option<Vec<IpNet>>,
 }
 
 /// `[listeners.tls]`.

@@ -91,6 +91,8 @@ pub struct Listener {
     pub tls: Option<Arc<ServerConfig>>,
     /// Networks whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Networks from which alone connections are taken, each with a header of the PROXY protocol; `None`: without one.
+    pub proxy_protocol: Option<Vec<IpNet>>,
     /// What upstreams are told.
     pub scheme: Scheme,
 }
@@ -222,7 +224,12 @@ fn listener(config: &ListenerConfig) -> Result<Listener, SnapshotError> {
     let tls = config.tls.as_ref().map(tls::server).transpose();
     let tls = tls.map_err(|source| SnapshotError::Listener { listener: config.name.clone(), source })?;
     let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-    Ok(Listener { tls, trusted_proxies: config.trusted_proxies.clone(), scheme })
+    Ok(Listener {
+        tls,
+        trusted_proxies: config.trusted_proxies.clone(),
+        proxy_protocol: config.proxy_protocol.clone(),
+        scheme,
+    })
 }
 
 /// The addresses a running sidecar serves, ports resolved.

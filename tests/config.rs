@@ -108,6 +108,24 @@ fn unknown_keys_are_refused_with_what_was_meant() {
 }
 
 #[test]
+fn who_may_speak_the_proxy_protocol_is_said_where_it_is_required() {
+    let after = "trusted_proxies = [\"10.0.0.0/8\"]";
+    let spoil = |lines: &str, reason, remedy| check(after, lines, reason, remedy);
+    spoil("proxy_protocol = ‸\"v2\"", "how a listener takes the PROXY protocol", "write `required`");
+    spoil("proxy_protocol = ‸\"required\"", "nobody could connect", "in `proxy_protocol_from`");
+    spoil(
+        "proxy_protocol_from = ‸[\"10.0.0.0/8\"]",
+        "no effect while `proxy_protocol` is off",
+        "`proxy_protocol = \"required\"`",
+    );
+    spoil(
+        "proxy_protocol = \"required\"\nproxy_protocol_from = [‸\"10.0.0.1\"]",
+        "is no network",
+        "`10.0.0.1/32`",
+    );
+}
+
+#[test]
 fn wrong_units_are_told_the_right_key_or_shape() {
     check(
         "header_read_seconds = 10",

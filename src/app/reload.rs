@@ -114,6 +114,7 @@ fn keep_what_needs_restart(old: &Config, new: &mut Config) {
             let mut listener = bound.clone();
             if let Some(changed) = declared.iter().find(|listener| listener.name == bound.name) {
                 listener.trusted_proxies.clone_from(&changed.trusted_proxies);
+                listener.proxy_protocol.clone_from(&changed.proxy_protocol);
                 if bound.tls.is_some() && changed.tls.is_some() {
                     listener.tls.clone_from(&changed.tls);
                 }

@@ -42,6 +42,8 @@ table! {
         name: String = Required,
         address: String = Required,
         trusted_proxies: List<String> = Default("[]"),
+        proxy_protocol: String = Default("\"off\""),
+        proxy_protocol_from: List<String> = Default("[]"),
         tls: ListenerTlsTable = Optional,
     }
 }
