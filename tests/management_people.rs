@@ -10,7 +10,7 @@ mod support;
 use people::{
     OTHER_PASSWORD, PASSWORD, Person, app, made, postern_user, seconds, try_postern_user, with_api,
 };
-use postern::directory::model::{DomainVerification, Resource};
+use postern::directory::model::Resource;
 use postern::directory::operations::{self, PolicyUpdate};
 use serde_json::{Value, json};
 use support::directory::{ORGANIZATION, now};
