@@ -24,6 +24,7 @@ use crate::config::watch::ConfigWatcher;
 use crate::config::{Config, certificates};
 use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
 use crate::explain::{DenialReport, Names};
+use crate::identity_token::keys::IdentityKeys;
 use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
 use crate::listen;
 use crate::login::Login;
@@ -121,11 +122,16 @@ impl App {
         let ops_listener = bind_control(config.ops.address, "ops.address")?;
         let ops_address = ops_listener.local_addr()?;
         tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
+        let identity_keys = Arc::<IdentityKeys>::default();
+        identity_keys.configure(config.identity_key_rotation);
         let ops_drain = drain.clone();
         let mut ops = JoinSet::new();
-        ops.spawn(ops::serve(ops_listener, Arc::clone(&metrics), Arc::clone(&readiness), async move {
-            ops_drain.nothing_alive().await
-        }));
+        let told = ops::Told {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            identity_keys: Arc::clone(&identity_keys),
+        };
+        ops.spawn(ops::serve(ops_listener, told, async move { ops_drain.nothing_alive().await }));
 
         let (keeper, view) = load(&config, &metrics).await?;
         readiness.directory_loaded();
@@ -134,7 +140,8 @@ impl App {
         let snapshot = Snapshot::new(&config, &view, &metrics, access_log.clone(), None)?;
         publish_certificates(&config, &metrics);
         let denials = RecentDenials::new(config.workers, config.logging.recent_denials);
-        let shared = Arc::new(Shared::new(snapshot, view, denials));
+        let shared = Shared::new(snapshot, view, denials).with_identity_keys(identity_keys);
+        let shared = Arc::new(shared);
         observe_upstreams(&shared, &metrics);
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
         upstream_tasks.follow(&shared.snapshot());

@@ -63,6 +63,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// What becomes of tokens that nobody uses.
     pub tokens: TokensConfig,
+    /// How long a key signs upstreams' statements of identity; `None`: there are none.
+    pub identity_key_rotation: Option<Duration>,
     /// Bounds on what a client may send and hold.
     pub limits: LimitsConfig,
     /// How long things may take.
@@ -182,6 +184,21 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// Unused connections kept per worker and endpoint.
     pub idle_connections: usize,
+    /// The signed statement that it gets of who is asking, if it wants one.
+    pub identity_token: Option<IdentityTokenConfig>,
+}
+
+/// `[identity_token]` and `[upstreams.identity_token]`, together: what an upstream's statements of identity say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityTokenConfig {
+    /// Who states it.
+    pub issuer: String,
+    /// For whom.
+    pub audience: String,
+    /// How long one is valid.
+    pub lifetime: Duration,
+    /// Whether it has the request's id, so that each request has one of its own.
+    pub request_id: bool,
 }
 
 /// What an upstream is spoken to in.

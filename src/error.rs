@@ -44,6 +44,8 @@ pub enum Answer {
     UpstreamFailed,
     /// Internal: the directory is not loaded.
     NotReady,
+    /// Internal: the upstream's statement of identity could not be signed.
+    NotSigned,
 }
 
 /// Who caused an answer of Postern's own.
@@ -73,7 +75,7 @@ impl Answer {
             Self::Denied(denial) => denial.status(),
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::UpstreamUnhealthy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnhealthy | Self::NotReady | Self::NotSigned => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -94,7 +96,7 @@ impl Answer {
             | Self::UpstreamUnreachable
             | Self::UpstreamTimeout
             | Self::UpstreamFailed => Origin::Upstream,
-            Self::NotReady => Origin::Internal,
+            Self::NotReady | Self::NotSigned => Origin::Internal,
         }
     }
 
@@ -117,6 +119,7 @@ impl Answer {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
             Self::NotReady => "not_ready",
+            Self::NotSigned => "not_signed",
         }
     }
 
@@ -135,7 +138,7 @@ impl Answer {
             Self::UpstreamUnhealthy => Ending::UpstreamUnhealthy,
             Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
             Self::UpstreamTimeout => Ending::UpstreamTimeout,
-            Self::UpstreamFailed | Self::NotReady => Ending::UpstreamFailed,
+            Self::UpstreamFailed | Self::NotReady | Self::NotSigned => Ending::UpstreamFailed,
         }
     }
 

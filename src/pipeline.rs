@@ -27,6 +27,7 @@ use crate::error::Answer;
 use crate::error::response::{Details, grpc};
 use crate::headers::trace::RequestIds;
 use crate::headers::{Additions, forwarded};
+use crate::identity_token::keys::SigningError;
 use crate::policy::Permission;
 use crate::route;
 use crate::serve::body::{BodyError, RequestBody};
@@ -163,6 +164,8 @@ fn admit(
     let admission = admission::authorize(worker, route, required, &glance, outcome)
         .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
     outcome.decided(Decision::Permit);
+    let admission =
+        admission.stated(worker, snapshot, position, outcome).map_err(|SigningError| Answer::NotSigned)?;
     Ok(Admitted { route: position, host, target, admission })
 }
 

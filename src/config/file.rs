@@ -24,6 +24,7 @@ table! {
         usage: UsageTable = Default("{}"),
         events: EventsTable = Default("{}"),
         tokens: TokensTable = Default("{}"),
+        identity_token: IdentityTokenTable = Optional,
         limits: LimitsTable = Default("{}"),
         timeouts: TimeoutsTable = Default("{}"),
         logging: LoggingTable = Default("{}"),
@@ -178,6 +179,7 @@ table! {
         ejection: EjectionTable = Optional,
         tls: UpstreamTlsTable = Optional,
         credential: CredentialTable = Optional,
+        identity_token: UpstreamIdentityTokenTable = Optional,
     }
 }
 
@@ -221,6 +223,13 @@ table! {
 }
 
 table! {
+    UpstreamIdentityTokenTable = "[upstreams.identity_token]" {
+        audience: String = Required,
+        request_id: bool = Default("false"),
+    }
+}
+
+table! {
     RouteTable = "[[routes]]" {
         name: String = Derived("the first host and the path prefix"),
         hosts: List<String> = Default("[]"),
@@ -251,6 +260,15 @@ table! {
 table! {
     TokensTable = "[tokens]" {
         expire_unused_after_days: Count<0, 3_650> = Default("0"),
+    }
+}
+
+table! {
+    /// How upstreams are told in a signed statement who is asking; left out, none is.
+    IdentityTokenTable = "[identity_token]" {
+        issuer: String = Required,
+        lifetime_seconds: Seconds<10, 600> = Default("60"),
+        rotation_seconds: Seconds<600, 31_536_000> = Default("86400"),
     }
 }
 

@@ -339,7 +339,12 @@ impl Sidecar {
         admin
     }
 
-    /// Asks the operators' listener.
+    /// Where the operators' listener is.
+    pub fn ops_address(&self) -> SocketAddr {
+        self.ops
+    }
+
+    /// Asks the operators' listener for a page.
     #[track_caller]
     pub fn ops(&self, path: &str) -> Response {
         let mut client = Client::connect(self.ops);

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use rustls_pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::identity_token::{self, Issued};
 use super::text::{self, Refusal};
 use super::{Resolution, all};
 use crate::config::certificates;
@@ -19,7 +20,11 @@ use crate::config::{
     Balance, EndpointConfig, UpstreamConfig, UpstreamCredential, UpstreamProtocol, UpstreamTlsConfig,
 };
 
-pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) -> Option<Vec<UpstreamConfig>> {
+pub(super) fn resolve(
+    file: &FileConfig,
+    issued: &Option<Option<Issued>>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<Vec<UpstreamConfig>> {
     let upstreams = file.upstreams.as_ref()?;
     if upstreams.value.is_empty() {
         let remedy = "add an `[[upstreams]]` with `name` and `endpoints`";
@@ -28,12 +33,16 @@ pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) ->
     let mut names = HashMap::new();
     let resolved = upstreams.value.iter().map(|upstream| {
         resolution.unique_name("upstream", upstream.value.name.as_ref(), &mut names);
-        one(&upstream.value, resolution)
+        one(&upstream.value, issued, resolution)
     });
     all(resolved.collect())
 }
 
-fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<UpstreamConfig> {
+fn one(
+    upstream: &UpstreamTable,
+    issued: &Option<Option<Issued>>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<UpstreamConfig> {
     let name = resolution.text(upstream.name.as_ref(), text::name);
     let endpoints = upstream.endpoints.as_ref().map(|endpoints| self::endpoints(endpoints, resolution));
     let tls = upstream.tls.as_ref().map(|table| tls(&table.value, resolution));
@@ -42,6 +51,8 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
     let health = upstream.health.as_ref().map(|table| health::health(table, protocol, resolution));
     let ejection = upstream.ejection.as_ref().map(|table| health::ejection(&table.value, resolution));
     let credential = upstream.credential.as_ref().map(|table| credential(table, resolution));
+    let wanted = upstream.identity_token.as_ref();
+    let identity_token = wanted.map(|table| identity_token::of_upstream(table, issued, resolution));
     Some(UpstreamConfig {
         name: name?,
         endpoints: endpoints??,
@@ -67,6 +78,10 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
         response_header_timeout: upstream.response_header_seconds.as_ref()?.value.duration(),
         idle_timeout: upstream.idle_seconds.as_ref()?.value.duration(),
         idle_connections: upstream.idle_connections.as_ref()?.value.count(),
+        identity_token: match identity_token {
+            Some(identity_token) => Some(identity_token?),
+            None => None,
+        },
     })
 }
 
