@@ -71,6 +71,8 @@ pub struct Config {
     pub timeouts: TimeoutsConfig,
     /// What is logged, where and how.
     pub logging: LoggingConfig,
+    /// Where traces go; `None`: nothing is traced. Needs a restart to change.
+    pub tracing: Option<TracingConfig>,
     /// Files that this depends on, beside `file`: certificates, keys, authorities, secrets. For the watcher.
     pub referenced_files: Vec<PathBuf>,
 }
@@ -144,6 +146,19 @@ pub struct AdminConfig {
     pub resolver_addresses: Vec<SocketAddr>,
     /// `[admin.login]`. Needs a restart to change.
     pub login: LoginConfig,
+}
+
+/// `[tracing]`: traces for an OpenTelemetry collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracingConfig {
+    /// URL that takes OTLP over HTTP.
+    pub endpoint: String,
+    /// What the collector knows this service by.
+    pub service_name: String,
+    /// Of requests that nobody has decided about, so many in a million are traced.
+    pub sampled_per_million: u32,
+    /// Whether a client's `traceparent` decides.
+    pub follow_parent: bool,
 }
 
 /// `[organization]`.

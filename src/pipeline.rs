@@ -107,10 +107,13 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let running = connection.begin_request();
     let snapshot = worker.snapshot();
     let glance = Glance::over(&head.headers);
-    let ids = worker.ids.request(glance.traceparent);
+    let (ids, trace) = match &worker.shared.spans {
+        None => (worker.ids.request(glance.traceparent), None),
+        Some(spans) => worker.ids.traced(glance.traceparent, spans.sampling()),
+    };
     let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
     let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
-    let mut outcome = Outcome::begin(worker, &snapshot, running, &head, &ids, client_address);
+    let mut outcome = Outcome::begin(worker, &snapshot, running, &head, (&ids, trace), client_address);
 
     let caller = Caller::of(&head);
     let intent = if let RequestBody::Tunnel(_) = &body { Intent::Tunnel } else { Intent::Exchange };

@@ -21,6 +21,7 @@ use crate::pipeline::denials::RecentDenials;
 use crate::pipeline::watch::Watches;
 use crate::serve::registry::Registry;
 use crate::snapshot::Snapshot;
+use crate::telemetry::spans::Spans;
 use crate::token::usage::RequestCounts;
 use crate::upstream::WorkerUpstream;
 
@@ -38,6 +39,8 @@ pub struct Shared {
     pub clock: Clock,
     /// What signs upstreams' statements of identity.
     pub identity_keys: Arc<IdentityKeys>,
+    /// Where traces go; `None`: nothing is traced.
+    pub spans: Option<Arc<Spans>>,
 }
 
 /// One thread's state.
@@ -103,7 +106,14 @@ impl Shared {
             denials,
             clock: Clock::default(),
             identity_keys: Arc::default(),
+            spans: None,
         }
+    }
+
+    /// The same, with traces that go somewhere.
+    #[must_use]
+    pub fn with_spans(self, spans: Option<Arc<Spans>>) -> Self {
+        Self { spans, ..self }
     }
 
     /// The same with keys that others know too.

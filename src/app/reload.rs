@@ -95,6 +95,7 @@ fn keep_what_needs_restart(old: &Config, new: &mut Config) {
     new.workers = old.workers;
     new.store = old.store.clone();
     new.ops = old.ops.clone();
+    new.tracing.clone_from(&old.tracing);
     new.logging.format = old.logging.format;
     new.logging.recent_denials = old.logging.recent_denials;
     new.admin = match (&old.admin, new.admin.take()) {

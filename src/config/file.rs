@@ -28,6 +28,7 @@ table! {
         limits: LimitsTable = Default("{}"),
         timeouts: TimeoutsTable = Default("{}"),
         logging: LoggingTable = Default("{}"),
+        tracing: TracingTable = Optional,
     }
 }
 
@@ -295,6 +296,16 @@ table! {
         format: String = Default("\"text\""),
         recent_denials: Count<0, 1_000_000> = Default("10000"),
         access_log: AccessLogTable = Default("{}"),
+    }
+}
+
+table! {
+    /// Where traces go; left out, nothing is traced.
+    TracingTable = "[tracing]" {
+        endpoint: String = Required,
+        service_name: String = Default("\"postern\""),
+        sampled_per_million: Count<0, 1_000_000> = Default("10000"),
+        follow_parent: bool = Default("true"),
     }
 }
 

@@ -11,6 +11,7 @@ mod routes;
 mod settings;
 mod sign_in;
 mod text;
+mod tracing;
 mod upstreams;
 
 use std::ffi::OsString;
@@ -114,6 +115,7 @@ fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) 
     let upstreams = upstreams::resolve(file, &identity_token, resolution);
     let routes = routes::resolve(file, resolution);
     let limits = file.limits.as_ref().map(|table| settings::limits(&table.value, resolution));
+    let tracing = file.tracing.as_ref().map(|table| tracing::resolve(&table.value, resolution));
     let logging = file.logging.as_ref().map(|table| settings::logging(&table.value, resolution));
     Some(Config {
         file: path.to_owned(),
@@ -135,6 +137,10 @@ fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) 
         limits: limits??,
         timeouts: settings::timeouts(&file.timeouts.as_ref()?.value)?,
         logging: logging??,
+        tracing: match tracing {
+            Some(tracing) => Some(tracing?),
+            None => None,
+        },
         referenced_files: Vec::new(),
     })
 }

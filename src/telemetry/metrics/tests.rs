@@ -63,6 +63,8 @@ fn with_a_bit_of_everything() -> Arc<Metrics> {
     metrics.control().usage_flushed(5, Duration::from_millis(4));
     metrics.control().config_reloaded(ReloadOutcome::Rejected);
     metrics.control().access_log_dropped(9);
+    metrics.control().traces_exported(7);
+    metrics.control().traces_dropped(2);
     metrics
 }
 
@@ -123,6 +125,8 @@ fn every_metric_of_the_list_is_scraped_with_its_value() {
         (concat!(r#"postern_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#), 1.0),
         ("postern_access_log_dropped_total", 9.0),
         ("postern_access_log_errors_total", 0.0),
+        (r#"postern_traces_total{outcome="exported"}"#, 7.0),
+        (r#"postern_traces_total{outcome="dropped"}"#, 2.0),
     ];
     for (series, value) in values {
         check(&metrics, series, value);
