@@ -167,6 +167,8 @@ pub struct UpstreamConfig {
     pub health: Option<HealthConfig>,
     /// When addresses rest because requests fail there; `None`: they never do.
     pub ejection: Option<EjectionConfig>,
+    /// What is sent again to another address; `None`: only what no connection could be opened for.
+    pub retries: Option<RetriesConfig>,
     /// TLS towards it, if it wants that.
     pub tls: Option<UpstreamTlsConfig>,
     /// What it is told about who we are.
@@ -257,6 +259,19 @@ pub struct EjectionConfig {
     pub return_time: Duration,
     /// How many of an upstream's addresses may rest at once, in percent. With 100, all may, and then all are used.
     pub most_percent: usize,
+}
+
+/// `[upstreams.retries]`: what is sent again to another address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetriesConfig {
+    /// How often one request is sent again at most.
+    pub most_per_request: usize,
+    /// Retries in percent of requests.
+    pub budget_percent: usize,
+    /// Retries a second, over all workers, that need no requests.
+    pub least_per_second: usize,
+    /// Statuses after which another address is asked.
+    pub statuses: Vec<StatusCode>,
 }
 
 /// `[upstreams.tls]`.

@@ -174,6 +174,7 @@ table! {
         idle_connections: Count<0, 10_000> = Default("64"),
         health: HealthTable = Optional,
         ejection: EjectionTable = Optional,
+        retries: RetriesTable = Optional,
         tls: UpstreamTlsTable = Optional,
         credential: CredentialTable = Optional,
     }
@@ -199,6 +200,15 @@ table! {
         longest_rest_seconds: Seconds<1, 86_400> = Default("300"),
         return_seconds: Seconds<0, 3600> = Default("10"),
         most_percent: Count<1, 100> = Default("50"),
+    }
+}
+
+table! {
+    RetriesTable = "[upstreams.retries]" {
+        most_per_request: Count<1, 10> = Default("1"),
+        budget_percent: Count<0, 100> = Default("20"),
+        least_per_second: Count<0, 10_000> = Default("10"),
+        statuses: List<Count<500, 599>> = Default("[]"),
     }
 }
 

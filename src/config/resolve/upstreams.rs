@@ -41,6 +41,7 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
     let balance = resolution.text(upstream.balance.as_ref(), balance);
     let health = upstream.health.as_ref().map(|table| health::health(table, protocol, resolution));
     let ejection = upstream.ejection.as_ref().map(|table| health::ejection(&table.value, resolution));
+    let retries = upstream.retries.as_ref().map(|table| health::retries(&table.value));
     let credential = upstream.credential.as_ref().map(|table| credential(table, resolution));
     Some(UpstreamConfig {
         name: name?,
@@ -53,6 +54,10 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
         },
         ejection: match ejection {
             Some(ejection) => Some(ejection?),
+            None => None,
+        },
+        retries: match retries {
+            Some(retries) => Some(retries?),
             None => None,
         },
         tls: match tls {
