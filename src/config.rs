@@ -169,6 +169,8 @@ pub struct UpstreamConfig {
     pub ejection: Option<EjectionConfig>,
     /// What is sent again to another address; `None`: only what no connection could be opened for.
     pub retries: Option<RetriesConfig>,
+    /// How much it is given at once.
+    pub limits: UpstreamLimitsConfig,
     /// TLS towards it, if it wants that.
     pub tls: Option<UpstreamTlsConfig>,
     /// What it is told about who we are.
@@ -272,6 +274,15 @@ pub struct RetriesConfig {
     pub least_per_second: usize,
     /// Statuses after which another address is asked.
     pub statuses: Vec<StatusCode>,
+}
+
+/// `[upstreams.limits]`: bounds over all workers; `None`: there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamLimitsConfig {
+    /// Requests under way at once, until the end of their responses.
+    pub concurrent_requests: Option<usize>,
+    /// Connections that are being opened at once, TLS included.
+    pub pending_connections: Option<usize>,
 }
 
 /// `[upstreams.tls]`.

@@ -15,6 +15,7 @@ mod encode;
 pub mod exchange;
 pub mod health;
 pub mod http2;
+mod limits;
 pub mod pool;
 mod reply;
 mod state;
@@ -88,6 +89,9 @@ pub enum UpstreamError {
     /// Checks find no address healthy.
     #[error("no address of the upstream is healthy")]
     Unhealthy,
+    /// So many requests are under way, or connections being opened, as the configuration allows.
+    #[error("the upstream has as much to do as upstreams.limits allows")]
+    Overloaded,
     /// No connection to any endpoint.
     #[error("could not connect to the upstream")]
     Unreachable(#[source] ConnectError),

@@ -175,6 +175,7 @@ table! {
         health: HealthTable = Optional,
         ejection: EjectionTable = Optional,
         retries: RetriesTable = Optional,
+        limits: UpstreamLimitsTable = Default("{}"),
         tls: UpstreamTlsTable = Optional,
         credential: CredentialTable = Optional,
     }
@@ -209,6 +210,13 @@ table! {
         budget_percent: Count<0, 100> = Default("20"),
         least_per_second: Count<0, 10_000> = Default("10"),
         statuses: List<Count<500, 599>> = Default("[]"),
+    }
+}
+
+table! {
+    UpstreamLimitsTable = "[upstreams.limits]" {
+        concurrent_requests: Count<1, 1_000_000> = Optional,
+        pending_connections: Count<1, 1_000_000> = Optional,
     }
 }
 

@@ -40,6 +40,9 @@ pub enum ConnectError {
         /// `host:port`.
         endpoint: String,
     },
+    /// Nobody was asked: as many connections are being opened as the configuration allows.
+    #[error("as many connections are being opened as upstreams.limits allows")]
+    Overloaded,
     /// TLS came about, but not for HTTP/2.
     #[error(
         "{endpoint} does not offer HTTP/2 over TLS (ALPN `h2`); set `protocol = \"http1\"` for this upstream"

@@ -89,9 +89,8 @@ pub enum BodyError {
 impl Exchange {
     /// Opens a connection to one target.
     pub(super) async fn open(target: &WorkerTarget) -> Result<Self, ConnectError> {
-        let gauge = target.pool.active();
-        let upstream = &target.upstream;
-        let stream = upstream.connector.connect(&upstream.config, &target.shared).await?;
+        let stream = target.connect().await?;
+        let (gauge, upstream) = (target.pool.active(), &target.upstream);
         Ok(Self {
             stream,
             read: BytesMut::new(),

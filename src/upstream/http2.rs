@@ -115,9 +115,8 @@ impl Connections {
 }
 
 async fn connect(target: &WorkerTarget) -> Result<Shared, ConnectError> {
-    let gauge = target.pool.active();
-    let upstream = &target.upstream;
-    let stream = upstream.connector.connect(&upstream.config, &target.shared).await?;
+    let stream = target.connect().await?;
+    let (gauge, upstream) = (target.pool.active(), &target.upstream);
     if !stream.speaks_http2() {
         let endpoint = upstream.config.endpoints[target.shared.endpoint].label.clone();
         return Err(ConnectError::NoHttp2 { endpoint });

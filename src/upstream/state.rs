@@ -7,6 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use super::limits::Occupancy;
 use super::target::{Place, Target};
 use crate::config::UpstreamConfig;
 
@@ -16,6 +17,10 @@ pub struct State {
     targets: ArcSwap<Vec<Arc<Target>>>,
     /// Where its clock begins.
     started: Instant,
+    /// Requests under way; counted where that is limited.
+    pub(super) requests: Arc<Occupancy>,
+    /// Connections that are being opened; counted where that is limited.
+    pub(super) connecting: Arc<Occupancy>,
     /// Held while an address is ejected.
     pub(super) ejecting: Mutex<()>,
 }
@@ -25,7 +30,13 @@ impl State {
     pub(super) fn new(config: &UpstreamConfig) -> Self {
         let places = config.endpoints.iter().map(Place::of).enumerate();
         let targets = places.map(|(endpoint, place)| Arc::new(Target::new(endpoint, place))).collect();
-        Self { targets: ArcSwap::from_pointee(targets), started: Instant::now(), ejecting: Mutex::new(()) }
+        Self {
+            targets: ArcSwap::from_pointee(targets),
+            started: Instant::now(),
+            requests: Arc::default(),
+            connecting: Arc::default(),
+            ejecting: Mutex::new(()),
+        }
     }
 
     /// Where requests can go; at least one.

@@ -11,8 +11,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::connect::{ConnectError, UpstreamStream};
 use super::health::Health;
 use super::http2::Connections;
+use super::limits::Permit;
 use super::pool::IdlePool;
 use super::{Upstream, ejection};
 use crate::config::EndpointConfig;
@@ -61,6 +63,8 @@ pub struct Flight {
     target: Rc<WorkerTarget>,
     /// Whether it still counts: it does not once its response counts in its place.
     is_counted: bool,
+    /// Its place among the upstream's requests, where they are limited.
+    permit: Option<Permit>,
 }
 
 impl Target {
@@ -112,6 +116,16 @@ impl WorkerTarget {
 }
 
 impl WorkerTarget {
+    /// Opens a connection, if not too many are being opened.
+    pub(super) async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
+        let config = &self.upstream.config;
+        let _pending = match config.limits.pending_connections {
+            None => None,
+            Some(most) => Some(self.upstream.state.connecting.enter(most).ok_or(ConnectError::Overloaded)?),
+        };
+        self.upstream.connector.connect(config, &self.shared).await
+    }
+
     /// A request failed here, and not because of its client. May eject the address.
     pub(super) fn failed(&self) {
         let Some(settings) = &self.upstream.config.ejection else { return };
@@ -130,9 +144,9 @@ impl WorkerTarget {
 
 impl Flight {
     /// Counts a request to this target.
-    pub(super) fn begin(target: Rc<WorkerTarget>) -> Self {
+    pub(super) fn begin(target: Rc<WorkerTarget>, permit: Option<Permit>) -> Self {
         target.in_flight.set(target.in_flight.get() + 1);
-        Self { target, is_counted: true }
+        Self { target, is_counted: true, permit }
     }
 
     pub(super) fn target(&self) -> &Rc<WorkerTarget> {
@@ -147,13 +161,14 @@ impl Flight {
     /// The request goes to another target.
     pub(super) fn move_to(&mut self, target: Rc<WorkerTarget>) {
         self.leave();
-        *self = Self::begin(target);
+        let permit = self.permit.take();
+        *self = Self::begin(target, permit);
     }
 
     /// For the response: it counts from now on, this no longer does.
     pub(super) fn hand_over(&mut self) -> Self {
         let is_counted = std::mem::replace(&mut self.is_counted, false);
-        Self { target: Rc::clone(&self.target), is_counted }
+        Self { target: Rc::clone(&self.target), is_counted, permit: self.permit.take() }
     }
 
     fn leave(&mut self) {

@@ -122,13 +122,21 @@ impl WorkerUpstream {
 
     /// Chooses where the request that arrived at `now` goes.
     pub fn begin(&self, now: Instant) -> Result<Flight, UpstreamError> {
-        match self.choose(&[], now) {
-            Some(target) => Ok(Flight::begin(target)),
-            None => {
-                self.shared.metrics.refused(self.worker, UpstreamRefusal::Unhealthy);
-                Err(UpstreamError::Unhealthy)
-            }
-        }
+        let Some(target) = self.choose(&[], now) else {
+            self.shared.metrics.refused(self.worker, UpstreamRefusal::Unhealthy);
+            return Err(UpstreamError::Unhealthy);
+        };
+        let permit = match self.shared.config.limits.concurrent_requests {
+            None => None,
+            Some(most) => match self.shared.state.requests.enter(most) {
+                None => {
+                    self.shared.metrics.refused(self.worker, UpstreamRefusal::Requests);
+                    return Err(UpstreamError::Overloaded);
+                }
+                permit => permit,
+            },
+        };
+        Ok(Flight::begin(target, permit))
     }
 
     /// The next target, of those that have not been tried. Ejection is a guess: where it leaves nothing, what it has taken is
@@ -269,13 +277,16 @@ impl WorkerUpstream {
                 let is_waited_for = state == Some(UploadState::WaitingForClient);
                 is_patient && !is_waited_for && state != Some(UploadState::Broken)
             }
-            UpstreamError::Unreachable(_) | UpstreamError::ClientBody(_) | UpstreamError::Unhealthy => false,
+            UpstreamError::Unreachable(_)
+            | UpstreamError::ClientBody(_)
+            | UpstreamError::Unhealthy
+            | UpstreamError::Overloaded => false,
         }
     }
 
     /// Logs what an upstream got wrong, now and then with a count: the access log has every single request.
     fn tell(&self, endpoint: usize, error: &UpstreamError) {
-        if let UpstreamError::ClientBody(_) | UpstreamError::Unhealthy = error {
+        if let UpstreamError::ClientBody(_) | UpstreamError::Unhealthy | UpstreamError::Overloaded = error {
             return;
         }
         let failures = self.failures.get() + 1;
@@ -401,6 +412,10 @@ impl WorkerUpstream {
         unreachable: &mut Vec<Rc<WorkerTarget>>,
         error: ConnectError,
     ) -> Result<(), UpstreamError> {
+        if let ConnectError::Overloaded = error {
+            self.shared.metrics.refused(self.worker, UpstreamRefusal::Connections);
+            return Err(UpstreamError::Overloaded);
+        }
         let target = flight.target();
         target.failed();
         unreachable.push(Rc::clone(target));

@@ -60,6 +60,7 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
             Some(retries) => Some(retries?),
             None => None,
         },
+        limits: health::limits(&upstream.limits.as_ref()?.value),
         tls: match tls {
             Some(tls) => Some(tls?),
             None => None,

@@ -9,16 +9,22 @@ use super::cells::Cell;
 pub enum UpstreamRefusal {
     /// Checks find none of its addresses healthy.
     Unhealthy,
+    /// As many requests are under way as may be.
+    Requests,
+    /// As many connections are being opened as may be.
+    Connections,
 }
 
 impl UpstreamRefusal {
     /// Every reason, in the order of the declaration.
-    pub const ALL: [Self; 1] = [Self::Unhealthy];
+    pub const ALL: [Self; 3] = [Self::Unhealthy, Self::Requests, Self::Connections];
 
     /// The word that metrics use.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Unhealthy => "unhealthy",
+            Self::Requests => "requests",
+            Self::Connections => "connections",
         }
     }
 }

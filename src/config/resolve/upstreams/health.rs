@@ -1,4 +1,5 @@
-//! What becomes of addresses and requests that fail: `[upstreams.health]`, `[upstreams.ejection]`, `[upstreams.retries]`.
+//! What keeps requests from what fails, and failures from growing: `[upstreams.health]`, `[upstreams.ejection]`,
+//! `[upstreams.retries]`, `[upstreams.limits]`.
 
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use http::uri::PathAndQuery;
 use super::super::Resolution;
 use super::super::text::{self, Refusal};
 use super::needed;
-use crate::config::file::{EjectionTable, HealthTable, RetriesTable};
+use crate::config::file::{EjectionTable, HealthTable, RetriesTable, UpstreamLimitsTable};
 use crate::config::report::{Located, Location};
-use crate::config::{EjectionConfig, HealthCheck, HealthConfig, RetriesConfig, UpstreamProtocol};
+use crate::config::{
+    EjectionConfig, HealthCheck, HealthConfig, RetriesConfig, UpstreamLimitsConfig, UpstreamProtocol,
+};
 
 pub(super) fn health(
     table: &Located<HealthTable>,
@@ -129,4 +132,11 @@ pub(super) fn retries(table: &RetriesTable) -> Option<RetriesConfig> {
         least_per_second: table.least_per_second.as_ref()?.value.count(),
         statuses: statuses.collect(),
     })
+}
+
+pub(super) fn limits(table: &UpstreamLimitsTable) -> UpstreamLimitsConfig {
+    UpstreamLimitsConfig {
+        concurrent_requests: table.concurrent_requests.as_ref().map(|count| count.value.count()),
+        pending_connections: table.pending_connections.as_ref().map(|count| count.value.count()),
+    }
 }
