@@ -159,6 +159,8 @@ pub struct UpstreamConfig {
     pub name: String,
     /// Its addresses, used in turn; at least one.
     pub endpoints: Vec<EndpointConfig>,
+    /// Servers that its names are looked up with; none: as the system does.
+    pub resolvers: Vec<SocketAddr>,
     /// What it is spoken to in.
     pub protocol: UpstreamProtocol,
     /// Which address is asked next.

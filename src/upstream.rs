@@ -18,6 +18,7 @@ pub mod http2;
 mod limits;
 pub mod pool;
 mod reply;
+pub(crate) mod resolve;
 mod state;
 pub mod target;
 mod worker;

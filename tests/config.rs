@@ -289,6 +289,23 @@ fn checks_of_upstreams_can_be_made() {
 }
 
 #[test]
+fn resolvers_are_addresses() {
+    check("connect_seconds = 5", "resolvers = [‸\"10.0.0.1\"]", "is no address with a port", "add a port");
+    check(
+        "connect_seconds = 5",
+        "resolvers = [‸\"ns.internal:53\"]",
+        "is no address with a port",
+        "IP address",
+    );
+    check(
+        "connect_seconds = 5",
+        "resolvers = [‸\"10.0.0.1:0\"]",
+        "no server answers at port 0",
+        "usually 53",
+    );
+}
+
+#[test]
 fn rests_of_addresses_grow() {
     check(
         "connect_seconds = 5",

@@ -166,6 +166,7 @@ table! {
     UpstreamTable = "[[upstreams]]" {
         name: String = Required,
         endpoints: List<String> = Required,
+        resolvers: List<String> = Default("[]"),
         protocol: String = Default("\"http1\""),
         balance: String = Default("\"round_robin\""),
         connect_seconds: Seconds<1, 300> = Default("5"),

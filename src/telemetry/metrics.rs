@@ -23,7 +23,7 @@ use prometheus::{Registry, TextEncoder};
 
 pub use control::{
     CertificateExpiry, CheckOutcome, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome,
-    SignInOutcome,
+    ResolutionOutcome, SignInOutcome,
 };
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
 pub use listener::{ListenerMetrics, OpenConnection, TlsOutcome};

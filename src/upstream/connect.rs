@@ -1,6 +1,7 @@
 //! Opening connections to endpoints: name, TCP, TLS; all within the connect timeout.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::target::{Place, Target};
-use crate::config::{EndpointConfig, UpstreamConfig};
+use crate::config::UpstreamConfig;
 
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
@@ -85,15 +86,22 @@ impl Connector {
         target: &Target,
     ) -> Result<UpstreamStream, ConnectError> {
         let endpoint = &config.endpoints[target.endpoint];
-        tokio::time::timeout(config.connect_timeout, self.open(endpoint, &target.place))
+        tokio::time::timeout(config.connect_timeout, self.open(config, target))
             .await
             .unwrap_or_else(|_elapsed| Err(ConnectError::Timeout { endpoint: endpoint.label.clone() }))
     }
 
-    async fn open(&self, endpoint: &EndpointConfig, place: &Place) -> Result<UpstreamStream, ConnectError> {
+    async fn open(&self, config: &UpstreamConfig, target: &Target) -> Result<UpstreamStream, ConnectError> {
+        let endpoint = &config.endpoints[target.endpoint];
         let tcp = |source| ConnectError::Tcp { endpoint: endpoint.label.clone(), source };
-        let stream = match place {
-            Place::Address(address) => TcpStream::connect(address).await,
+        let stream = match &target.place {
+            Place::Address(address) => match TcpStream::connect(address).await {
+                Ok(stream) => Ok(stream),
+                Err(error) => connect_to_any(&target.others.load_full(), error).await,
+            },
+            Place::Name { .. } if !config.resolvers.is_empty() => {
+                Err(io::Error::new(io::ErrorKind::NotFound, "its resolvers have not told its addresses"))
+            }
             Place::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await,
         };
         let stream = stream.map_err(tcp)?;
@@ -108,6 +116,16 @@ impl Connector {
         let stream = connector.connect(name, stream).await.map_err(tls)?;
         Ok(UpstreamStream::Tls(Box::new(stream)))
     }
+}
+
+/// Connects to the first of these that takes a connection; else fails as before.
+async fn connect_to_any(addresses: &[SocketAddr], error: io::Error) -> io::Result<TcpStream> {
+    for address in addresses {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            return Ok(stream);
+        }
+    }
+    Err(error)
 }
 
 impl std::fmt::Debug for Connector {

@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+
 use super::connect::{ConnectError, UpstreamStream};
 use super::health::Health;
 use super::http2::Connections;
@@ -26,6 +28,8 @@ pub struct Target {
     pub endpoint: usize,
     /// Where it is.
     pub place: Place,
+    /// Addresses of the same service in the other family: tried where no connection can be opened to its own.
+    pub(super) others: ArcSwap<Vec<SocketAddr>>,
     /// How it fares.
     pub health: Health,
 }
@@ -35,7 +39,7 @@ pub struct Target {
 pub enum Place {
     /// An address.
     Address(SocketAddr),
-    /// A name that the system looks up for each connection.
+    /// A name whose addresses are not known yet: until they are, the system looks it up for each connection.
     Name {
         /// The name.
         host: String,
@@ -70,13 +74,13 @@ pub struct Flight {
 impl Target {
     /// A target of which nothing is known.
     pub(super) fn new(endpoint: usize, place: Place) -> Self {
-        Self { endpoint, place, health: Health::default() }
+        Self { endpoint, place, others: ArcSwap::default(), health: Health::default() }
     }
 }
 
 impl Place {
     /// Where an endpoint's connections are opened to at first.
-    pub(super) fn of(endpoint: &EndpointConfig) -> Self {
+    pub(crate) fn of(endpoint: &EndpointConfig) -> Self {
         match endpoint.host.parse::<IpAddr>() {
             Ok(address) => Self::Address(SocketAddr::new(address, endpoint.port)),
             Err(_) => Self::Name { host: endpoint.host.clone(), port: endpoint.port },

@@ -29,7 +29,9 @@ pub struct WorkerUpstream {
     /// What all workers share.
     pub shared: Arc<Upstream>,
     worker: usize,
+    /// One for each that is known.
     targets: RefCell<Vec<Rc<WorkerTarget>>>,
+    known: RefCell<Arc<Vec<Arc<Target>>>>,
     /// Grows with each request. Workers begin at different places.
     turn: Cell<usize>,
     dice: Dice,
@@ -105,12 +107,14 @@ impl WorkerUpstream {
     /// A view without connections yet.
     pub fn new(shared: Arc<Upstream>, worker: usize) -> Self {
         let local = |target: &Arc<Target>| Rc::new(WorkerTarget::new(&shared, Arc::clone(target), worker));
-        let targets = shared.state.targets().iter().map(local).collect();
+        let known = shared.state.targets();
+        let targets = known.iter().map(local).collect();
         let retries = shared.config.retries.as_ref();
         let retries = retries.map(|settings| Budget::new(settings, shared.workers, Instant::now()));
         Self {
             worker,
             targets: RefCell::new(targets),
+            known: RefCell::new(known),
             turn: Cell::new(worker),
             dice: Dice::new(worker),
             retries,
@@ -427,8 +431,9 @@ impl WorkerUpstream {
         Ok(())
     }
 
-    /// Closes connections that are idle for too long or were closed by the other side.
+    /// Takes up changed addresses, and closes connections that are idle for too long or were closed by the other side.
     pub fn sweep(&self, now: Instant) {
+        self.follow_targets();
         let timeout = self.shared.config.idle_timeout;
         for target in &*self.targets.borrow() {
             target.pool.sweep(now);
@@ -439,6 +444,23 @@ impl WorkerUpstream {
 }
 
 impl WorkerUpstream {
+    /// Addresses that are gone get no more requests; their idle connections end with this, and the others with what is on
+    /// them.
+    fn follow_targets(&self) {
+        let targets = self.shared.state.targets();
+        if Arc::ptr_eq(&targets, &self.known.borrow()) {
+            return;
+        }
+        let before = self.targets.take();
+        let local = |target: &Arc<Target>| {
+            let kept = before.iter().find(|kept| Arc::ptr_eq(&kept.shared, target));
+            let new = || Rc::new(WorkerTarget::new(&self.shared, Arc::clone(target), self.worker));
+            kept.cloned().unwrap_or_else(new)
+        };
+        self.targets.replace(targets.iter().map(local).collect());
+        self.known.replace(targets);
+    }
+
     /// An ejection that is over is told by one of the workers.
     fn age(&self, target: &WorkerTarget, now: Instant) {
         let milliseconds = self.shared.state.milliseconds(now);

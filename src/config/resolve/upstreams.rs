@@ -3,6 +3,7 @@
 mod health;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use data_encoding::BASE64;
 use http::HeaderValue;
@@ -36,6 +37,7 @@ pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) ->
 fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<UpstreamConfig> {
     let name = resolution.text(upstream.name.as_ref(), text::name);
     let endpoints = upstream.endpoints.as_ref().map(|endpoints| self::endpoints(endpoints, resolution));
+    let resolvers = upstream.resolvers.as_ref().and_then(|list| resolvers(list, resolution));
     let tls = upstream.tls.as_ref().map(|table| tls(&table.value, resolution));
     let protocol = resolution.text(upstream.protocol.as_ref(), protocol);
     let balance = resolution.text(upstream.balance.as_ref(), balance);
@@ -46,6 +48,7 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
     Some(UpstreamConfig {
         name: name?,
         endpoints: endpoints??,
+        resolvers: resolvers?,
         protocol: protocol?,
         balance: balance?,
         health: match health {
@@ -74,6 +77,21 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
         idle_timeout: upstream.idle_seconds.as_ref()?.value.duration(),
         idle_connections: upstream.idle_connections.as_ref()?.value.count(),
     })
+}
+
+fn resolvers(
+    list: &Located<Vec<Located<String>>>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<Vec<SocketAddr>> {
+    let resolved = list.value.iter().map(|server| {
+        let address = resolution.text(Some(server), text::socket_address)?;
+        if address.port() == 0 {
+            let remedy = "write the port that it answers at, usually 53";
+            resolution.report.value_problem(&server.at, "no server answers at port 0", remedy);
+        }
+        Some(address)
+    });
+    all(resolved.collect())
 }
 
 fn protocol(text: &str) -> Result<UpstreamProtocol, Refusal> {
