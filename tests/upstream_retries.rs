@@ -6,7 +6,7 @@ mod support;
 
 use std::net::TcpListener;
 
-use support::{Sidecar, SidecarBuilder, Upstream};
+use support::{Sidecar, SidecarBuilder, Upstream, until};
 
 /// Reads requests and closes the connection instead of an answer.
 fn closing() -> Upstream {
@@ -17,10 +17,7 @@ fn closing() -> Upstream {
 
 /// A sidecar whose first request goes to the first of these.
 fn before(first: &Upstream, second: &Upstream, retries: &str) -> SidecarBuilder {
-    Sidecar::in_front_of(first)
-        .endpoint(second.address())
-        .one_worker()
-        .upstream(&format!("response_header_seconds = 1\n{retries}"))
+    Sidecar::in_front_of(first).endpoint(second.address()).one_worker().upstream(retries)
 }
 
 fn retries(sidecar: &Sidecar, outcome: &str) -> u64 {
@@ -61,6 +58,29 @@ fn what_may_have_had_an_effect_is_sent_once() {
         let request = sidecar.head(parts.next().unwrap(), parts.next().unwrap()) + parts.next().unwrap();
         sidecar.request(request).assert_error(502, "upstream_failed");
         assert_eq!(fine.requests().len(), 0, "{head}");
+    }
+}
+
+#[test]
+fn a_put_of_whose_body_nothing_was_read_goes_to_another_address() {
+    let broken = Upstream::start(|peer| {
+        peer.read_head();
+    });
+    for (method, expected) in [("PUT", 200), ("POST", 502)] {
+        let fine = Upstream::echo();
+        let sidecar = before(&broken, &fine, "response_header_seconds = 30\n[upstreams.retries]").start();
+        let mut client = sidecar.connect();
+        let before = broken.connections();
+        client.send(sidecar.head(&format!("{method} /"), "Content-Length: 4\r\n"));
+        until("the request to arrive", || broken.connections() > before);
+        if expected == 200 {
+            until("it to arrive elsewhere", || fine.received_text().contains("\r\n\r\n"));
+        }
+        client.send("body");
+        assert_eq!(client.response().status, expected, "{method}");
+        let bodies: Vec<_> = fine.requests().into_iter().map(|request| request.body).collect();
+        let whole: &[&[u8]] = if expected == 200 { &[b"body"] } else { &[] };
+        assert_eq!(bodies, whole, "{method}");
     }
 }
 
@@ -113,7 +133,7 @@ fn statuses_that_are_listed_send_a_get_to_another_address() {
 #[test]
 fn after_a_timeout_nothing_is_sent_again() {
     let (silent, fine) = (Upstream::start(|peer| while peer.read_request().is_some() {}), Upstream::echo());
-    let sidecar = before(&silent, &fine, "[upstreams.retries]").start();
+    let sidecar = before(&silent, &fine, "response_header_seconds = 1\n[upstreams.retries]").start();
     sidecar.request(sidecar.get()).assert_error(504, "upstream_timeout");
     assert_eq!(fine.requests().len(), 0);
 }

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 use crate::config::HealthConfig;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
+use crate::telemetry::log::with_causes;
 use crate::telemetry::metrics::{CheckOutcome, ResolutionOutcome};
 use crate::upstream::health::Turn;
 use crate::upstream::resolve::{self, Found, ResolveError};
@@ -128,7 +129,7 @@ impl Name {
             }
             Err(error) => {
                 if *failures == 0 {
-                    let error = &error as &dyn std::error::Error;
+                    let error = with_causes(&error);
                     tracing::warn!(
                         %upstream,
                         %endpoint,
@@ -169,7 +170,7 @@ async fn check_once(upstream: &Upstream, target: &Target, settings: &HealthConfi
     let (name, address) = (&upstream.name, &target.place);
     match (target.health.checked(checked.is_ok(), settings), checked) {
         (Some(Turn::Worse), Err(error)) => {
-            let error = &error as &dyn std::error::Error;
+            let error = with_causes(&error);
             tracing::warn!(upstream = %name, %endpoint, %address, error, "an upstream's address is unhealthy");
         }
         (Some(Turn::Better), _) => {

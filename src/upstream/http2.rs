@@ -195,7 +195,7 @@ pub(super) async fn exchange(
             let unsent = refused.take_message().map(|request| request.into_body().body);
             let source = io::Error::other(refused.into_error());
             let client = failure.borrow_mut().take().map(ExchangeError::ClientBody);
-            let error = client.unwrap_or(ExchangeError::Closed { unsent: None, source });
+            let error = client.unwrap_or(ExchangeError::Closed { unsent: None, whole_body: None, source });
             Err(Failed { error, unsent })
         }
         Err(error) => Err(Failed { error, unsent: None }),

@@ -15,6 +15,7 @@ use super::target::{Flight, Target, WorkerTarget};
 use super::{OutgoingHead, Reply, Upstream, UpstreamError, http2};
 use crate::config::UpstreamProtocol;
 use crate::pipeline::body::{BodyKind, ForwardBody, Upload, UploadState};
+use crate::telemetry::log::with_causes;
 use crate::telemetry::metrics::{RetryOutcome, UpstreamOutcome, UpstreamRefusal};
 
 /// How often a request is sent over HTTP/2 while connections refuse it unsent.
@@ -82,10 +83,14 @@ impl Attempt<'_> {
     /// answer. After a timeout nothing is: the client has waited long enough, and the service is slow, not gone.
     fn failure(&self, error: ExchangeError) -> Failure {
         match error {
-            ExchangeError::Closed { unsent: Some(unsent), source } => {
+            ExchangeError::Closed { unsent: Some(unsent), source, .. } => {
                 Failure { error: UpstreamError::Closed(source), again: Some(Cargo::Written(unsent)) }
             }
-            ExchangeError::Closed { unsent: None, .. } | ExchangeError::Broken(_) => {
+            ExchangeError::Closed { unsent: None, whole_body: Some(body), source } => {
+                let again = self.head.method.is_idempotent().then_some(Cargo::Whole(body));
+                Failure { error: UpstreamError::Closed(source), again }
+            }
+            ExchangeError::Closed { unsent: None, whole_body: None, .. } | ExchangeError::Broken(_) => {
                 let again = self.is_repeatable.then(|| Cargo::Whole(ForwardBody::empty()));
                 Failure { error: error.into(), again }
             }
@@ -304,7 +309,7 @@ impl WorkerUpstream {
             upstream = %self.shared.name,
             endpoint = %self.shared.endpoints[endpoint].label,
             failures,
-            error = error as &dyn std::error::Error,
+            error = with_causes(error),
             "an upstream fails"
         );
     }
