@@ -208,12 +208,44 @@ pub enum Balance {
 /// One address of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointConfig {
-    /// Host name or address literal, an IPv6 one without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// `host:port` as written, for logs and metric labels.
+    /// Where it is.
+    pub address: EndpointAddress,
+    /// As written, for logs and metric labels.
     pub label: String,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointAddress {
+    /// `host:port`.
+    Host {
+        /// Host name or address literal, an IPv6 one without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `unix:/path`: an absolute path.
+    Unix(PathBuf),
+}
+
+impl EndpointConfig {
+    /// What a request of Postern's own calls the service.
+    pub fn authority(&self) -> &str {
+        match self.address {
+            EndpointAddress::Host { .. } => &self.label,
+            EndpointAddress::Unix(_) => "localhost",
+        }
+    }
+}
+
+impl EndpointAddress {
+    /// The host that a certificate is for; a Unix socket has none.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Host { host, .. } => host,
+            Self::Unix(_) => "",
+        }
+    }
 }
 
 /// `[upstreams.health]`: active checks of each address.
@@ -290,8 +322,10 @@ pub struct UpstreamLimitsConfig {
 /// `[upstreams.tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTlsConfig {
-    /// PEM file of the authorities that may sign its certificate.
-    pub ca_file: PathBuf,
+    /// PEM file of the authorities that may sign its certificate; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What Postern shows it, if it asks for a certificate.
+    pub client_certificate: Option<CertificateConfig>,
     /// Name its certificate must carry, when not the endpoint's host.
     pub server_name: Option<String>,
 }

@@ -19,6 +19,7 @@ mod limits;
 pub mod pool;
 mod reply;
 pub(crate) mod resolve;
+pub mod socket;
 mod state;
 pub mod target;
 mod worker;

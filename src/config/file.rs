@@ -223,7 +223,9 @@ table! {
 
 table! {
     UpstreamTlsTable = "[upstreams.tls]" {
-        ca_file: String = Required,
+        ca_file: String = Derived("the system's authorities"),
+        certificate_file: String = Optional,
+        key_file: String = Optional,
         server_name: String = Derived("the endpoint's host"),
     }
 }

@@ -214,7 +214,7 @@ fn request(
     fields.remove(HOST);
     fields.remove(CONNECTION);
     let authority = match head.additions.host.as_bytes() {
-        b"" => upstream.config.endpoints.first().map_or("", |endpoint| endpoint.label.as_str()).as_bytes(),
+        b"" => upstream.config.endpoints.first().map_or("", |endpoint| endpoint.authority()).as_bytes(),
         host => host,
     };
     let scheme = if upstream.config.tls.is_some() { "https" } else { "http" };

@@ -115,9 +115,8 @@ mod tests {
     use super::*;
 
     fn state() -> State {
-        let endpoint = |host: &str, port| crate::config::EndpointConfig {
-            host: host.into(),
-            port,
+        let endpoint = |host: &str, port| EndpointConfig {
+            address: crate::config::EndpointAddress::Host { host: host.into(), port },
             label: format!("{host}:{port}"),
         };
         let endpoints = [endpoint("192.0.2.9", 1), endpoint("name.test", 2), endpoint("192.0.2.9", 3)];

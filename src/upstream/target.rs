@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +20,7 @@ use super::http2::Connections;
 use super::limits::Permit;
 use super::pool::IdlePool;
 use super::{Upstream, ejection};
-use crate::config::EndpointConfig;
+use crate::config::{EndpointAddress, EndpointConfig};
 
 /// One address that requests can go to. All workers share it, and what is known about it outlives reloads.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Target {
 pub enum Place {
     /// An address.
     Address(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
     /// A name whose addresses are not known yet: until they are, the system looks it up for each connection.
     Name {
         /// The name.
@@ -81,16 +84,12 @@ impl Target {
 impl Place {
     /// Where an endpoint's connections are opened to at first.
     pub(crate) fn of(endpoint: &EndpointConfig) -> Self {
-        match endpoint.host.parse::<IpAddr>() {
-            Ok(address) => Self::Address(SocketAddr::new(address, endpoint.port)),
-            Err(_) => Self::Name { host: endpoint.host.clone(), port: endpoint.port },
-        }
-    }
-
-    /// What its service is called where a request names it.
-    pub(super) fn authority<'e>(&self, endpoint: &'e EndpointConfig) -> &'e str {
-        match self {
-            Self::Address(_) | Self::Name { .. } => &endpoint.label,
+        match &endpoint.address {
+            EndpointAddress::Unix(path) => Self::Unix(path.clone()),
+            EndpointAddress::Host { host, port } => match host.parse::<IpAddr>() {
+                Ok(address) => Self::Address(SocketAddr::new(address, *port)),
+                Err(_) => Self::Name { host: host.clone(), port: *port },
+            },
         }
     }
 }
@@ -99,6 +98,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }
