@@ -148,7 +148,7 @@ impl App {
         let shared = Arc::new(shared);
         observe_upstreams(&shared, &metrics);
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
-        upstream_tasks.follow(&shared.snapshot());
+        upstream_tasks.follow(&shared.snapshot()).await;
 
         let (admin, admin_listener, admin_address) =
             start_admin(&config, &shared, &keeper, &metrics, &drain)?;

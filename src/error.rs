@@ -36,6 +36,8 @@ pub enum Answer {
     Denied(Denial),
     /// Upstream: checks find none of its addresses healthy.
     UpstreamUnhealthy,
+    /// Upstream: it has as much to do as its limits allow.
+    UpstreamOverloaded,
     /// Upstream: no connection could be had.
     UpstreamUnreachable,
     /// Upstream: connected, but no response's head in time.
@@ -75,7 +77,9 @@ impl Answer {
             Self::Denied(denial) => denial.status(),
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::UpstreamUnhealthy | Self::NotReady | Self::NotSigned => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnhealthy | Self::UpstreamOverloaded | Self::NotReady | Self::NotSigned => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -93,6 +97,7 @@ impl Answer {
             | Self::NoRoute => Origin::Client,
             Self::Denied(_) => Origin::Policy,
             Self::UpstreamUnhealthy
+            | Self::UpstreamOverloaded
             | Self::UpstreamUnreachable
             | Self::UpstreamTimeout
             | Self::UpstreamFailed => Origin::Upstream,
@@ -115,6 +120,7 @@ impl Answer {
             Self::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => "invalid_token",
             Self::Denied(denial) => denial.code(),
             Self::UpstreamUnhealthy => "upstream_unhealthy",
+            Self::UpstreamOverloaded => "upstream_overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
@@ -136,6 +142,7 @@ impl Answer {
             Self::NoRoute => Ending::NoRoute,
             Self::Denied(denial) => Ending::Denied(denial),
             Self::UpstreamUnhealthy => Ending::UpstreamUnhealthy,
+            Self::UpstreamOverloaded => Ending::UpstreamOverloaded,
             Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
             Self::UpstreamTimeout => Ending::UpstreamTimeout,
             Self::UpstreamFailed | Self::NotReady | Self::NotSigned => Ending::UpstreamFailed,
@@ -147,6 +154,7 @@ impl Answer {
         match self {
             // As often as upstreams are checked by default.
             Self::UpstreamUnhealthy => Some("5"),
+            Self::UpstreamOverloaded => Some("1"),
             _ => None,
         }
     }

@@ -369,6 +369,7 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
         }
         _ if state == Some(UploadState::Broken) => Answer::ClientBodyBroken,
         UpstreamError::Unhealthy => Answer::UpstreamUnhealthy,
+        UpstreamError::Overloaded => Answer::UpstreamOverloaded,
         UpstreamError::Unreachable(_) => Answer::UpstreamUnreachable,
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,

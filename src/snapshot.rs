@@ -218,7 +218,8 @@ fn upstreams(
             })
             .collect();
         let totals = metrics.upstream_totals(&upstream.name);
-        Ok(Arc::new(Upstream::new(upstream, connector, endpoints, totals, before.map(|before| &**before))))
+        let before = before.map(|before| &**before);
+        Ok(Arc::new(Upstream::new(upstream, connector, endpoints, totals, config.workers, before)))
     };
     config.upstreams.iter().map(ready).collect()
 }

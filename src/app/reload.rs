@@ -76,8 +76,8 @@ impl App {
 
         // From here on nothing can fail: the new configuration comes into force as a whole.
         self.shared.identity_keys.configure(config.identity_key_rotation);
+        self.upstream_tasks.follow(&snapshot).await;
         self.shared.replace(snapshot);
-        self.upstream_tasks.follow(&self.shared.snapshot());
         if let (Some(running), Some(settings)) = (&self.admin, admin) {
             running.replace_settings(settings);
         }

@@ -170,6 +170,7 @@ table! {
     UpstreamTable = "[[upstreams]]" {
         name: String = Required,
         endpoints: List<String> = Required,
+        resolvers: List<String> = Default("[]"),
         protocol: String = Default("\"http1\""),
         balance: String = Default("\"round_robin\""),
         connect_seconds: Seconds<1, 300> = Default("5"),
@@ -178,6 +179,8 @@ table! {
         idle_connections: Count<0, 10_000> = Default("64"),
         health: HealthTable = Optional,
         ejection: EjectionTable = Optional,
+        retries: RetriesTable = Optional,
+        limits: UpstreamLimitsTable = Default("{}"),
         tls: UpstreamTlsTable = Optional,
         credential: CredentialTable = Optional,
         identity_token: UpstreamIdentityTokenTable = Optional,
@@ -208,8 +211,26 @@ table! {
 }
 
 table! {
+    RetriesTable = "[upstreams.retries]" {
+        most_per_request: Count<1, 10> = Default("1"),
+        budget_percent: Count<0, 100> = Default("20"),
+        least_per_second: Count<0, 10_000> = Default("10"),
+        statuses: List<Count<500, 599>> = Default("[]"),
+    }
+}
+
+table! {
+    UpstreamLimitsTable = "[upstreams.limits]" {
+        concurrent_requests: Count<1, 1_000_000> = Optional,
+        pending_connections: Count<1, 1_000_000> = Optional,
+    }
+}
+
+table! {
     UpstreamTlsTable = "[upstreams.tls]" {
-        ca_file: String = Required,
+        ca_file: String = Derived("the system's authorities"),
+        certificate_file: String = Optional,
+        key_file: String = Optional,
         server_name: String = Derived("the endpoint's host"),
     }
 }
