@@ -105,6 +105,28 @@ pub struct ListenerTlsConfig {
     pub certificates: Vec<CertificateConfig>,
     /// Refuse TLS 1.2.
     pub require_tls13: bool,
+    /// Certificates that clients show; `None`: they are not asked for any.
+    pub client_certificates: Option<ClientCertificatesConfig>,
+}
+
+/// `[listeners.tls.client_certificates]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificatesConfig {
+    /// PEM file of the authorities that may sign them.
+    pub ca_file: PathBuf,
+    /// PEM file with the revocation list of each of these authorities; `None`: nobody is revoked.
+    pub crl_file: Option<PathBuf>,
+    /// Who has to show one.
+    pub requirement: ClientCertificateRequirement,
+}
+
+/// Who has to show a client certificate. One that is shown has to be good in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificateRequirement {
+    /// Who wants to.
+    Optional,
+    /// Everybody.
+    Required,
 }
 
 /// One certificate chain with its key, both PEM.

@@ -3,6 +3,7 @@
 //! Each worker has a socket of its own for each address (`SO_REUSEPORT`): the kernel spreads connections, and no
 //! worker hands one to another. What happens on a connection is in [`crate::serve`].
 
+pub mod client_certificate;
 pub mod proxy_protocol;
 pub mod stream;
 pub mod tls;

@@ -107,8 +107,8 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let snapshot = worker.snapshot();
     let glance = Glance::over(&head.headers);
     let ids = worker.ids.request(glance.traceparent);
-    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
-    let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
+    let trusted_proxies = &snapshot.shared.listeners[connection.origin.listener].trusted_proxies;
+    let client_address = forwarded::client_address(trusted_proxies, connection.origin.peer, &head.headers);
     let mut outcome = Outcome::begin(worker, &snapshot, running, &head, &ids, client_address);
 
     let caller = Caller::of(&head);
@@ -184,7 +184,7 @@ async fn forward(
         UpstreamCredential::None if route.pass_authorization => head.headers.get(header::AUTHORIZATION),
         UpstreamCredential::None => None,
     };
-    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
+    let trusted_proxies = &snapshot.shared.listeners[connection.origin.listener].trusted_proxies;
     let forwarding = connection.forwarding(trusted_proxies, &admitted.host, &head.headers);
     let outgoing = OutgoingHead {
         method: &head.method,

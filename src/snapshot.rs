@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use ipnet::IpNet;
-use rustls::ServerConfig;
 
 use crate::config::{Config, LimitsConfig, ListenerConfig, RouteAuthentication, TimeoutsConfig};
 use crate::directory::view::{DirectoryView, ProjectCell};
 use crate::headers::forwarded::Scheme;
-use crate::listen::tls::{self, TlsError};
+use crate::listen::tls::{self, ServerTls, TlsError};
 use crate::policy::Permission;
 use crate::route::RouteTable;
 use crate::telemetry::access_log::AccessLog;
@@ -88,7 +87,7 @@ pub struct DeclaredOpen {
 #[derive(Debug)]
 pub struct Listener {
     /// TLS, with certificates as of this configuration.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<ServerTls>,
     /// Networks whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Networks from which alone connections are taken, each with a header of the PROXY protocol; `None`: without one.

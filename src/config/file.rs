@@ -52,6 +52,15 @@ table! {
     ListenerTlsTable = "[listeners.tls]" {
         require_tls13: bool = Default("false"),
         certificates: List<CertificateTable> = Required,
+        client_certificates: ClientCertificatesTable = Optional,
+    }
+}
+
+table! {
+    ClientCertificatesTable = "[listeners.tls.client_certificates]" {
+        ca_file: String = Required,
+        mode: String = Default("\"required\""),
+        crl_file: String = Optional,
     }
 }
 

@@ -126,6 +126,13 @@ impl From<Values> for Forwarding {
 }
 
 impl Forwarding {
+    /// The same, and these lines, each with its end, behind them.
+    #[must_use]
+    pub fn with(mut self, lines: &[u8]) -> Self {
+        self.lines.extend_from_slice(lines);
+        self
+    }
+
     /// The header lines.
     pub fn lines(&self) -> &[u8] {
         &self.lines

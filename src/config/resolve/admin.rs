@@ -78,5 +78,6 @@ fn tls(table: &AdminTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<Lis
     Some(ListenerTlsConfig {
         certificates: certificates?,
         require_tls13: table.require_tls13.as_ref()?.value,
+        client_certificates: None,
     })
 }

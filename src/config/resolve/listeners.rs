@@ -2,15 +2,21 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
 use super::text::{self, Refusal};
 use super::{Resolution, all};
-use crate::config::certificates::{self, CertificatePart};
-use crate::config::file::{CertificateTable, FileConfig, ListenerTable, ListenerTlsTable};
+use crate::config::certificates::{self, CertificateError, CertificatePart};
+use crate::config::file::{
+    CertificateTable, ClientCertificatesTable, FileConfig, ListenerTable, ListenerTlsTable,
+};
 use crate::config::report::{Located, Location};
-use crate::config::{CertificateConfig, ListenerConfig, ListenerTlsConfig};
+use crate::config::{
+    CertificateConfig, ClientCertificateRequirement, ClientCertificatesConfig, ListenerConfig,
+    ListenerTlsConfig,
+};
 
 pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) -> Option<Vec<ListenerConfig>> {
     let listeners = file.listeners.as_ref()?;
@@ -122,9 +128,42 @@ fn tls(table: &ListenerTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<
         certificate(certificate_file.as_ref(), key_file.as_ref(), resolution)
     });
     let certificates = all(certificates.collect());
+    let client_certificates =
+        table.client_certificates.as_ref().map(|table| client_certificates(&table.value, resolution));
     Some(ListenerTlsConfig {
         certificates: certificates?,
         require_tls13: table.require_tls13.as_ref()?.value,
+        client_certificates: match client_certificates {
+            Some(client_certificates) => Some(client_certificates?),
+            None => None,
+        },
+    })
+}
+
+fn client_certificates(
+    table: &ClientCertificatesTable,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<ClientCertificatesConfig> {
+    let requirement = resolution.text(table.mode.as_ref(), |text| match text {
+        "required" => Ok(ClientCertificateRequirement::Required),
+        "optional" => Ok(ClientCertificateRequirement::Optional),
+        _ => Err(Refusal {
+            reason: format!("{} does not say who has to show a certificate", text::quoted(text)),
+            remedy: "write `required`, or `optional`".to_owned(),
+        }),
+    });
+    let ca_file = resolution
+        .checked_file(table.ca_file.as_ref(), |file| certificates::load_authorities(file).map(|_| ()));
+    let crl_file = table.crl_file.as_ref().map(|path| {
+        resolution.checked_file(Some(path), |file| certificates::load_revocation_lists(file).map(|_| ()))
+    });
+    Some(ClientCertificatesConfig {
+        ca_file: ca_file?,
+        crl_file: match crl_file {
+            Some(file) => Some(file?),
+            None => None,
+        },
+        requirement: requirement?,
     })
 }
 
@@ -140,7 +179,7 @@ pub(super) fn certificate(
     for error in certificates::check(&certificate) {
         let path = match error.part() {
             CertificatePart::Certificate => certificate_path,
-            CertificatePart::Key => key_path,
+            CertificatePart::Key | CertificatePart::RevocationList => key_path,
         };
         resolution.report.value_problem(&path?.at, error.to_string(), error.remedy());
     }
@@ -148,6 +187,22 @@ pub(super) fn certificate(
 }
 
 impl Resolution<'_, '_> {
+    /// The path of a file that has been looked into, or `None` with the problem noted.
+    fn checked_file(
+        &mut self,
+        path: Option<&Located<String>>,
+        check: impl FnOnce(&Path) -> Result<(), CertificateError>,
+    ) -> Option<PathBuf> {
+        let file = self.referenced_file(path?)?;
+        match check(&file) {
+            Ok(()) => Some(file),
+            Err(error) => {
+                self.report.value_problem(&path?.at, error.to_string(), error.remedy());
+                None
+            }
+        }
+    }
+
     /// What a text means, or `None` with the problem noted.
     pub(super) fn text<T>(
         &mut self,
