@@ -23,11 +23,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use crate::headers::forwarded;
+use crate::config::TrustedPeers;
 use crate::listen::client_certificate::CertificateLines;
 use crate::listen::proxy_protocol::{self, ProxyProtocolError, Source};
 use crate::listen::stream::ClientStream;
@@ -91,11 +90,11 @@ async fn introduced(
     worker: &Worker,
     mut stream: ClientStream,
     peer: IpAddr,
-    trusted: &[IpNet],
+    trusted: &TrustedPeers,
     metrics: &ListenerMetrics,
     snapshot: &Snapshot,
 ) -> Option<(ClientStream, IpAddr)> {
-    if !forwarded::is_trusted(trusted, peer) {
+    if !trusted.trust(peer) {
         metrics.proxy_protocol_failed(worker.index, ProxyProtocolFailure::Untrusted);
         tracing::debug!(%peer, "this peer may not speak the PROXY protocol, which the listener requires");
         return None;

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use ipnet::IpNet;
 
-use crate::config::{Config, LimitsConfig, ListenerConfig, RouteAuthentication, TimeoutsConfig};
+use crate::config::{
+    Config, LimitsConfig, ListenAddress, ListenerConfig, RouteAuthentication, TimeoutsConfig, TrustedPeers,
+};
 use crate::directory::view::{DirectoryView, ProjectCell};
 use crate::headers::forwarded::Scheme;
 use crate::listen::tls::{self, ServerTls, TlsError};
@@ -88,10 +89,10 @@ pub struct DeclaredOpen {
 pub struct Listener {
     /// TLS, with certificates as of this configuration.
     pub tls: Option<ServerTls>,
-    /// Networks whose forwarding headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Networks from which alone connections are taken, each with a header of the PROXY protocol; `None`: without one.
-    pub proxy_protocol: Option<Vec<IpNet>>,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: TrustedPeers,
+    /// From whom alone connections are taken, each with a header of the PROXY protocol; `None`: without one.
+    pub proxy_protocol: Option<TrustedPeers>,
     /// What upstreams are told.
     pub scheme: Scheme,
 }
@@ -229,7 +230,7 @@ fn listener(config: &ListenerConfig) -> Result<Listener, SnapshotError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundAddresses {
     /// One per listener, in the configuration's order.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<ListenAddress>,
     /// Metrics and health.
     pub ops: SocketAddr,
     /// The management API, if there is one.

@@ -27,7 +27,7 @@ pub(super) struct Workers {
 /// One worker's share of a listener.
 struct Socket {
     listener: usize,
-    socket: std::net::TcpListener,
+    socket: listen::Socket,
     metrics: Arc<ListenerMetrics>,
 }
 
@@ -80,7 +80,7 @@ fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDra
         let accepting = sockets
             .into_iter()
             .map(|Socket { listener, socket, metrics }| {
-                let socket = tokio::net::TcpListener::from_std(socket)?;
+                let socket = socket.accepting()?;
                 Ok(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), listener, socket, metrics)))
             })
             .collect::<io::Result<Vec<_>>>()?;

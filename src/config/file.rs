@@ -41,6 +41,7 @@ table! {
     ListenerTable = "[[listeners]]" {
         name: String = Required,
         address: String = Required,
+        mode: String = Derived("\"0600\" for a Unix socket"),
         trusted_proxies: List<String> = Default("[]"),
         proxy_protocol: String = Default("\"off\""),
         proxy_protocol_from: List<String> = Default("[]"),

@@ -6,6 +6,7 @@
 mod admin;
 mod listeners;
 mod organization;
+mod peers;
 mod routes;
 mod settings;
 mod sign_in;

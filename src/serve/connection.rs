@@ -7,10 +7,9 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
-use ipnet::IpNet;
 
 use super::http1::{Phase, State};
-use crate::config::TimeoutsConfig;
+use crate::config::{TimeoutsConfig, TrustedPeers};
 use crate::headers::forwarded::{self, Forwarding, Scheme};
 use crate::listen::client_certificate::CertificateLines;
 
@@ -117,12 +116,12 @@ impl Connection {
     /// trusted proxy, whose every request may be another client's.
     pub fn forwarding(
         &self,
-        trusted_proxies: &[IpNet],
+        trusted_proxies: &TrustedPeers,
         host: &HeaderValue,
         headers: &HeaderMap,
     ) -> Rc<Forwarding> {
         let Origin { peer, scheme, ref certificate, .. } = self.origin;
-        if forwarded::is_trusted(trusted_proxies, peer) {
+        if trusted_proxies.trust(peer) {
             let forwarding = forwarded::append(peer, scheme, host, headers);
             return Rc::new(forwarding.with(certificate.as_bytes()));
         }

@@ -1,13 +1,12 @@
-//! `[[listeners]]`: addresses, names, trusted proxies, certificates.
+//! `[[listeners]]`: names, certificates, and that no two have one address.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
 use super::text::{self, Refusal};
-use super::{Resolution, all};
+use super::{Resolution, all, peers};
 use crate::config::certificates::{self, CertificateError, CertificatePart};
 use crate::config::file::{
     CertificateTable, ClientCertificatesTable, FileConfig, ListenerTable, ListenerTlsTable,
@@ -25,14 +24,10 @@ pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) ->
         resolution.report.value_problem(&listeners.at, "there is no listener", remedy);
     }
     let mut addresses = HashMap::new();
-    if let Some(ops) = file.ops.as_ref().and_then(|ops| ops.value.address.as_ref())
-        && let Ok(address) = text::socket_address(&ops.value)
-    {
-        addresses.insert(address, ops.at.clone());
-    }
-    if let Some(admin) = file.admin.as_ref().and_then(|admin| admin.value.address.as_ref()) {
-        note_address(Some(admin), &mut addresses, resolution);
-    }
+    let ops = file.ops.as_ref().and_then(|ops| ops.value.address.as_ref());
+    let admin = file.admin.as_ref().and_then(|admin| admin.value.address.as_ref());
+    note_address(ops, &mut addresses, resolution);
+    note_address(admin, &mut addresses, resolution);
     let mut names = HashMap::new();
     let resolved = listeners.value.iter().map(|listener| {
         resolution.unique_name("listener", listener.value.name.as_ref(), &mut names);
@@ -44,9 +39,9 @@ pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) ->
 
 fn one(listener: &ListenerTable, resolution: &mut Resolution<'_, '_>) -> Option<ListenerConfig> {
     let name = resolution.text(listener.name.as_ref(), text::name);
-    let address = resolution.text(listener.address.as_ref(), text::socket_address);
-    let trusted_proxies = resolution.networks(listener.trusted_proxies.as_ref());
-    let proxy_protocol = proxy_protocol(listener, resolution);
+    let address = peers::address(listener, resolution);
+    let trusted_proxies = peers::trusted_proxies(listener, resolution);
+    let proxy_protocol = peers::proxy_protocol(listener, resolution);
     let tls = listener.tls.as_ref().map(|table| tls(&table.value, resolution));
     Some(ListenerConfig {
         name: name?,
@@ -60,51 +55,14 @@ fn one(listener: &ListenerTable, resolution: &mut Resolution<'_, '_>) -> Option<
     })
 }
 
-/// Who has to speak the PROXY protocol, if anybody; `None` with the problems noted.
-fn proxy_protocol(
-    listener: &ListenerTable,
-    resolution: &mut Resolution<'_, '_>,
-) -> Option<Option<Vec<IpNet>>> {
-    let is_required = resolution.text(listener.proxy_protocol.as_ref(), |text| match text {
-        "off" => Ok(false),
-        "required" => Ok(true),
-        _ => Err(Refusal {
-            reason: format!("{} is not how a listener takes the PROXY protocol", text::quoted(text)),
-            remedy: "write `required`, or `off`".to_owned(),
-        }),
-    });
-    let networks = resolution.networks(listener.proxy_protocol_from.as_ref());
-    let (is_required, networks) = (is_required?, networks?);
-    match (is_required, networks.is_empty()) {
-        (true, false) => Some(Some(networks)),
-        (false, true) => Some(None),
-        (true, true) => {
-            let reason = "nobody may speak the PROXY protocol, so nobody could connect";
-            let remedy = "give your load balancers' networks in `proxy_protocol_from`";
-            resolution.report.value_problem(&listener.proxy_protocol.as_ref()?.at, reason, remedy);
-            None
-        }
-        (false, false) => {
-            let reason = "these networks have no effect while `proxy_protocol` is off";
-            let remedy = "add `proxy_protocol = \"required\"`, or leave this out";
-            resolution.report.value_problem(&listener.proxy_protocol_from.as_ref()?.at, reason, remedy);
-            None
-        }
-    }
-}
-
 /// Notes an address that is taken, or that was taken before.
 fn note_address(
     address: Option<&Located<String>>,
-    addresses: &mut HashMap<SocketAddr, Location>,
+    addresses: &mut HashMap<String, Location>,
     resolution: &mut Resolution<'_, '_>,
 ) {
     let Some(Located { value, at }) = address else { return };
-    let Ok(address) = text::socket_address(value) else { return };
-    // With port 0 the system finds a different port for each.
-    if address.port() == 0 {
-        return;
-    }
+    let Some(address) = peers::taken(value, &resolution.folder) else { return };
     match addresses.get(&address) {
         Some(first) => {
             let place = resolution.place(first);
