@@ -203,10 +203,10 @@ async fn forward(
         },
     };
     let (body, upload) = ForwardBody::streaming(body);
-    let mut endpoint = upstream.next_endpoint();
-    outcome.upstream_called(route.upstream, endpoint, upload.clone());
+    let mut flight = upstream.begin(outcome.started()).map_err(|error| explain_failure(&error, None))?;
+    outcome.upstream_called(route.upstream, flight.endpoint(), upload.clone());
     let result = {
-        let mut sending = pin!(upstream.send(&mut endpoint, &outgoing, body, outcome.started()));
+        let mut sending = pin!(upstream.send(&mut flight, &outgoing, body, outcome.started()));
         let sent = poll_fn(|context| match sending.as_mut().poll(context) {
             Poll::Ready(sent) => {
                 Poll::Ready(sent.map_err(|error| explain_failure(&error, upload.as_deref())))
@@ -220,7 +220,7 @@ async fn forward(
         sent.await
     };
     let answered_at = result.as_ref().ok().map(Reply::answered_at);
-    outcome.upstream_returned(endpoint, upstream_outcome(&result), answered_at);
+    outcome.upstream_returned(flight.endpoint(), upstream_outcome(&result), answered_at);
     result
 }
 
@@ -362,6 +362,7 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
             Answer::Violation(*violation)
         }
         _ if state == Some(UploadState::Broken) => Answer::ClientBodyBroken,
+        UpstreamError::Unhealthy => Answer::UpstreamUnhealthy,
         UpstreamError::Unreachable(_) => Answer::UpstreamUnreachable,
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,

@@ -132,12 +132,14 @@ pub enum SnapshotError {
 }
 
 impl Snapshot {
-    /// Makes a configuration ready: reads certificates, finds metric cells and project cells by name.
+    /// Makes a configuration ready: reads certificates, finds metric cells and project cells by name. What is known of
+    /// upstreams that were in force before, and are the same, stays known.
     pub fn new(
         config: &Config,
         directory: &DirectoryView,
         metrics: &Metrics,
         access_log: Option<Arc<AccessLog>>,
+        before: Option<&Self>,
     ) -> Result<Self, SnapshotError> {
         let mut table = RouteTable::default();
         let mut routes = Vec::with_capacity(config.routes.len());
@@ -165,7 +167,7 @@ impl Snapshot {
             table,
             routes,
             unrouted: metrics.route(NO_ROUTE),
-            upstreams: upstreams(config, metrics)?,
+            upstreams: upstreams(config, metrics, before.map_or(&[], |before| &before.upstreams))?,
             listeners: config.listeners.iter().map(listener).collect::<Result<_, _>>()?,
             connections_per_worker: config.limits.connections.div_ceil(config.workers),
             limits: config.limits,
@@ -186,8 +188,16 @@ impl Route {
     }
 }
 
-fn upstreams(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Upstream>>, SnapshotError> {
+fn upstreams(
+    config: &Config,
+    metrics: &Metrics,
+    before: &[Arc<Upstream>],
+) -> Result<Vec<Arc<Upstream>>, SnapshotError> {
     let ready = |upstream: &crate::config::UpstreamConfig| {
+        let before = before.iter().find(|before| before.config == *upstream);
+        if let Some(same) = before.filter(|before| before.has_no_files()) {
+            return Ok(Arc::clone(same));
+        }
         let failed = |source| SnapshotError::Upstream { upstream: upstream.name.clone(), source };
         let connector = match &upstream.tls {
             None => Connector::new(None, None),
@@ -204,12 +214,8 @@ fn upstreams(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Upstream>>, S
                 metrics: metrics.upstream(&upstream.name, &endpoint.label) as Arc<EndpointMetrics>,
             })
             .collect();
-        Ok(Arc::new(Upstream {
-            name: upstream.name.as_str().into(),
-            config: upstream.clone(),
-            connector,
-            endpoints,
-        }))
+        let totals = metrics.upstream_totals(&upstream.name);
+        Ok(Arc::new(Upstream::new(upstream, connector, endpoints, totals, before.map(|before| &**before))))
     };
     config.upstreams.iter().map(ready).collect()
 }

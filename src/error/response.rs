@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::Answer;
@@ -107,6 +107,9 @@ fn render(answer: Answer, details: Details<'_>, realm: &str, quoted_realm: &str)
 
     push_line(&mut buffer, &CACHE_CONTROL, &["no-store"]);
     push_challenge(&mut buffer, answer, details.required, quoted_realm);
+    if let Some(seconds) = answer.retry_after_seconds() {
+        push_line(&mut buffer, &RETRY_AFTER, &[seconds]);
+    }
     if matches!(answer, Answer::ServerOptions | Answer::MethodNotAllowed) {
         push_line(&mut buffer, &ALLOW, &[SERVED_METHODS]);
     }
@@ -207,6 +210,7 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         Answer::ClientBodyTimeout => "The request's body did not come on in time.".into(),
         Answer::ServerOptions => "".into(),
         Answer::NoRoute => "Nothing is served at this host and path.".into(),
+        Answer::UpstreamUnhealthy => "The service behind is not healthy. Try again in a moment.".into(),
         Answer::UpstreamUnreachable => "The service behind could not be reached. Try again later.".into(),
         Answer::UpstreamTimeout => "The service behind did not answer in time. Try again later.".into(),
         Answer::UpstreamFailed => "The service behind broke off before answering. Try again later.".into(),

@@ -95,6 +95,7 @@ fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
         | Ending::BadRequest
         | Ending::ClientAborted
         | Ending::NoRoute
+        | Ending::UpstreamUnhealthy
         | Ending::UpstreamUnreachable
         | Ending::UpstreamTimeout
         | Ending::UpstreamFailed

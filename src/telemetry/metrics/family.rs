@@ -72,6 +72,20 @@ pub(super) static UPSTREAM_CONNECTIONS: Family = Family {
     labels: &["upstream", "state"],
 };
 
+pub(super) static UPSTREAM_REFUSALS: Family = Family {
+    name: "postern_upstream_refusals_total",
+    help: "Requests that were not sent to an upstream, by why not.",
+    kind: MetricType::COUNTER,
+    labels: &["upstream", "reason"],
+};
+
+pub(super) static UPSTREAM_ADDRESSES: Family = Family {
+    name: "postern_upstream_addresses",
+    help: "Addresses of an upstream's endpoint, by how they are.",
+    kind: MetricType::GAUGE,
+    labels: &["upstream", "endpoint", "state"],
+};
+
 pub(super) static CONNECTIONS: Family = Family {
     name: "postern_connections",
     help: "Open client connections of a listener.",
