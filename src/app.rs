@@ -394,10 +394,12 @@ fn bind_control(address: SocketAddr, key: &str) -> Result<tokio::net::TcpListene
 
 fn bind_listeners(config: &Config) -> Result<Vec<listen::BoundListener>, StartError> {
     let bind = |listener: &crate::config::ListenerConfig| {
-        listen::bind(&listener.address, config.workers, &config.timeouts).map_err(|source| StartError::Bind {
-            address: listener.address.clone(),
-            key: format!("listener `{}`", listener.name),
-            source,
+        listen::bind(&listener.address, config.workers, &config.timeouts_of(listener)).map_err(|source| {
+            StartError::Bind {
+                address: listener.address.clone(),
+                key: format!("listener `{}`", listener.name),
+                source,
+            }
         })
     };
     config.listeners.iter().map(bind).collect()

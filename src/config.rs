@@ -97,6 +97,12 @@ pub struct ListenerConfig {
     /// From whom alone connections are taken, each with a header of the PROXY protocol; `None`: there is none to be read,
     /// and anybody may connect.
     pub proxy_protocol: Option<TrustedPeers>,
+    /// Connections over it, beyond which accepting pauses; `None`: only all listeners' together are bounded.
+    pub connections: Option<usize>,
+    /// In place of the one under `[timeouts]`.
+    pub header_read_timeout: Option<Duration>,
+    /// In place of the one under `[timeouts]`.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// Where a listener is.
@@ -572,6 +578,15 @@ impl Default for LoginConfig {
 }
 
 impl Config {
+    /// How long clients of a listener may take.
+    pub fn timeouts_of(&self, listener: &ListenerConfig) -> TimeoutsConfig {
+        TimeoutsConfig {
+            header_read: listener.header_read_timeout.unwrap_or(self.timeouts.header_read),
+            idle: listener.idle_timeout.unwrap_or(self.timeouts.idle),
+            drain: self.timeouts.drain,
+        }
+    }
+
     /// How people log in, where there is no management API the default: the command line sets passwords without one.
     pub fn login(&self) -> LoginConfig {
         self.admin.as_ref().map_or_else(LoginConfig::default, |admin| admin.login)

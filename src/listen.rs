@@ -11,7 +11,7 @@ pub mod tls;
 mod unix;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::config::{ListenAddress, TimeoutsConfig};
 use crate::serve;
+use crate::serve::registry::Open;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::worker::Worker;
 pub use socket::{Acceptor, Socket};
-use stream::ClientStream;
 pub use unix::SocketFile;
 
 /// Connections the kernel may hold ready until a worker accepts them.
@@ -107,11 +107,10 @@ fn local_address(socket: &socket2::Socket) -> io::Result<SocketAddr> {
 /// At the connection limit, accepting pauses: the kernel's backlog holds what comes meanwhile.
 pub async fn accept(worker: Rc<Worker>, listener: usize, socket: Acceptor, metrics: Arc<ListenerMetrics>) {
     let mut draining = pin!(worker.drain.started());
-    let mut inherited = worker.snapshot().shared.timeouts;
+    let open = Rc::new(Open::default());
+    let mut inherited = Limits::of(&worker, listener).timeouts;
     loop {
-        let snapshot = worker.snapshot();
-        let limit = snapshot.shared.connections_per_worker;
-        let timeouts = snapshot.shared.timeouts;
+        let Limits { connections, of_listener, timeouts } = Limits::of(&worker, listener);
         // Again when a reload has changed them.
         if inherited != timeouts {
             if let Err(error) = socket.let_inherit(&timeouts) {
@@ -120,7 +119,11 @@ pub async fn accept(worker: Rc<Worker>, listener: usize, socket: Acceptor, metri
             inherited = timeouts;
         }
         let accepted = async {
-            worker.registry.below(limit).await;
+            // Both at once, for what the second waits for may undo the first.
+            while open.count() >= of_listener || worker.registry.open().count() >= connections {
+                open.below(of_listener).await;
+                worker.registry.open().below(connections).await;
+            }
             socket.accept().await
         };
         let accepted = tokio::select! {
@@ -129,7 +132,7 @@ pub async fn accept(worker: Rc<Worker>, listener: usize, socket: Acceptor, metri
             accepted = accepted => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => serve(&worker, listener, stream, peer, &metrics),
+            Ok(accepted) => serve(&worker, listener, accepted, &open, &metrics),
             Err(error) if is_connection_error(&error) => {
                 tracing::debug!(error = %error, "a connection was gone before it was accepted");
             }
@@ -142,7 +145,7 @@ pub async fn accept(worker: Rc<Worker>, listener: usize, socket: Acceptor, metri
             }
         }
     }
-    if let Err(error) = accept_ready(&worker, listener, socket, &metrics) {
+    if let Err(error) = accept_ready(&worker, listener, socket, &open, &metrics) {
         tracing::debug!(error = %error, "what had connected when the drain started was not accepted");
     }
 }
@@ -153,16 +156,17 @@ fn accept_ready(
     worker: &Rc<Worker>,
     listener: usize,
     socket: Acceptor,
+    open: &Rc<Open>,
     metrics: &Arc<ListenerMetrics>,
 ) -> io::Result<()> {
     let socket = socket.into_socket()?;
-    let limit = worker.snapshot().shared.connections_per_worker;
+    let Limits { connections, of_listener, .. } = Limits::of(worker, listener);
     for _ in 0..BACKLOG {
-        if worker.registry.open() >= limit {
+        if worker.registry.open().count() >= connections || open.count() >= of_listener {
             break;
         }
         match socket.accept_ready() {
-            Ok((stream, peer)) => serve(worker, listener, stream, peer, metrics),
+            Ok(accepted) => serve(worker, listener, accepted, open, metrics),
             Err(error) if is_connection_error(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
@@ -174,13 +178,38 @@ fn accept_ready(
 fn serve(
     worker: &Rc<Worker>,
     listener: usize,
-    stream: ClientStream,
-    peer: IpAddr,
+    (stream, peer): socket::Accepted,
+    open: &Rc<Open>,
     metrics: &Arc<ListenerMetrics>,
 ) {
-    let open = worker.registry.accepted();
+    let open = worker.registry.accepted(open);
     let (worker, metrics) = (Rc::clone(worker), Arc::clone(metrics));
     tokio::task::spawn_local(serve::accepted(worker, listener, stream, peer, open, metrics));
+}
+
+/// What holds for a listener by the configuration in force.
+struct Limits {
+    /// Connections of the worker, over all listeners.
+    connections: usize,
+    /// Of these, the listener's.
+    of_listener: usize,
+    timeouts: TimeoutsConfig,
+}
+
+impl Limits {
+    fn of(worker: &Worker, listener: usize) -> Self {
+        let snapshot = &worker.snapshot().shared;
+        let connections = snapshot.connections_per_worker;
+        // A reload neither adds nor removes listeners.
+        snapshot.listeners.get(listener).map_or(
+            Self { connections, of_listener: usize::MAX, timeouts: snapshot.timeouts },
+            |listener| Self {
+                connections,
+                of_listener: listener.connections_per_worker,
+                timeouts: listener.timeouts,
+            },
+        )
+    }
 }
 
 fn is_connection_error(error: &io::Error) -> bool {

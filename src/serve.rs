@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::Request;
@@ -71,7 +72,15 @@ pub async fn accepted(
         None => (stream, peer),
         // In a place of its own, as TLS below.
         Some(trusted) => {
-            match Box::pin(introduced(&worker, stream, peer, trusted, &metrics, &snapshot)).await {
+            match Box::pin(introduced(
+                &worker,
+                stream,
+                peer,
+                (trusted, settings.timeouts.header_read),
+                &metrics,
+            ))
+            .await
+            {
                 Some(introduced) => introduced,
                 None => return,
             }
@@ -90,9 +99,8 @@ async fn introduced(
     worker: &Worker,
     mut stream: ClientStream,
     peer: IpAddr,
-    trusted: &TrustedPeers,
+    (trusted, patience): (&TrustedPeers, Duration),
     metrics: &ListenerMetrics,
-    snapshot: &Snapshot,
 ) -> Option<(ClientStream, IpAddr)> {
     if !trusted.trust(peer) {
         metrics.proxy_protocol_failed(worker.index, ProxyProtocolFailure::Untrusted);
@@ -101,7 +109,7 @@ async fn introduced(
     }
     let header = tokio::select! {
         biased;
-        header = tokio::time::timeout(snapshot.timeouts.header_read, proxy_protocol::read(&mut stream)) => header,
+        header = tokio::time::timeout(patience, proxy_protocol::read(&mut stream)) => header,
         () = worker.drain.started() => return None,
     };
     let failure = match header {
@@ -138,7 +146,7 @@ async fn serve_tls(
     let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
     let handshake = tokio::select! {
         biased;
-        ended = tokio::time::timeout(snapshot.timeouts.header_read, handshake) => ended,
+        ended = tokio::time::timeout(snapshot.listeners[origin.listener].timeouts.header_read, handshake) => ended,
         // It has asked for nothing yet, and would be told to close.
         () = worker.drain.started() => return,
     };
@@ -174,7 +182,7 @@ async fn serve_tls(
 async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: ClientStream, snapshot: &Snapshot) {
     let sniffed = tokio::select! {
         biased;
-        sniffed = tokio::time::timeout(snapshot.timeouts.idle, http1::sniff(&mut stream)) => sniffed,
+        sniffed = tokio::time::timeout(snapshot.listeners[origin.listener].timeouts.idle, http1::sniff(&mut stream)) => sniffed,
         () = worker.drain.started() => return,
     };
     match sniffed {

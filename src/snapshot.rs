@@ -95,6 +95,10 @@ pub struct Listener {
     pub proxy_protocol: Option<TrustedPeers>,
     /// What upstreams are told.
     pub scheme: Scheme,
+    /// Connections one worker may have open over it.
+    pub connections_per_worker: usize,
+    /// How long its clients may take.
+    pub timeouts: TimeoutsConfig,
 }
 
 /// What could not be made ready.
@@ -168,7 +172,11 @@ impl Snapshot {
             routes,
             unrouted: metrics.route(NO_ROUTE),
             upstreams: upstreams(config, metrics, before.map_or(&[], |before| &before.upstreams))?,
-            listeners: config.listeners.iter().map(listener).collect::<Result<_, _>>()?,
+            listeners: config
+                .listeners
+                .iter()
+                .map(|of_listener| listener(of_listener, config))
+                .collect::<Result<_, _>>()?,
             connections_per_worker: config.limits.connections.div_ceil(config.workers),
             limits: config.limits,
             timeouts: config.timeouts,
@@ -220,15 +228,17 @@ fn upstreams(
     config.upstreams.iter().map(ready).collect()
 }
 
-fn listener(config: &ListenerConfig) -> Result<Listener, SnapshotError> {
-    let tls = config.tls.as_ref().map(tls::server).transpose();
-    let tls = tls.map_err(|source| SnapshotError::Listener { listener: config.name.clone(), source })?;
+fn listener(listener: &ListenerConfig, config: &Config) -> Result<Listener, SnapshotError> {
+    let tls = listener.tls.as_ref().map(tls::server).transpose();
+    let tls = tls.map_err(|source| SnapshotError::Listener { listener: listener.name.clone(), source })?;
     let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
     Ok(Listener {
         tls,
-        trusted_proxies: config.trusted_proxies.clone(),
-        proxy_protocol: config.proxy_protocol.clone(),
+        trusted_proxies: listener.trusted_proxies.clone(),
+        proxy_protocol: listener.proxy_protocol.clone(),
         scheme,
+        connections_per_worker: listener.connections.map_or(usize::MAX, |it| it.div_ceil(config.workers)),
+        timeouts: config.timeouts_of(listener),
     })
 }
 

@@ -169,20 +169,6 @@ fn revoked_certificates_and_lists_that_say_nothing() {
     assert_eq!(ask(&of_another, good), None);
 }
 
-/// Makes a session and resumes it; whether the second time anything was served, and how the handshake went.
-fn resume(sidecar: &Sidecar, config: &Arc<ClientConfig>) -> (Option<HandshakeKind>, bool) {
-    use std::io::{Read as _, Write as _};
-    let name = rustls_pki_types::ServerName::try_from(HOST).unwrap();
-    let session = rustls::ClientConnection::new(Arc::clone(config), name).unwrap();
-    let socket = std::net::TcpStream::connect(sidecar.address()).unwrap();
-    socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
-    let mut stream = rustls::StreamOwned::new(session, socket);
-    let _closed_already = stream.write_all(sidecar.head("GET /", "Connection: close\r\n").as_bytes());
-    let mut answer = Vec::new();
-    let _closed_with_an_alert = stream.read_to_end(&mut answer);
-    (stream.conn.handshake_kind(), answer.starts_with(b"HTTP/1.1 200"))
-}
-
 #[test]
 fn a_session_that_is_resumed_is_checked_again() {
     let (authorities, upstream) = (Authorities::new(), Upstream::echo());
@@ -192,16 +178,16 @@ fn a_session_that_is_resumed_is_checked_again() {
         let certificate = authorities.clients.short_lived_client_certificate("brief", lifetime);
         let until_then = SystemTime::now() + lifetime + Duration::from_secs(1);
         let config = authorities.servers.client_with(Some(&certificate), &[version], &["http/1.1"]);
-        assert_eq!(resume(&sidecar, &config), (Some(HandshakeKind::Full), true), "{version:?}");
+        assert_eq!(sidecar.request_over_tls(&config), (Some(HandshakeKind::Full), true), "{version:?}");
         // While the certificate counts, so does the session, and upstreams are told the same.
-        assert_eq!(resume(&sidecar, &config), (Some(HandshakeKind::Resumed), true), "{version:?}");
+        assert_eq!(sidecar.request_over_tls(&config), (Some(HandshakeKind::Resumed), true), "{version:?}");
         let requests = upstream.requests();
         let [.., first, second] = &requests[..] else { panic!("two requests") };
         let name = "x-postern-client-certificate-subject";
         assert_eq!(first.values(name), ["CN=brief,O=Example"]);
         assert_eq!(second.values(name), ["CN=brief,O=Example"]);
         until("the certificate to expire", || SystemTime::now() > until_then);
-        let (kind, served) = resume(&sidecar, &config);
+        let (kind, served) = sidecar.request_over_tls(&config);
         assert_eq!((kind, served), (Some(HandshakeKind::Resumed), false), "{version:?}");
     }
 }

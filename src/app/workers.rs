@@ -94,7 +94,7 @@ fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDra
         worker.registry.drain();
         until(&worker, async {
             tokio::select! {
-                () = worker.registry.below(1) => {}
+                () = worker.registry.open().below(1) => {}
                 () = drain.forced() => {}
             }
         })
@@ -116,7 +116,7 @@ async fn until(worker: &Worker, end: impl Future<Output = ()>) {
             _ = looks.tick() => {
                 let now = Instant::now();
                 let snapshot = worker.snapshot();
-                worker.registry.look(now, &snapshot.shared.timeouts);
+                worker.registry.look(now, &snapshot.shared.listeners);
                 worker.sweep(now);
             }
         }

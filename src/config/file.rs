@@ -45,6 +45,9 @@ table! {
         trusted_proxies: List<String> = Default("[]"),
         proxy_protocol: String = Default("\"off\""),
         proxy_protocol_from: List<String> = Default("[]"),
+        connections: Count<1, 1_000_000> = Derived("as many as `[limits]` leaves"),
+        header_read_seconds: Seconds<1, 300> = Derived("as under `[timeouts]`"),
+        idle_seconds: Seconds<1, 86_400> = Derived("as under `[timeouts]`"),
         tls: ListenerTlsTable = Optional,
     }
 }

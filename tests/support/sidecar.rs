@@ -295,6 +295,24 @@ impl Sidecar {
         self.connect().request(bytes)
     }
 
+    /// Sends a permitted request over TLS on a new connection; how its handshake went, and whether it was served. To the end of
+    /// the connection, so that what it takes to resume the session has come.
+    pub fn request_over_tls(
+        &self,
+        config: &Arc<rustls::ClientConfig>,
+    ) -> (Option<rustls::HandshakeKind>, bool) {
+        use std::io::Write as _;
+        let name = rustls_pki_types::ServerName::try_from(HOST).unwrap();
+        let session = rustls::ClientConnection::new(Arc::clone(config), name).unwrap();
+        let socket = std::net::TcpStream::connect(self.address()).unwrap();
+        socket.set_read_timeout(Some(super::PATIENCE)).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, socket);
+        let _closed_already = stream.write_all(self.head("GET /", "Connection: close\r\n").as_bytes());
+        let mut answer = Vec::new();
+        let _closed_with_an_alert = stream.read_to_end(&mut answer);
+        (stream.conn.handshake_kind(), answer.starts_with(b"HTTP/1.1 200"))
+    }
+
     /// The head of a permitted request, up to further header lines (each ended by CRLF).
     pub fn head(&self, method_and_target: &str, lines: &str) -> String {
         self.head_with(&self.permitted.token, method_and_target, lines)

@@ -52,6 +52,9 @@ fn one(listener: &ListenerTable, resolution: &mut Resolution<'_, '_>) -> Option<
         },
         trusted_proxies: trusted_proxies?,
         proxy_protocol: proxy_protocol?,
+        connections: listener.connections.as_ref().map(|it| it.value.count()),
+        header_read_timeout: listener.header_read_seconds.as_ref().map(|it| it.value.duration()),
+        idle_timeout: listener.idle_seconds.as_ref().map(|it| it.value.duration()),
     })
 }
 
