@@ -111,8 +111,8 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
         None => (worker.ids.request(glance.traceparent), None),
         Some(spans) => worker.ids.traced(glance.traceparent, spans.sampling()),
     };
-    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
-    let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
+    let trusted_proxies = &snapshot.shared.listeners[connection.origin.listener].trusted_proxies;
+    let client_address = forwarded::client_address(trusted_proxies, connection.origin.peer, &head.headers);
     let mut outcome = Outcome::begin(worker, &snapshot, running, &head, (&ids, trace), client_address);
 
     let caller = Caller::of(&head);
@@ -190,7 +190,7 @@ async fn forward(
         UpstreamCredential::None if route.pass_authorization => head.headers.get(header::AUTHORIZATION),
         UpstreamCredential::None => None,
     };
-    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
+    let trusted_proxies = &snapshot.shared.listeners[connection.origin.listener].trusted_proxies;
     let forwarding = connection.forwarding(trusted_proxies, &admitted.host, &head.headers);
     let outgoing = OutgoingHead {
         method: &head.method,
