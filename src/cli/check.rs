@@ -1,6 +1,6 @@
 //! `postern check`: is a configuration right, and what does it come to?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -169,6 +169,9 @@ impl StoreSummary {
     fn text(&self) -> String {
         let state = match (self.exists, self.create_if_missing) {
             (true, _) => "",
+            (false, _) if !self.path.parent().is_none_or(Path::is_dir) => {
+                " (missing, and so is its folder: make that first)"
+            }
             (false, true) => " (missing; `postern run` or `postern init` makes it)",
             (false, false) => " (missing; `postern init` makes it)",
         };
