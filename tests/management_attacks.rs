@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use people::{Answer, OTHER_PASSWORD, PASSWORD, Person, app, made, seconds, with_api};
 use postern::directory::model::{DomainVerification, Grant, Principal, Resource};
 use postern::directory::operations;
+use postern::directory::store::{EventOrder, EventQuery, EventScope};
 use postern::login::session::SessionLifetime;
+use postern::token::TokenKind;
 use serde_json::json;
 use support::directory::{ORGANIZATION, now};
-use support::{Upstream, until};
+use support::{Sidecar, Upstream, until};
 
 /// A request whose head has been sent and whose body is held back.
 struct Held {
@@ -354,4 +356,43 @@ fn connections_without_a_request_end_and_one_source_does_not_take_all() {
     }
     let waited = opened.elapsed();
     assert!((Duration::from_secs(25)..Duration::from_secs(55)).contains(&waited), "{waited:?}");
+}
+
+#[test]
+fn a_token_that_was_handed_out_does_not_become_a_login() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let store = &*sidecar.directory.store;
+    let domain = operations::add_domain(store, ORGANIZATION, "example.com", DomainVerification::Dns, now());
+    operations::verify_domain(store, ORGANIZATION, &domain.unwrap().value.id, now()).unwrap();
+    let root_id = made(&sidecar, "root@example.com", &["--super-admin"]);
+    let other_id = made(&sidecar, "other@example.com", &["--super-admin"]);
+    let plain_id = made(&sidecar, "plain@example.com", &[]);
+    let granted_id = made(&sidecar, "granted@example.com", &[]);
+    sidecar.directory.grant(&granted_id, &["developer"]);
+    let anybody = Person::stranger(&sidecar);
+    let root = anybody.logged_in("root@example.com", PASSWORD);
+    let stolen = anybody.with(root.post("/v1/access_token", &json!({})).ok().text("full_token"));
+    let program = sidecar.super_admin();
+    sidecar.wait_for(&program);
+    let program = anybody.with(&program.token);
+    let user = |id: &str, rest: &str| format!("/v1/organization/{ORGANIZATION}/user/{id}/{rest}");
+    for reset in ["reset_password", "reset_two_factor"] {
+        // Its own holder's, and by a session neither: whoever holds that has shown no password now.
+        for own in [&stolen, &root] {
+            own.post(&user(&root_id, reset), &json!({})).refused(403, "own_account");
+        }
+        for id in [&other_id, &granted_id] {
+            for thief in [&stolen, &program] {
+                thief.post(&user(id, reset), &json!({})).refused(403, "session_required");
+            }
+        }
+    }
+    // Nothing of that has happened.
+    root.get("/v1/me").ok();
+    anybody.logged_in("other@example.com", PASSWORD);
+    // Who has nothing is reset by programs too, who has something by somebody who has logged in.
+    program.post(&user(&plain_id, "reset_password"), &json!({})).ok();
+    root.post(&user(&granted_id, "reset_password"), &json!({})).ok();
+    root.post(&user(&other_id, "reset_password"), &json!({})).ok();
 }

@@ -14,7 +14,7 @@ use super::access_tokens::{self, ShownList as ShownTokens};
 use super::body::{JsonBody, PathParameters};
 use super::me::Empty;
 use super::member::{self, ShownMember, StoredMember};
-use super::reach::Reach;
+use super::reach::{self, Reach};
 use super::shown_method::{ShownMethod, ShownMethodList};
 use super::{Admin, ApiError, Caller};
 use crate::directory::guarded::GuardedStore;
@@ -240,6 +240,9 @@ async fn methods(
 
 /// Lets a managed person who cannot log in any more set a new password: takes password and two-factor authentication
 /// from the account, ends its sessions, and answers with a code to hand over.
+///
+/// Nobody resets their own: `PUT /v1/me/password`. Of who is a super admin or has been granted something, only an admin
+/// does who has logged in: the token of a session is needed.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/user/{user_id}/reset_password",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -250,11 +253,16 @@ async fn reset_password(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ResetStarted>, ApiError> {
     require(&admin, &caller, &organization_id)?;
+    check_is_other(&caller, &user_id, "/v1/me/password")?;
     person(&admin, &organization_id, &user_id).await?;
     let reach = Reach::of(&admin, &caller, &organization_id);
+    let by = caller.token_kind();
     let started = admin
         .change(caller.author(), move |store, now| {
-            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            let is_reached = |records: &dyn Records| {
+                reach.check(records, &user_id)?;
+                reach::check_may_reset(by, records, &user_id)
+            };
             let store = GuardedStore::new(store, &is_reached);
             operations::start_reset(&store, &organization_id, &user_id, now)
         })
@@ -268,6 +276,9 @@ async fn reset_password(
 
 /// Switches the two-factor authentication of a managed person off who has lost their authenticator app. Their personal
 /// tokens that were made with a password login end.
+///
+/// Nobody resets their own: `PUT /v1/me/2fa`. Of who is a super admin or has been granted something, only an admin does
+/// who has logged in: the token of a session is needed.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/user/{user_id}/reset_two_factor",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -278,11 +289,16 @@ async fn reset_two_factor(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<Empty>, ApiError> {
     require(&admin, &caller, &organization_id)?;
+    check_is_other(&caller, &user_id, "/v1/me/2fa")?;
     person(&admin, &organization_id, &user_id).await?;
     let reach = Reach::of(&admin, &caller, &organization_id);
+    let by = caller.token_kind();
     admin
         .change(caller.author(), move |store, now| {
-            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            let is_reached = |records: &dyn Records| {
+                reach.check(records, &user_id)?;
+                reach::check_may_reset(by, records, &user_id)
+            };
             let store = GuardedStore::new(store, &is_reached);
             operations::reset_two_factor(&store, &organization_id, &user_id, now)
         })
@@ -295,25 +311,15 @@ fn require(admin: &Admin, caller: &Caller, organization_id: &str) -> Result<(), 
     caller.require(admin, &organization, Permission::OrganizationUsersWrite)
 }
 
-/// Asks that a user whose tokens an organization wants to see or end is one that it manages, or one that belongs to no
-/// other: what others' tokens are used for elsewhere, from where and by what, is not this organization's to know.
-pub(super) async fn check_concerned(
-    admin: &Admin,
-    user: &User,
-    organization_id: &str,
-) -> Result<(), ApiError> {
-    if user.managing_organization_id.as_deref() == Some(organization_id) {
-        return Ok(());
-    }
-    let id = user.id.clone();
-    let memberships = admin.read(move |records| records.memberships(&id)).await?;
-    if memberships.iter().all(|membership| membership.organization_id == organization_id) {
+/// Refuses to reset how the caller itself logs in: that would ask for neither password nor second factor, of whoever
+/// holds the token.
+fn check_is_other(caller: &Caller, user_id: &str, own: &str) -> Result<(), ApiError> {
+    if caller.user_id() != user_id {
         return Ok(());
     }
     Err(ApiError::forbidden(
-        "user_not_managed",
-        "The organization does not manage this user, who belongs to others as well: their tokens are theirs. The \
-         authentication policy says which of them may be used here.",
+        "own_account",
+        format!("Nobody resets their own account: change it with PUT {own}, or ask another admin."),
     ))
 }
 
