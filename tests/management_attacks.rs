@@ -396,3 +396,59 @@ fn a_token_that_was_handed_out_does_not_become_a_login() {
     root.post(&user(&granted_id, "reset_password"), &json!({})).ok();
     root.post(&user(&other_id, "reset_password"), &json!({})).ok();
 }
+
+#[test]
+fn nobody_takes_a_name_that_somebody_with_more_had() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let root = sidecar.managed();
+    let organization = |rest: &str| format!("/v1/organization/{ORGANIZATION}/{rest}");
+    let users = organization("application-users");
+    let made =
+        |body: serde_json::Value| root.post(&users, body).json()["user_id"].as_str().unwrap().to_owned();
+    let boss = made(json!({ "name": "boss", "is_super_admin": true }));
+    let granted = made(json!({ "name": "ingest" }));
+    sidecar.directory.grant(&granted, &["developer"]);
+    let plain = made(json!({ "name": "plain" }));
+    let groups = organization("user-groups");
+    let group = |name: &str| {
+        let made = root.post(&groups, json!({ "user_group_name": name })).json();
+        made["user_group_id"].as_str().unwrap().to_owned()
+    };
+    let (admins, own) = (group("admins"), group("own"));
+    let store = &*sidecar.directory.store;
+    let resource = Resource::Organization(ORGANIZATION.into());
+    let all = ["role:organization:admin".to_owned()];
+    operations::grant(store, &Principal::UserGroup(admins.clone()), &resource, &all, now()).unwrap();
+    let rights = ["organization:app_users:write", "organization:groups:write"];
+    let helper = sidecar.directory.organization_user_with(&rights);
+    sidecar.wait_for(&helper);
+    let helper = sidecar.managed_as(&helper);
+
+    for id in [&boss, &granted] {
+        let path = format!("{users}/{id}");
+        helper.patch(&path, json!({ "name": "boss-old" })).assert_error(403, "user_has_more_than_caller");
+        helper.patch(&path, json!({ "description": "" })).assert_error(403, "user_has_more_than_caller");
+        helper.delete(&path).assert_error(403, "user_has_more_than_caller");
+    }
+    let path = format!("{groups}/{admins}");
+    helper.patch(&path, json!({ "user_group_name": "old" })).assert_error(403, "group_has_more_than_caller");
+    helper.delete(&path).assert_error(403, "group_has_more_than_caller");
+    let emptied = json!({ "operation": "remove_members", "member_ids": [boss] });
+    helper.patch(&format!("{path}/members"), emptied).assert_error(403, "group_has_more_than_caller");
+    assert_eq!(root.get(&path).json()["user_group_name"], "admins");
+
+    // To stop a token that has leaked waits for no admin, by either path.
+    let token = sidecar.directory.token(&boss);
+    let path = format!("{users}/{boss}/access-tokens/{}", token.prefix);
+    assert_eq!(helper.delete(&path).status, 204);
+    let token = sidecar.directory.token(&boss);
+    assert_eq!(helper.delete(&organization(&format!("tokens/{}", token.prefix))).status, 200);
+    // Who has nothing is theirs, and so is a group that has nothing.
+    let path = format!("{users}/{plain}");
+    assert_eq!(helper.patch(&path, json!({ "name": "plainer" })).status, 200);
+    assert_eq!(helper.delete(&path).status, 204);
+    let path = format!("{groups}/{own}");
+    assert_eq!(helper.patch(&path, json!({ "user_group_name": "ours" })).status, 200);
+    assert_eq!(helper.delete(&path).status, 204);
+}

@@ -197,7 +197,7 @@ fn is_token_of(
 
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
 ///
-/// Needs `organization:app_users:write`.
+/// Needs `organization:app_users:write`, whatever the user has: to stop a token that has leaked waits for no admin.
 #[utoipa::path(delete,
     path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens/{token_prefix}",
     tag = "application users", security(("token" = [])),

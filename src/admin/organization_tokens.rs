@@ -118,7 +118,7 @@ async fn show(
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
 ///
 /// Of an application user it needs `organization:app_users:write`, of a person, who has to be managed by the
-/// organization or to belong to no other, `organization:users:write`; of somebody who is a super admin or has been granted
+/// organization or to belong to no other, `organization:users:write`; of a person who is a super admin or has been granted
 /// something, an admin of the organization.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/tokens/{token_prefix}", tag = "tokens",
     security(("token" = [])), params(("organization_id" = String, Path), ("token_prefix" = String, Path)),
@@ -130,6 +130,7 @@ async fn revoke(
 ) -> Result<Json<Shown>, ApiError> {
     let prefix = prefix_of(&admin, &token_prefix);
     let (user, _) = find(&admin, &caller, &organization_id, &prefix).await?;
+    // To stop a program's token that has leaked waits for no admin.
     let reach = match user.kind {
         UserKind::ApplicationUser => Reach::Everybody,
         UserKind::OrganizationUser => Reach::of(&admin, &caller, &organization_id),
