@@ -452,3 +452,76 @@ fn nobody_takes_a_name_that_somebody_with_more_had() {
     assert_eq!(helper.patch(&path, json!({ "user_group_name": "ours" })).status, 200);
     assert_eq!(helper.delete(&path).status, 204);
 }
+
+#[test]
+fn an_organization_that_somebody_joins_learns_nothing_of_their_tokens() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let jane_id = made(&sidecar, "jane@example.com", &[]);
+    sidecar.directory.joins_another_organization(&jane_id);
+    let anybody = Person::stranger(&sidecar).from([127, 0, 77, 7]);
+    let jane = anybody.logged_in("jane@example.com", PASSWORD);
+    let secret =
+        json!({ "description": "elsewhere", "ip_allowlist": ["127.0.77.0/24"], "max_age_seconds": 86_400 });
+    let token = jane.post("/v1/access_token", &secret).ok();
+    let (prefix, full) = (token.text("token_prefix"), token.text("full_token"));
+    let path = format!("/v1/access_token/{prefix}");
+    jane.put(&path, &json!({ "description": "elsewhere too" })).ok();
+    anybody.with(full).get("/v1/me").ok();
+    let root = sidecar.super_admin();
+    sidecar.wait_for(&root);
+    let root = Person::stranger(&sidecar).with(&root.token);
+    let organization = |rest: &str| format!("/v1/organization/{ORGANIZATION}/{rest}");
+    let tells_nothing = |answer: &Answer| {
+        for secret in ["elsewhere", "127.0.77."] {
+            assert!(!answer.body.to_string().contains(secret), "{secret} is in {}", answer.body);
+        }
+    };
+
+    for whose in [json!({ "user_id": jane_id }), json!({ "token_prefix": prefix })] {
+        let mut question = whose;
+        question["project"] = "demo".into();
+        question["permission"] = "project:services:read".into();
+        let refused = root.post(&organization("explain"), &question).refused(403, "user_not_managed");
+        tells_nothing(&refused);
+    }
+    // That her tokens stop here, and why, is the organization's own doing.
+    let preview = root.get(&organization("config/authentication/preview?personal_tokens_enabled=false")).ok();
+    tells_nothing(&preview);
+    let listed = &preview.body["stopping"]["tokens"][0];
+    assert_eq!((&listed["token_prefix"], &listed["kind"]), (&json!(prefix), &json!("personal")));
+    assert_eq!(listed["reason_after"], "personal_tokens_disabled");
+    for field in ["client_address", "last_used_time", "last_ip", "last_user_agent", "expiry_time"] {
+        assert_eq!(listed[field], json!(null), "{field}");
+    }
+    assert_eq!(listed["request_count"], 0);
+    let events = root.get(&organization(&format!("events?token_prefix={prefix}"))).ok();
+    assert_eq!(events.body["events"], json!([]));
+    let leaked = root.post("/v1/tokens/revoke-leaked", &json!({ "tokens": [full] })).ok();
+    tells_nothing(&leaked);
+    assert_eq!(leaked.body["tokens"][0]["token"], json!(null));
+    anybody.with(full).get("/v1/me").refused(401, "token_revoked");
+    let events = root.get(&organization(&format!("events?entity_id={prefix}"))).ok();
+    assert_eq!(events.body["events"], json!([]));
+    // Nothing is lost: the operator's log has it.
+    let of_token = store_events(&sidecar, prefix);
+    assert_eq!(of_token, ["token_created", "token_changed", "token_revoked"]);
+}
+
+/// The types of all events about something, whoever may read them, oldest first.
+fn store_events(sidecar: &Sidecar, entity_id: &str) -> Vec<String> {
+    let query = EventQuery {
+        scope: EventScope::All,
+        order: EventOrder::OldestFirst { after: 0 },
+        event_type: None,
+        actor_user_id: None,
+        entity: None,
+        entity_id: Some(entity_id),
+        token_prefix: None,
+        since: None,
+        until: None,
+        limit: 100,
+    };
+    let page = sidecar.directory.store.read(|records| records.events(&query)).unwrap();
+    page.events.into_iter().map(|event| event.event_type).collect()
+}

@@ -92,7 +92,7 @@ async fn list(
         .await?;
     let (user, tokens) = found.ok_or_else(|| nobody(&admin, &caller, &organization_id, &wanted.user_id))?;
     require_manager(&admin, &caller, &organization_id, user.kind)?;
-    users::check_concerned(&admin, &user, &organization_id).await?;
+    users::require_concerned(&admin, &user.id, &organization_id).await?;
     let shown = tokens.into_iter().map(|stored| Shown::new(&admin, &caller, &user, stored));
     let tokens = shown.filter(|token| wanted.include_ended || token.state == TokenState::Active);
     Ok(Json(ShownList { tokens: tokens.collect() }))
@@ -141,6 +141,7 @@ async fn revoke(
             let is_own = |records: &dyn Records| {
                 let found = own_token(records, &organization, &wanted)?;
                 let (user, _) = found.ok_or_else(|| no_token(&wanted))?;
+                users::check_concerned(records, &user.id, &organization)?;
                 reach.check(records, &user.id)
             };
             operations::revoke_token(&GuardedStore::new(store, &is_own), &wanted, now)
@@ -161,7 +162,7 @@ async fn find(
     let found = admin.read(move |records| own_token(records, &organization, &wanted)).await?;
     let (user, stored) = found.ok_or_else(|| no_token(prefix))?;
     require_manager(admin, caller, organization_id, user.kind)?;
-    users::check_concerned(admin, &user, organization_id).await?;
+    users::require_concerned(admin, &user.id, organization_id).await?;
     Ok((user, stored))
 }
 

@@ -40,7 +40,7 @@ pub use identity_providers::{
 };
 pub use import::{Import, Imported, import_tokens, try_import};
 pub use invitations::{INVITATION_SECONDS, Invited, accept_invitation, delete_invitation, invite, sign_up};
-pub use members::{MemberUpdate, add_member, remove_member, set_super_admin, update_member};
+pub use members::{MemberUpdate, add_member, dismiss_member, remove_member, set_super_admin, update_member};
 pub use methods::{add_authentication_method, delete_authentication_method, delete_own_method};
 pub use organizations::{
     Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,

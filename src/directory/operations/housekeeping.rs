@@ -2,6 +2,7 @@
 
 use super::tokens::{self, CreatedToken, ImportedToken, NewToken, Origin};
 use super::{Result, invalid, not_found};
+use crate::directory::concern::concerned_organizations;
 use crate::directory::model::{Timestamp, Token, TokenWithUsage};
 use crate::directory::store::{Changed, Records, Store};
 use crate::token::{TokenDigest, TokenKind};
@@ -137,10 +138,7 @@ pub fn revoke_leaked_tokens(
             if !was_revoked {
                 changes.revoke_token(found.token.number)?;
             }
-            let memberships = records.memberships(&found.token.user_id)?.into_iter();
-            let mut organization_ids: Vec<_> = memberships.map(|one| one.organization_id).collect();
-            let user = records.user(&found.token.user_id)?;
-            organization_ids.extend(user.and_then(|user| user.managing_organization_id));
+            let organization_ids = concerned_organizations(records, &found.token.user_id)?;
             let stored = records.token_by_digest(digest)?.unwrap_or(found);
             leaked.push(Some(LeakedToken { stored, was_revoked, organization_ids }));
         }
