@@ -525,3 +525,42 @@ fn store_events(sidecar: &Sidecar, entity_id: &str) -> Vec<String> {
     let page = sidecar.directory.store.read(|records| records.events(&query)).unwrap();
     page.events.into_iter().map(|event| event.event_type).collect()
 }
+
+#[test]
+fn a_token_for_a_while_or_some_places_makes_no_program_s_token_without_them() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let root = sidecar.super_admin();
+    let narrow = sidecar.directory.token_with(&root.user_id, TokenKind::Application, |token| {
+        token.max_age_seconds = Some(600);
+        token.ip_allowlist = vec!["127.0.0.0/24".into()];
+    });
+    sidecar.wait_for(&narrow);
+    let thief = Person::stranger(&sidecar).with(&narrow.token);
+    let root = thief.with(&root.token);
+    let end = sidecar.directory.stored(&narrow.prefix).expiry_time.unwrap().to_string();
+    let user = sidecar.directory.application_user();
+    let tokens = format!("/v1/organization/{ORGANIZATION}/application-users/{user}/access-tokens");
+    let long = json!({ "max_age_seconds": 315_360_000, "extend_when_used": true });
+    for asked in [json!({}), long] {
+        let made = thief.post(&tokens, &asked).ok();
+        assert!(*made.text("expiry_time") <= *end, "{} outlives {end}", made.body);
+        assert_eq!(made.body["ip_allowlist"], json!(["127.0.0.0/24"]));
+    }
+    let made = thief.post(&tokens, &json!({ "ip_allowlist": ["127.0.0.7"] })).ok();
+    assert_eq!(made.body["ip_allowlist"], json!(["127.0.0.7"]));
+    for wider in ["127.0.0.0/8", "::1", "0.0.0.0/0"] {
+        let refused = thief.post(&tokens, &json!({ "ip_allowlist": [wider] }));
+        refused.refused(403, "ip_not_allowed_by_token");
+    }
+    // Nor does it put one without them in the place of another.
+    let wide = root.post(&tokens, &json!({})).ok();
+    assert_eq!(wide.body["expiry_time"], json!(null), "what has no end passes none on");
+    let rotate = |token: &Answer| format!("{tokens}/{}/rotate", token.text("token_prefix"));
+    thief.post(&rotate(&wide), &json!({})).refused(403, "ip_not_allowed_by_token");
+    let local = root.post(&tokens, &json!({ "ip_allowlist": ["127.0.0.9"] })).ok();
+    let rotated = thief.post(&rotate(&local), &json!({})).ok();
+    assert!(*rotated.text("expiry_time") <= *end, "{} outlives {end}", rotated.body);
+    let rotated = root.post(&rotate(&wide), &json!({})).ok();
+    assert_eq!((&rotated.body["expiry_time"], &rotated.body["ip_allowlist"]), (&json!(null), &json!([])));
+}

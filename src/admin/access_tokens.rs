@@ -113,7 +113,7 @@ async fn create(
         description: new.description.unwrap_or_default(),
         created_manually: true,
         max_age_seconds: new.max_age_seconds,
-        extend_when_used: new.extend_when_used.unwrap_or(false),
+        extend_when_used: extension(new.extend_when_used, new.max_age_seconds)?,
         ip_allowlist: within_addresses(&own, new.ip_allowlist.unwrap_or_default())?,
         scopes: within_scopes(&own, new.scopes.unwrap_or_default())?,
         authentication_method_id: own.authentication_method_id,
@@ -149,9 +149,7 @@ async fn update(
             "Tokens of application users are changed by an admin.",
         ));
     }
-    let own_prefix = caller.token_prefix().to_owned();
-    let own = admin.read(move |records| records.token(&own_prefix)).await?;
-    let own = own.ok_or_else(|| ApiError::not_found("token", caller.token_prefix()))?.token;
+    let own = own_token(&admin, &caller).await?;
     let token = find_own(&admin, &caller, &named).await?;
     let update = TokenUpdate {
         description: changes.description,
@@ -194,7 +192,7 @@ pub(super) async fn living_tokens(
     caller: &Caller,
     user_id: &str,
 ) -> Result<Vec<ShownToken>, ApiError> {
-    let user_id = user_id.to_owned();
+    let (named, user_id) = (user_id.to_owned(), user_id.to_owned());
     let (user, tokens) =
         admin.read(move |records| Ok((records.user(&user_id)?, records.tokens(&user_id)?))).await?;
     let valid_from = user.map(|user| user.token_validity_begin).unwrap_or_default();
@@ -242,9 +240,27 @@ fn check_manager_allows(admin: &Admin, organization_id: Option<&str>) -> Result<
     ))
 }
 
+/// The token that the request came with.
+pub(super) async fn own_token(admin: &Admin, caller: &Caller) -> Result<Token, ApiError> {
+    let prefix = caller.token_prefix().to_owned();
+    let own = admin.read(move |records| records.token(&prefix)).await?;
+    own.map(|own| own.token).ok_or_else(|| ApiError::not_found("token", caller.token_prefix()))
+}
+
+/// Whether a new token's lifetime counts from its last use: without a lifetime nothing does.
+pub(super) fn extension(wanted: Option<bool>, max_age_seconds: Option<u32>) -> Result<bool, ApiError> {
+    match (wanted.unwrap_or(false), max_age_seconds) {
+        (true, None) => Err(ApiError::bad_request(
+            "extend_when_used",
+            "there is no lifetime to extend: give `max_age_seconds` as well, or leave this out",
+        )),
+        (extends, _) => Ok(extends),
+    }
+}
+
 /// When what this token makes or changes ends at the latest. A session is somebody who has logged in, and may leave behind
 /// what outlives it; a personal token that was handed out for a while must not become one for ever.
-fn latest_end(admin: &Admin, caller: &Caller) -> Option<Timestamp> {
+pub(super) fn latest_end(admin: &Admin, caller: &Caller) -> Option<Timestamp> {
     match caller.token_kind() {
         TokenKind::Session => None,
         TokenKind::Personal | TokenKind::Application => caller.expiry_time(admin),
@@ -271,23 +287,32 @@ fn within_scopes(own: &Token, wanted: Vec<String>) -> Result<Vec<String>, ApiErr
 }
 
 /// The addresses of a token that this one makes or changes.
-fn within_addresses(own: &Token, wanted: Vec<String>) -> Result<Vec<String>, ApiError> {
-    if own.ip_allowlist.is_empty() {
-        return Ok(wanted);
-    }
+pub(super) fn within_addresses(own: &Token, wanted: Vec<String>) -> Result<Vec<String>, ApiError> {
     if wanted.is_empty() {
         return Ok(own.ip_allowlist.clone());
     }
+    check_addresses(own, &wanted)?;
+    Ok(wanted)
+}
+
+/// Refuses addresses, of which none means any, that are not all among a token's own.
+pub(super) fn check_addresses(own: &Token, wanted: &[String]) -> Result<(), OperationError> {
     let parse = |ranges: &[String]| {
         let parsed = ranges.iter().map(|range| address::parse_range(range));
-        parsed.collect::<Result<Vec<_>, _>>().map_err(|error| ApiError::bad_request("ip_allowlist", error))
+        parsed
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| OperationError::Invalid { field: "ip_allowlist", reason: error.to_string() })
     };
-    let (ours, theirs) = (parse(&own.ip_allowlist)?, parse(&wanted)?);
-    if theirs.iter().all(|their| ours.iter().any(|our| our.contains(their))) {
-        return Ok(wanted);
+    if own.ip_allowlist.is_empty() {
+        return Ok(());
     }
-    Err(ApiError::forbidden(
-        "ip_not_allowed_by_token",
-        "A token makes none that may be used from more places than itself: choose addresses among its own.",
-    ))
+    let (ours, theirs) = (parse(&own.ip_allowlist)?, parse(wanted)?);
+    if !theirs.is_empty() && theirs.iter().all(|their| ours.iter().any(|our| our.contains(their))) {
+        return Ok(());
+    }
+    Err(OperationError::Forbidden {
+        code: "ip_not_allowed_by_token",
+        message: "A token makes none that may be used from more places than itself: choose addresses among its own."
+            .to_owned(),
+    })
 }

@@ -32,7 +32,8 @@ pub use groups::{
     GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
 };
 pub use housekeeping::{
-    LeakedToken, MAX_OVERLAP_SECONDS, RotatedToken, revoke_leaked_tokens, revoke_unused_tokens, rotate_token,
+    LeakedToken, MAX_OVERLAP_SECONDS, Replacement, RotatedToken, revoke_leaked_tokens, revoke_unused_tokens,
+    rotate_token,
 };
 pub use identity_providers::{
     IdentityProviderUpdate, NewIdentityProvider, SettingsUpdate, create_identity_provider,

@@ -9,6 +9,7 @@ use crate::directory::model::{
 };
 use crate::directory::operations::{
     self, ApplicationUserUpdate, Assignment, AssignmentOperation, NewApplicationUser, NewToken, PolicyUpdate,
+    Replacement,
 };
 use crate::policy::AuthenticationPolicy;
 use crate::policy::facts::{UserKind, UserState};
@@ -157,7 +158,8 @@ impl Backend for Local {
 
     fn rotate_token(&self, old: &Token, overlap_seconds: u32) -> Result<MadeToken, Failure> {
         let (store, prefix) = (&*self.directory.store, &old.token_prefix);
-        let made = operations::rotate_token(store, prefix, overlap_seconds, Timestamp::now())?.value.created;
+        let replacement = Replacement { overlap_seconds, latest_end_time: None };
+        let made = operations::rotate_token(store, prefix, replacement, Timestamp::now())?.value.created;
         Ok(MadeToken { full: made.fresh.full, token: TokenWithUsage::new(made.token, None) })
     }
 

@@ -19,6 +19,15 @@ pub struct RotatedToken {
     pub replaced: Token,
 }
 
+/// How a token is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replacement {
+    /// For how long the old one works beside the new one.
+    pub overlap_seconds: u32,
+    /// When the new one ends at the latest, whatever its lifetime is; `None`: nobody says so.
+    pub latest_end_time: Option<Timestamp>,
+}
+
 /// Makes a successor of an application token: with its description, lifetime, addresses and scopes. The old one ends after
 /// the overlap, and at once without one; an end that it already had stays if it is earlier.
 ///
@@ -29,9 +38,10 @@ pub struct RotatedToken {
 pub fn rotate_token(
     store: &dyn Store,
     prefix: &str,
-    overlap_seconds: u32,
+    replacement: Replacement,
     now: Timestamp,
 ) -> Result<Changed<RotatedToken>> {
+    let Replacement { overlap_seconds, latest_end_time } = replacement;
     if overlap_seconds > MAX_OVERLAP_SECONDS {
         return Err(invalid("overlap_seconds", format!("must be at most {MAX_OVERLAP_SECONDS}")));
     }
@@ -57,7 +67,13 @@ pub fn rotate_token(
             scopes: former.scopes.clone(),
             authentication_method_id: None,
         };
-        let made = tokens::token(&new, &identity, Origin::Generated(None), former.ip_allowlist.clone(), now);
+        let made = tokens::token(
+            &new,
+            &identity,
+            Origin::Generated(latest_end_time),
+            former.ip_allowlist.clone(),
+            now,
+        );
         let successor = tokens::insert_into(changes, &new, &made)?;
         if overlap_seconds == 0 {
             changes.revoke_token(former.number)?;
@@ -112,7 +128,7 @@ pub struct LeakedToken {
     pub stored: TokenWithUsage,
     /// Whether it had been revoked before.
     pub was_revoked: bool,
-    /// The organizations that its user belongs to, or that made it.
+    /// The organizations that its user's tokens are the business of.
     pub organization_ids: Vec<String>,
 }
 
