@@ -564,3 +564,23 @@ fn a_token_for_a_while_or_some_places_makes_no_program_s_token_without_them() {
     let rotated = root.post(&rotate(&wide), &json!({})).ok();
     assert_eq!((&rotated.body["expiry_time"], &rotated.body["ip_allowlist"]), (&json!(null), &json!([])));
 }
+
+#[test]
+fn nobody_makes_their_own_session_last() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    made(&sidecar, "jane@example.com", &[]);
+    let jane = Person::stranger(&sidecar).logged_in("jane@example.com", PASSWORD);
+    let sessions = jane.get("/v1/access_token").ok().body["tokens"].clone();
+    let (prefix, seconds) = (sessions[0]["token_prefix"].as_str().unwrap(), &sessions[0]["max_age_seconds"]);
+    let path = format!("/v1/access_token/{prefix}");
+    for lasting in [json!({ "max_age_seconds": 315_360_000 }), json!({ "extend_when_used": false })] {
+        let refused = jane.put(&path, &lasting).refused(400, "bad_request");
+        assert!(refused.text("message").contains("a session lasts"), "{}", refused.body);
+    }
+    let unchanged = jane.get("/v1/access_token").ok().body["tokens"].clone();
+    assert_eq!(unchanged[0]["expiry_time"], sessions[0]["expiry_time"]);
+    // What is repeated is no change, and a name and addresses are its holder's to give.
+    let same = json!({ "description": "laptop", "max_age_seconds": seconds, "extend_when_used": true });
+    assert_eq!(jane.put(&path, &same).ok().text("description"), "laptop");
+}

@@ -248,6 +248,7 @@ pub fn update_token(
         if token.revoked_time.is_some() {
             return Err(invalid("token_prefix", "the token has been revoked and cannot be changed"));
         }
+        check_session_lasts(&token, update)?;
         if let Some(description) = &update.description {
             check_description(description)?;
             token.description.clone_from(description);
@@ -266,6 +267,20 @@ pub fn update_token(
         changes.update_token(&token)?;
         Ok(token)
     })
+}
+
+/// How long a session lasts is the configuration's to say, or its identity provider's, not whoever's who holds it. Clients
+/// that send whole objects repeat what is so already.
+fn check_session_lasts(token: &Token, update: &TokenUpdate) -> Result<()> {
+    let is_other = update.max_age_seconds.is_some_and(|wanted| wanted != token.max_age_seconds)
+        || update.extend_when_used.is_some_and(|wanted| wanted != token.extend_when_used);
+    if token.kind == TokenKind::Session && is_other {
+        return Err(invalid(
+            "max_age_seconds",
+            "a session lasts as long as the configuration says ([admin.login]): make a personal token instead",
+        ));
+    }
+    Ok(())
 }
 
 /// Revokes a token. To repeat it does no harm, and the result says so.
