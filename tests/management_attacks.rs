@@ -584,3 +584,30 @@ fn nobody_makes_their_own_session_last() {
     let same = json!({ "description": "laptop", "max_age_seconds": seconds, "extend_when_used": true });
     assert_eq!(jane.put(&path, &same).ok().text("description"), "laptop");
 }
+
+#[test]
+fn what_was_ended_with_all_of_a_user_s_tokens_is_shown_as_revoked() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let (jane_id, method) = sidecar.directory.person("jane@example.com");
+    let old = sidecar.directory.token_with(&jane_id, TokenKind::Personal, |token| {
+        token.authentication_method_id = Some(method.clone());
+    });
+    operations::expire_tokens(&*sidecar.directory.store, &jane_id, now()).unwrap();
+    let root = sidecar.managed();
+    let all = format!("/v1/organization/{ORGANIZATION}/tokens");
+    let shown = root.get(&format!("{all}/{}", old.prefix)).json();
+    assert_eq!(shown["state"], "revoked");
+    assert!(shown["revoked_time"].is_string(), "{shown}");
+    assert_eq!(root.get(&format!("{all}?user_id={jane_id}")).json()["tokens"], json!([]));
+    let ended = root.get(&format!("{all}?user_id={jane_id}&include_ended=true")).json();
+    assert_eq!(ended["tokens"][0], shown);
+    // The command line says the same, of the store beside it.
+    let told = std::process::Command::new(env!("CARGO_BIN_EXE_postern"))
+        .args(["token", "show", &old.prefix, "--json", "--config"])
+        .arg(sidecar.config_file())
+        .output()
+        .unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((&told["state"], &told["revoked_time"]), (&shown["state"], &shown["revoked_time"]));
+}

@@ -15,8 +15,10 @@ use super::body::{JsonBody, PathParameters};
 use super::me::Empty;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller};
-use crate::directory::model::{Resource, Timestamp, Token, TokenWithUsage};
+use crate::directory::OperationError;
+use crate::directory::model::{Resource, Timestamp, Token, TokenState, TokenWithUsage};
 use crate::directory::operations::{self, NewToken, TokenUpdate};
+use crate::directory::summary::with_latest_use;
 use crate::policy::facts::UserKind;
 use crate::policy::{Permission, address, permission};
 use crate::token::format::{self, Format, PREFIX_LENGTH};
@@ -195,12 +197,12 @@ pub(super) async fn living_tokens(
     let (named, user_id) = (user_id.to_owned(), user_id.to_owned());
     let (user, tokens) =
         admin.read(move |records| Ok((records.user(&user_id)?, records.tokens(&user_id)?))).await?;
-    let valid_from = user.map(|user| user.token_validity_begin).unwrap_or_default();
+    let user = user.ok_or_else(|| ApiError::not_found("user", &named))?;
     let living = tokens
         .into_iter()
-        .filter(|stored| stored.token.revoked_time.is_none() && stored.token.create_time >= valid_from)
-        .map(|stored| ShownToken::new(admin, caller, stored))
-        .filter(|token| !token.has_expired(caller.now()));
+        .map(|stored| with_latest_use(&admin.shared.directory, stored).of(&user))
+        .filter(|stored| stored.state(caller.now()) == TokenState::Active)
+        .map(|stored| ShownToken::new(admin, caller, stored));
     Ok(living.collect())
 }
 

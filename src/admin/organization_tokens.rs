@@ -16,9 +16,10 @@ use super::reach::Reach;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller, users};
 use crate::directory::guarded::GuardedStore;
-use crate::directory::model::{Resource, Timestamp, TokenWithUsage, User, Word as _};
+use crate::directory::model::{Resource, Timestamp, TokenState, TokenWithUsage, User, Word as _};
 use crate::directory::operations;
 use crate::directory::store::Records;
+use crate::directory::summary::with_latest_use;
 use crate::directory::{OperationError, StoreError};
 use crate::policy::Permission;
 use crate::policy::facts::UserKind;
@@ -38,15 +39,6 @@ pub(super) struct Shown {
     revoked_time: Option<Timestamp>,
     #[serde(flatten)]
     token: ShownToken,
-}
-
-/// Whether the token itself can still be used; its user and the policy have a say in that too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum TokenState {
-    Active,
-    Expired,
-    Revoked,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -217,13 +209,10 @@ fn no_token(prefix: &str) -> OperationError {
 
 impl Shown {
     fn new(admin: &Admin, caller: &Caller, user: &User, stored: TokenWithUsage) -> Self {
+        let stored = with_latest_use(&admin.shared.directory, stored).of(user);
+        let state = stored.state(caller.now());
         let (kind, revoked_time) = (stored.token.kind, stored.token.revoked_time);
         let token = ShownToken::new(admin, caller, stored);
-        let state = match revoked_time {
-            Some(_) => TokenState::Revoked,
-            None if token.has_expired(caller.now()) => TokenState::Expired,
-            None => TokenState::Active,
-        };
         Self {
             user_id: user.id.clone(),
             user_name: user.name.clone(),
