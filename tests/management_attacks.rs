@@ -611,3 +611,67 @@ fn what_was_ended_with_all_of_a_user_s_tokens_is_shown_as_revoked() {
     let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!((&told["state"], &told["revoked_time"]), (&shown["state"], &shown["revoked_time"]));
 }
+
+#[test]
+fn what_is_refused_says_so_in_few_words_of_people() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let anybody = Person::stranger(&sidecar);
+    let long = "x".repeat(900_000);
+    let answer = anybody.post("/v1/userauth", &json!({ &*long: 1 })).refused(400, "bad_request");
+    assert!(answer.body.to_string().len() < 2_000, "{} bytes", answer.body.to_string().len());
+    let root = sidecar.super_admin();
+    sidecar.wait_for(&root);
+    let root = anybody.with(&root.token);
+    let organization = |rest: &str| format!("/v1/organization/{ORGANIZATION}/{rest}");
+    let grant = json!({ "operation": "grant", "permissions": [
+        { "principal_type": "user", "principal_id": long, "permissions": ["developer"] },
+    ] });
+    let answer = root.patch(&organization("permissions/project/demo"), &grant);
+    assert!(answer.status >= 400 && answer.body.to_string().len() < 2_000, "{}", answer.status);
+
+    let user = sidecar.directory.application_user();
+    let tokens = organization(&format!("application-users/{user}/access-tokens"));
+    for (asked, says) in [
+        (json!({ "max_age_seconds": "1d" }), "max_age_seconds: must be a whole number"),
+        (json!({ "max_age_seconds": -1 }), "max_age_seconds: must be a whole number"),
+        (json!({ "extend_when_used": 1 }), "extend_when_used: must be true or false"),
+        (json!({ "scopes": "all" }), "scopes: must be a list"),
+        (json!([]), "body: must be an object"),
+    ] {
+        assert_eq!(root.post(&tokens, &asked).refused(400, "bad_request").text("message"), says, "{asked}");
+    }
+    let refused = root.post(&tokens, &json!({ "extend_when_used": true })).refused(400, "bad_request");
+    assert!(
+        refused.text("message").starts_with("extend_when_used: there is no lifetime"),
+        "{}",
+        refused.body
+    );
+    let twice = json!({ "scopes": ["service:data:write", "user:read", "service:data:write"] });
+    let made = root.post(&tokens, &twice).ok();
+    assert_eq!(made.body["scopes"], json!(["service:data:write", "user:read"]));
+    // Who is no admin hears what is missing, not which part of it comes first.
+    let plain = sidecar.directory.organization_user_with(&["organization:users:write"]);
+    sidecar.wait_for(&plain);
+    let refused = anybody.with(&plain.token).get(&organization("config/authentication"));
+    let refused = refused.refused(403, "permission_denied");
+    assert!(
+        refused.text("message").contains("role:organization:admin, or a super admin"),
+        "{}",
+        refused.body
+    );
+
+    // A lifetime is taken away by `null`, and left alone by silence.
+    made_person_takes_a_lifetime_away(&sidecar);
+}
+
+fn made_person_takes_a_lifetime_away(sidecar: &Sidecar) {
+    made(sidecar, "jane@example.com", &[]);
+    let jane = Person::stranger(sidecar).logged_in("jane@example.com", PASSWORD);
+    let made = jane.post("/v1/access_token", &json!({ "max_age_seconds": 600 })).ok();
+    let path = format!("/v1/access_token/{}", made.text("token_prefix"));
+    let kept = jane.put(&path, &json!({ "description": "d" })).ok();
+    assert_eq!(kept.body["max_age_seconds"], 600);
+    let freed = jane.put(&path, &json!({ "max_age_seconds": null })).ok();
+    assert_eq!((&freed.body["max_age_seconds"], &freed.body["expiry_time"]), (&json!(null), &json!(null)));
+}

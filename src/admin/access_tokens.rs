@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use secrecy::ExposeSecret as _;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -66,10 +66,17 @@ pub(super) struct New {
 pub(super) struct Changes {
     #[schema(max_length = 1000)]
     description: Option<String>,
-    #[schema(minimum = 600, maximum = 315_360_000)]
-    max_age_seconds: Option<u32>,
+    /// Lifetime in seconds; `null`: it never ends.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 600, maximum = 315_360_000)]
+    max_age_seconds: Option<Option<u32>>,
     extend_when_used: Option<bool>,
     ip_allowlist: Option<Vec<String>>,
+}
+
+/// A field that is there, `null` or not: left out is something else.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
@@ -159,7 +166,7 @@ async fn update(
             Some(ranges) => Some(within_addresses(&own, ranges)?),
             None => None,
         },
-        max_age_seconds: changes.max_age_seconds.map(Some),
+        max_age_seconds: changes.max_age_seconds,
         extend_when_used: changes.extend_when_used,
         latest_end_time: latest_end(&admin, &caller),
     };

@@ -1,6 +1,7 @@
 //! Tokens: making, importing, changing and revoking them. The full text of a token exists only in what
 //! [`create_token`] returns.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -368,10 +369,15 @@ pub(super) fn token(
             Origin::Imported => None,
         },
         ip_allowlist,
-        scopes: new.scopes.clone(),
+        scopes: without_repetitions(&new.scopes),
         authentication_method_id: new.authentication_method_id.clone(),
         revoked_time: None,
     }
+}
+
+fn without_repetitions(scopes: &[String]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    scopes.iter().filter(|scope| seen.insert(scope.as_str())).cloned().collect()
 }
 
 /// Within a transaction that does more than that.
