@@ -675,3 +675,34 @@ fn made_person_takes_a_lifetime_away(sidecar: &Sidecar) {
     let freed = jane.put(&path, &json!({ "max_age_seconds": null })).ok();
     assert_eq!((&freed.body["max_age_seconds"], &freed.body["expiry_time"]), (&json!(null), &json!(null)));
 }
+
+#[test]
+fn a_mistyped_query_parameter_answers_no_other_question() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let api = sidecar.managed();
+    let organization = |rest: &str| format!("/v1/organization/{ORGANIZATION}/{rest}");
+    for path in [
+        "config/authentication/preview?personal_tokens_enable=false",
+        "tokens/stale?unused_for_day=1",
+        "events?typ=token_revoked",
+        "tokens?user_id=u1&include_end=true",
+    ] {
+        api.get(&organization(path)).assert_error(400, "bad_request");
+    }
+    let refused = api.get(&organization("tokens/stale?unused_for_day=1")).json();
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.starts_with("unused_for_day: ") && message.contains("unused_for_days"), "{message}");
+    let token = sidecar.directory.permitted();
+    sidecar.wait_for(&token);
+    let wanted = json!({ "unused_for_days": 1 });
+    api.post(&organization("tokens/expire-unused?dry_run=true"), wanted).assert_error(400, "bad_request");
+    let leaked = json!({ "tokens": [token.token] });
+    api.post("/v1/tokens/revoke-leaked?dry_run=true", leaked).assert_error(400, "bad_request");
+    assert!(sidecar.directory.stored(&token.prefix).token.revoked_time.is_none());
+    // Aiven's clients add their own.
+    for path in ["tokens/stale?limit=999", "events?limit=999", "decisions/x?limit=999"] {
+        assert_ne!(api.get(&organization(path)).status, 400, "{path}");
+    }
+    assert_eq!(api.get(&organization("application-users?limit=999&anything=1")).status, 200);
+}
