@@ -706,3 +706,31 @@ fn a_mistyped_query_parameter_answers_no_other_question() {
     }
     assert_eq!(api.get(&organization("application-users?limit=999&anything=1")).status, 200);
 }
+
+#[test]
+fn nobody_locks_themselves_out_unawares() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let store = &*sidecar.directory.store;
+    made(&sidecar, "root@example.com", &["--super-admin"]);
+    let root = Person::stranger(&sidecar).logged_in("root@example.com", PASSWORD);
+    let program = sidecar.managed();
+    let path = format!("/v1/organization/{ORGANIZATION}/config/authentication");
+    let code = "policy_would_lock_you_out";
+    for policy in [
+        json!({ "allowed_ip_ranges": ["192.0.2.0/24"] }),
+        json!({ "two_factor_required": true }),
+        json!({ "password_auth_enabled": false }),
+    ] {
+        root.patch(&path, &policy).refused(409, code);
+    }
+    program.patch(&path, json!({ "allowed_ip_ranges": ["192.0.2.0/24"] })).assert_error(409, code);
+    let stored = store.read(|records| records.organization(ORGANIZATION)).unwrap().unwrap();
+    assert_eq!(stored.authentication_policy.unwrap_or_default(), Default::default(), "nothing has changed");
+    // What locks others out is theirs to decide, and what is meant is done.
+    assert_eq!(program.patch(&path, json!({ "two_factor_required": true })).status, 200);
+    root.patch(&path, &json!({})).refused(403, "two_factor_required");
+    let meant = format!("{path}?confirm_lockout=true");
+    assert_eq!(program.patch(&meant, json!({ "allowed_ip_ranges": ["192.0.2.0/24"] })).status, 200);
+    program.get(&path).assert_error(403, "ip_not_allowed_by_organization");
+}

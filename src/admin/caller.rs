@@ -19,7 +19,7 @@ use crate::error::Answer;
 use crate::error::response::{Answers, Details};
 use crate::headers::forwarded;
 use crate::policy::facts::UserKind;
-use crate::policy::{self, Check, Denial, Permission, PermissionSet, Role};
+use crate::policy::{self, AuthenticationPolicy, Check, Denial, Permission, PermissionSet, Role};
 use crate::token::{TokenIndex, TokenKind, credential};
 
 /// What a token must pass to be anybody's.
@@ -206,6 +206,32 @@ impl Caller {
                 self.require_role(admin, resource, Role::ProjectAdmin)
             }
         }
+    }
+
+    /// Asks for all that a role has. Which part of it is missing first tells nobody what to ask for.
+    fn require_role(&self, admin: &Admin, resource: &Resource, role: Role) -> Result<(), ApiError> {
+        role.permissions().iter().try_for_each(|permission| {
+            self.judge(admin, resource, Needs::Role(role, permission), |facts| {
+                policy::decide(facts).map(drop)
+            })
+        })
+    }
+
+    /// Whether the caller would still reach an organization under another policy, with this token and from here.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn reaches_under(
+        &self,
+        admin: &Admin,
+        organization_id: &str,
+        policy: &AuthenticationPolicy,
+    ) -> Result<(), Denial> {
+        let place = admin.shared.directory.resource(&Resource::Organization(organization_id.to_owned()));
+        self.look(admin, place.as_ref(), Permission::UserRead, |facts| {
+            policy::check(&facts.under(policy), &REACHES_ORGANIZATION)
+        })
     }
 
     /// Asks that the token's scopes let it look at, or change, its holder's own profile and tokens.

@@ -2,7 +2,9 @@
 
 use super::super::directory::Directory;
 use super::super::failure::Failure;
-use super::{Backend, InvitedPerson, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce};
+use super::{
+    Backend, InvitedPerson, Lockout, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce,
+};
 use crate::directory::OperationError;
 use crate::directory::model::{
     Grant, Group, Invitation, Member, Principal, Resource, Timestamp, Token, TokenWithUsage, User,
@@ -177,7 +179,7 @@ impl Backend for Local {
         policy_of_store(&self.directory)
     }
 
-    fn set_policy(&self, update: &PolicyUpdate) -> Result<AuthenticationPolicy, Failure> {
+    fn set_policy(&self, update: &PolicyUpdate, _: Lockout) -> Result<AuthenticationPolicy, Failure> {
         let config = &self.directory.config;
         if config.organization.authentication.is_some() {
             return Err(Failure::Failed(format!(
