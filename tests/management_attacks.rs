@@ -734,3 +734,30 @@ fn nobody_locks_themselves_out_unawares() {
     assert_eq!(program.patch(&meant, json!({ "allowed_ip_ranges": ["192.0.2.0/24"] })).status, 200);
     program.get(&path).assert_error(403, "ip_not_allowed_by_organization");
 }
+
+#[test]
+fn no_name_is_taken_for_another_s() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let api = sidecar.managed();
+    let path = |kind: &str| format!("/v1/organization/{ORGANIZATION}/{kind}");
+    let user = sidecar.directory.application_user();
+    for name in [
+        "reporting ",
+        " reporting",
+        "report\u{200b}ing",
+        "report\u{2028}ing",
+        "\u{202e}gnitroper",
+        "jane@example.com",
+        "-rf",
+        &user,
+    ] {
+        api.post(&path("application-users"), json!({ "name": name })).assert_error(400, "bad_request");
+        api.post(&path("user-groups"), json!({ "user_group_name": name })).assert_error(400, "bad_request");
+        let change = json!({ "name": name });
+        api.patch(&path(&format!("application-users/{user}")), change).assert_error(400, "bad_request");
+    }
+    for name in ["reporting eu", "u1", "Zoë 日本", "ingest-2", "umbrella"] {
+        assert_eq!(api.post(&path("application-users"), json!({ "name": name })).status, 201, "{name}");
+    }
+}

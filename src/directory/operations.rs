@@ -101,8 +101,51 @@ fn user(records: &dyn Records, id: &str) -> Result<User> {
 
 fn check_name(field: &'static str, name: &str) -> Result<()> {
     let length = name.chars().count();
-    if name.trim().is_empty() || length > MAX_NAME || name.chars().any(char::is_control) {
+    if name.trim().is_empty() || length > MAX_NAME || name.chars().any(is_invisible) {
         return Err(invalid(field, format!("must be 1 to {MAX_NAME} printable characters")));
+    }
+    if name.trim() != name {
+        return Err(invalid(field, "must not begin or end with a space"));
+    }
+    Ok(())
+}
+
+/// What shows nowhere, or turns what is around it: two names that look alike must not be two names.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// A name that stands on command lines where an id, a person's address or an option could stand as well.
+fn check_handle(field: &'static str, name: &str) -> Result<()> {
+    check_name(field, name)?;
+    let digits = name.trim_start_matches(|c: char| c.is_ascii_lowercase() && !c.is_ascii_hexdigit());
+    let is_id = digits.len() < name.len()
+        && digits.len() == 12
+        && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if is_id {
+        return Err(invalid(field, "must not look like an id, which others would take it for"));
+    }
+    if name.starts_with('-') || name.contains('@') {
+        return Err(invalid(
+            field,
+            "must not begin with '-' nor contain '@': it would be taken for something else",
+        ));
     }
     Ok(())
 }
