@@ -21,7 +21,7 @@ use crate::directory::operations::{self, NewToken, TokenUpdate};
 use crate::directory::summary::with_latest_use;
 use crate::policy::facts::UserKind;
 use crate::policy::{Permission, address, permission};
-use crate::token::format::{self, Format, PREFIX_LENGTH};
+use crate::token::format::{self, Format, shown_prefix};
 use crate::token::{TokenDigest, TokenKind};
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -216,7 +216,7 @@ pub(super) async fn living_tokens(
 /// The prefix of what may be a prefix or a whole token. What is no known token is taken for a prefix.
 pub(super) fn prefix_of(admin: &Admin, named: &str) -> String {
     if let Format::Own(_) = format::inspect(named.as_bytes()) {
-        return named.chars().take(PREFIX_LENGTH).collect();
+        return shown_prefix(named);
     }
     let entry = admin.shared.directory.tokens.find(&TokenDigest::of(named.as_bytes()));
     let imported = entry.and_then(|entry| entry.state().imported_prefix().map(str::to_owned));
@@ -227,11 +227,9 @@ async fn find_own(admin: &Admin, caller: &Caller, named: &str) -> Result<TokenWi
     let prefix = prefix_of(admin, named);
     let wanted = prefix.clone();
     let found = admin.read(move |records| records.token(&wanted)).await?;
-    // What was named may be a mistyped whole token: no more of it is repeated than a prefix has.
-    let shown: String = prefix.chars().take(PREFIX_LENGTH).collect();
     found
         .filter(|found| found.token.user_id == caller.user_id())
-        .ok_or_else(|| ApiError::not_found("token", &shown))
+        .ok_or_else(|| ApiError::not_found("token", &shown_prefix(&prefix)))
 }
 
 /// A person whom an organization manages makes no personal tokens while it has them switched off.

@@ -24,7 +24,7 @@ use crate::directory::model::{Token, TokenWithUsage};
 use crate::directory::operations::{self, NewToken, Replacement};
 use crate::directory::store::Records;
 use crate::token::TokenKind;
-use crate::token::format::PREFIX_LENGTH;
+use crate::token::format::shown_prefix;
 
 /// A token just made, with the text that is shown this once.
 #[derive(Serialize, ToSchema)]
@@ -203,9 +203,8 @@ fn find_token_of(
 ) -> Result<Token, OperationError> {
     found_in(records, organization_id, user_id)?;
     let found = records.token(prefix)?.filter(|found| found.token.user_id == user_id);
-    let shown = || prefix.chars().take(PREFIX_LENGTH).collect();
     let found = found.map(|found| found.token);
-    found.ok_or_else(|| OperationError::NotFound { entity: "token", id: shown() })
+    found.ok_or_else(|| OperationError::NotFound { entity: "token", id: shown_prefix(prefix) })
 }
 
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.

@@ -25,6 +25,7 @@ use crate::pipeline;
 use crate::policy::{self, AuthenticationPolicy, Facts, Permission};
 use crate::route;
 use crate::serve::target;
+use crate::token::format::shown_prefix;
 
 /// Most tokens of a user that are judged at once.
 const MOST_TOKENS: usize = 100;
@@ -180,8 +181,7 @@ async fn explain(
         }
         let tokens = match (&token_prefix, &user_id) {
             (Some(prefix), None) if tokens.is_empty() => {
-                let shown: String = prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect();
-                return Err(ApiError::not_found("token", &shown));
+                return Err(ApiError::not_found("token", &shown_prefix(prefix)));
             }
             (None, Some(_)) => tokens
                 .into_iter()

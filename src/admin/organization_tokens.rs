@@ -23,7 +23,7 @@ use crate::directory::summary::with_latest_use;
 use crate::directory::{OperationError, StoreError};
 use crate::policy::Permission;
 use crate::policy::facts::UserKind;
-use crate::token::format::PREFIX_LENGTH;
+use crate::token::format::shown_prefix;
 
 /// A token and whose it is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -202,9 +202,8 @@ fn nobody(admin: &Admin, caller: &Caller, organization_id: &str, user_id: &str) 
     }
 }
 
-/// The prefix may be a mistyped full token: never repeated beyond what a prefix has.
 fn no_token(prefix: &str) -> OperationError {
-    OperationError::NotFound { entity: "token", id: prefix.chars().take(PREFIX_LENGTH).collect() }
+    OperationError::NotFound { entity: "token", id: shown_prefix(prefix) }
 }
 
 impl Shown {

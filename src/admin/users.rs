@@ -24,6 +24,7 @@ use crate::directory::store::Records;
 use crate::directory::{OperationError, concern};
 use crate::policy::Permission;
 use crate::policy::facts::{UserKind, UserState};
+use crate::token::format::shown_prefix;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OrganizationUserList)]
@@ -212,8 +213,8 @@ async fn revoke_token(
                 check_person(records, &organization_id, &user_id)?;
                 check_concerned(records, &user_id, &organization_id)?;
                 let found = records.token(&prefix)?.filter(|found| found.token.user_id == user_id);
-                let shown = || prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect();
-                found.ok_or_else(|| OperationError::NotFound { entity: "token", id: shown() })?;
+                found
+                    .ok_or_else(|| OperationError::NotFound { entity: "token", id: shown_prefix(&prefix) })?;
                 reach.check(records, &user_id)
             };
             operations::revoke_token(&GuardedStore::new(store, &is_allowed), &prefix, now)

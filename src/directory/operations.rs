@@ -53,7 +53,7 @@ pub use passwords::{
     unusable_code,
 };
 pub use permissions::{
-    Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke, set_grant,
+    Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke,
 };
 pub use sign_in::{Arrival, SignInRefusal, SignedIn, Via, begin_session, sign_in};
 pub use tokens::{

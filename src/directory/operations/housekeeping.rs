@@ -5,6 +5,7 @@ use super::{Result, invalid, not_found};
 use crate::directory::concern::concerned_organizations;
 use crate::directory::model::{Timestamp, Token, TokenWithUsage};
 use crate::directory::store::{Changed, Records, Store};
+use crate::token::format::shown_prefix;
 use crate::token::{TokenDigest, TokenKind};
 
 /// Longest time for which a token that is being replaced stays valid: thirty days.
@@ -49,7 +50,8 @@ pub fn rotate_token(
     let identity = ImportedToken { prefix: fresh.prefix.clone(), digest: fresh.digest };
     let rotated = store.change(now, |changes| {
         let found = changes.records().token(prefix)?;
-        let former = found.map(|found| found.token).ok_or_else(|| not_found("token", &shown(prefix)))?;
+        let former =
+            found.map(|found| found.token).ok_or_else(|| not_found("token", &shown_prefix(prefix)))?;
         if former.kind != TokenKind::Application {
             return Err(invalid("token_prefix", "only tokens of application users can be rotated"));
         }
@@ -170,9 +172,4 @@ fn last_activity(found: &TokenWithUsage) -> Timestamp {
 fn belongs_to(records: &dyn Records, user_id: &str, organization_id: &str) -> Result<bool> {
     let memberships = records.memberships(user_id)?;
     Ok(memberships.len() == 1 && memberships.iter().all(|one| one.organization_id == organization_id))
-}
-
-/// What was given as a prefix may be a mistyped full token: never repeated beyond what a prefix has.
-fn shown(prefix: &str) -> String {
-    prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect()
 }

@@ -12,6 +12,7 @@ use crate::directory::store::{Changed, Changes, Records, Store};
 use crate::login::session::SessionTerms;
 use crate::policy::facts::{UserKind, UserState};
 use crate::policy::{address, permission};
+use crate::token::format::shown_prefix;
 use crate::token::{FreshToken, TokenDigest, TokenKind};
 
 /// Lifetimes a token may have, in seconds.
@@ -426,11 +427,7 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 
 fn find(records: &dyn Records, prefix: &str) -> Result<Token> {
     let found = records.token(prefix)?;
-    // The prefix may be a mistyped full token: never repeated beyond what a prefix has.
-    found.map(|found| found.token).ok_or_else(|| {
-        let shown: String = prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect();
-        not_found("token", &shown)
-    })
+    found.map(|found| found.token).ok_or_else(|| not_found("token", &shown_prefix(prefix)))
 }
 
 fn check_user(user: &User, kind: TokenKind) -> Result<()> {
