@@ -17,9 +17,9 @@ mod domains;
 pub mod error;
 mod events;
 mod groups;
-mod housekeeping;
 mod identity_providers;
 mod invitations;
+mod leaked_tokens;
 mod login;
 mod login_options;
 mod me;
@@ -37,6 +37,7 @@ mod server;
 mod shown_method;
 mod shown_token;
 mod sign_in;
+mod stale_tokens;
 mod users;
 mod version;
 mod visitor;
@@ -249,7 +250,8 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(policy::router())
         .merge(events::router())
         .merge(decisions::router())
-        .merge(housekeeping::router());
+        .merge(stale_tokens::router())
+        .merge(leaked_tokens::router());
     let (router, mut document) = resources.split_for_parts();
     let known = Arc::new(KnownParameters::new(&mut document));
     // Written once: whoever asks for it has shown nothing yet.

@@ -126,10 +126,10 @@ fn what_clients_call_themselves_and_others_does_no_harm_anywhere() {
     let (sidecar, _upstream) = start("[events]\nmirror = true\n");
     let api = sidecar.managed();
     let hostile = "a\u{202e}b\"}\u{2028}{\"level\":\"ERROR\" \u{1f600}";
-    let user = good(&api.post(&users(), json!({ "name": hostile })));
+    let user = good(&api.post(&users(), json!({ "name": "ingest", "description": hostile })));
     let page = good(&api.get(&format!("{}?type=user_created&limit=1", events())));
-    assert_eq!(list(&page)[0]["after"]["name"], hostile);
-    assert_eq!(user["name"], hostile);
+    assert_eq!(list(&page)[0]["after"]["description"], hostile);
+    assert_eq!(user["description"], hostile);
     api.post(&users(), json!({ "name": "a\r\nb" })).assert_error(400, "bad_request");
     // The mirror is one line an event, each a JSON object of its own.
     until("the mirror to have the event", || sidecar.output().contains("user_created"));

@@ -17,6 +17,9 @@ use crate::error::response::{Answers, Details, Rendered};
 /// Most characters that a message repeats of what a caller wrote.
 const MOST_REPEATED: usize = 100;
 
+/// Most characters of a message.
+const MOST_SAID: usize = 1_000;
+
 /// A refusal or a failure.
 #[derive(Debug)]
 pub struct ApiError {
@@ -52,7 +55,11 @@ pub struct ErrorEntry {
 impl ApiError {
     /// An answer with this status, code and message.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), headers: Vec::new(), rendered: None }
+        let message = match message.into() {
+            Cow::Owned(long) => Cow::Owned(cut(&long, MOST_SAID).to_owned()),
+            known => known,
+        };
+        Self { status, code, message, headers: Vec::new(), rendered: None }
     }
 
     /// 400: the request cannot be meant as it is; `field` says where.
@@ -124,7 +131,11 @@ impl ApiError {
 
 /// What a caller wrote, as far as a message repeats it: it stands there twice, and callers may write a megabyte.
 fn short(text: &str) -> &str {
-    match text.char_indices().nth(MOST_REPEATED) {
+    cut(text, MOST_REPEATED)
+}
+
+fn cut(text: &str, most: usize) -> &str {
+    match text.char_indices().nth(most) {
         Some((end, _)) => &text[..end],
         None => text,
     }

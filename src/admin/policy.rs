@@ -89,7 +89,7 @@ pub(super) struct Asked {
 #[into_params(parameter_in = Query)]
 pub(super) struct Confirmation {
     /// Change the policy though the token of this request would not be let in any more.
-    confirm_lockout: bool,
+    confirm_lockout: Option<bool>,
 }
 
 /// A policy that is tried on real requests, with what came of it on this sidecar.
@@ -153,7 +153,7 @@ async fn change(
     caller.require_organization_admin(&admin, &organization_id)?;
     refuse_if_pinned(&admin, &organization_id)?;
     let update = changes.read()?;
-    if !confirmation.confirm_lockout {
+    if !confirmation.confirm_lockout.unwrap_or(false) {
         refuse_to_lock_out(&admin, &caller, &organization_id, &update)?;
     }
     let expected = version::expected(&headers);

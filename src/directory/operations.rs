@@ -6,16 +6,18 @@
 mod application_users;
 mod domains;
 mod groups;
-mod housekeeping;
 mod identity_providers;
 mod import;
 mod invitations;
+mod leaked_tokens;
 mod members;
 mod methods;
 mod organizations;
 mod passwords;
 mod permissions;
+mod rotation;
 mod sign_in;
+mod stale_tokens;
 mod tokens;
 mod users;
 
@@ -31,16 +33,13 @@ pub use domains::{add_domain, delete_domain, update_domain, verify_domain};
 pub use groups::{
     GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
 };
-pub use housekeeping::{
-    LeakedToken, MAX_OVERLAP_SECONDS, Replacement, RotatedToken, revoke_leaked_tokens, revoke_unused_tokens,
-    rotate_token,
-};
 pub use identity_providers::{
     IdentityProviderUpdate, NewIdentityProvider, SettingsUpdate, create_identity_provider,
     delete_identity_provider, set_up_identity_provider, update_identity_provider,
 };
 pub use import::{Import, Imported, import_tokens, try_import};
 pub use invitations::{INVITATION_SECONDS, Invited, accept_invitation, delete_invitation, invite, sign_up};
+pub use leaked_tokens::{LeakedToken, revoke_leaked_tokens};
 pub use members::{MemberUpdate, add_member, dismiss_member, remove_member, set_super_admin, update_member};
 pub use methods::{add_authentication_method, delete_authentication_method, delete_own_method};
 pub use organizations::{
@@ -55,7 +54,9 @@ pub use passwords::{
 pub use permissions::{
     Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke,
 };
+pub use rotation::{MAX_OVERLAP_SECONDS, Replacement, RotatedToken, rotate_token};
 pub use sign_in::{Arrival, SignInRefusal, SignedIn, Via, begin_session, sign_in};
+pub use stale_tokens::revoke_unused_tokens;
 pub use tokens::{
     CreatedToken, ImportedToken, MAX_AGE_SECONDS, NewSession, NewToken, Revocation, TokenUpdate,
     check_lives_on, create_session, create_token, create_token_until, import_token, revoke_token,

@@ -1,12 +1,11 @@
-//! Keeping tokens in order: revoking those that nobody uses, and putting a new one in the place of an old one.
+//! Putting a new token in the place of an old one.
 
 use super::tokens::{self, CreatedToken, ImportedToken, NewToken, Origin};
 use super::{Result, invalid, not_found};
-use crate::directory::concern::concerned_organizations;
-use crate::directory::model::{Timestamp, Token, TokenWithUsage};
-use crate::directory::store::{Changed, Records, Store};
+use crate::directory::model::{Timestamp, Token};
+use crate::directory::store::{Changed, Store};
+use crate::token::TokenKind;
 use crate::token::format::shown_prefix;
-use crate::token::{TokenDigest, TokenKind};
 
 /// Longest time for which a token that is being replaced stays valid: thirty days.
 pub const MAX_OVERLAP_SECONDS: u32 = 30 * 86_400;
@@ -90,86 +89,4 @@ pub fn rotate_token(
     let (token, replaced) = rotated.value;
     let created = CreatedToken { fresh, token };
     Ok(Changed { value: RotatedToken { created, replaced }, sequence: rotated.sequence })
-}
-
-/// Revokes those of these tokens (by the store's numbers) that have still not been used since `unused_since`, and whose
-/// users are this organization's alone: a person who belongs to others as well has tokens for those too. Returns the
-/// tokens that it revoked.
-///
-/// # Errors
-///
-/// If the store fails.
-pub fn revoke_unused_tokens(
-    store: &dyn Store,
-    organization_id: &str,
-    numbers: &[u32],
-    unused_since: Timestamp,
-    now: Timestamp,
-) -> Result<Changed<Vec<TokenWithUsage>>> {
-    store.change(now, |changes| {
-        let mut revoked = Vec::new();
-        for &number in numbers {
-            let records = changes.records();
-            if let Some(found) = records.token_by_number(number)?
-                && found.token.revoked_time.is_none()
-                && last_activity(&found) < unused_since
-                && belongs_to(records, &found.token.user_id, organization_id)?
-            {
-                changes.revoke_token(number)?;
-                revoked.push(found);
-            }
-        }
-        Ok(revoked)
-    })
-}
-
-/// A token that somebody pasted and that the store knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeakedToken {
-    /// The token as it is now, revoked, with its last use.
-    pub stored: TokenWithUsage,
-    /// Whether it had been revoked before.
-    pub was_revoked: bool,
-    /// The organizations that its user's tokens are the business of.
-    pub organization_ids: Vec<String>,
-}
-
-/// Revokes the tokens with these digests. The result has an element for each, `None` for those that nobody knows.
-///
-/// # Errors
-///
-/// If the store fails.
-pub fn revoke_leaked_tokens(
-    store: &dyn Store,
-    digests: &[TokenDigest],
-    now: Timestamp,
-) -> Result<Changed<Vec<Option<LeakedToken>>>> {
-    store.change(now, |changes| {
-        let mut leaked = Vec::with_capacity(digests.len());
-        for digest in digests {
-            let records = changes.records();
-            let Some(found) = records.token_by_digest(digest)? else {
-                leaked.push(None);
-                continue;
-            };
-            let was_revoked = found.token.revoked_time.is_some();
-            if !was_revoked {
-                changes.revoke_token(found.token.number)?;
-            }
-            let organization_ids = concerned_organizations(records, &found.token.user_id)?;
-            let stored = records.token_by_digest(digest)?.unwrap_or(found);
-            leaked.push(Some(LeakedToken { stored, was_revoked, organization_ids }));
-        }
-        Ok(leaked)
-    })
-}
-
-fn last_activity(found: &TokenWithUsage) -> Timestamp {
-    let used = found.usage.as_ref().map(|usage| usage.last_used_time);
-    found.token.create_time.max(used.unwrap_or_default())
-}
-
-fn belongs_to(records: &dyn Records, user_id: &str, organization_id: &str) -> Result<bool> {
-    let memberships = records.memberships(user_id)?;
-    Ok(memberships.len() == 1 && memberships.iter().all(|one| one.organization_id == organization_id))
 }
