@@ -194,6 +194,7 @@ async fn forward(
             Caller::Http => None,
             Caller::Grpc => head.headers.get("grpc-timeout").and_then(grpc::timeout),
         },
+        interim: connection.interim(head.version),
         additions: Additions {
             host: &admitted.host,
             identity: admitted.admission.identity(),

@@ -32,6 +32,7 @@ use http_body::Frame;
 use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::headers::Additions;
 use crate::pipeline::body::{BodyKind, ForwardBody, Upload, UploadError, UploadState};
+use crate::serve::http1::Interim;
 use crate::telemetry::metrics::{
     EndpointFigures, EndpointMetrics, UpstreamMetrics, UpstreamOutcome, UpstreamRefusal,
 };
@@ -128,6 +129,8 @@ pub struct OutgoingHead<'a> {
     pub timeout: Option<Duration>,
     /// What is set after stripping.
     pub additions: Additions<'a>,
+    /// Where interim responses go, if the client takes any.
+    pub interim: Option<&'a Interim>,
 }
 
 /// Why no response's head came.
@@ -358,7 +361,7 @@ impl WorkerUpstream {
         let mut sending = Sending::new(head, body);
         while let Some(mut exchange) = flight.target().pool.take(now) {
             let metrics = flight.target().pool.metrics();
-            match exchange.send(head.method, sending, now, timeout).await {
+            match exchange.send(head.method, sending, now, timeout, head.interim).await {
                 Ok(()) => return Ok(Reply::new(exchange, flight.hand_over())),
                 Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
                 Err(ExchangeError::Closed { unsent: None, .. }) if is_repeatable => {
@@ -373,7 +376,7 @@ impl WorkerUpstream {
         }
         // Rare, and large: a request over a kept connection does without.
         let mut exchange = Box::pin(self.connect(flight)).await?;
-        exchange.send(head.method, sending, Instant::now(), timeout).await?;
+        exchange.send(head.method, sending, Instant::now(), timeout, head.interim).await?;
         Ok(Reply::new(exchange, flight.hand_over()))
     }
 

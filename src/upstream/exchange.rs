@@ -21,6 +21,7 @@ use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
 use super::target::WorkerTarget;
 use crate::pipeline::body::UploadError;
+use crate::serve::http1::Interim;
 
 /// Bytes read at once: at first, and when a body keeps filling the buffer.
 const READ_BYTES: usize = 8 * 1024;
@@ -116,13 +117,14 @@ impl Exchange {
         sending: Sending,
         started: std::time::Instant,
         timeout: Duration,
+        interim: Option<&Interim>,
     ) -> Result<(), ExchangeError> {
         let upload = sending.upload();
         self.offer = if sending.offers_tunnel() { Offer::WebSocket } else { Offer::Nothing };
         self.sending = Some(sending);
         self.keeps_alive = false;
         poll_fn(|context| {
-            if let Poll::Ready(result) = self.poll_head(method, context) {
+            if let Poll::Ready(result) = self.poll_head(method, interim, context) {
                 return Poll::Ready(result);
             }
             // Out of turn: an upstream that keeps sending could else use up the task's budget each time, and with it
@@ -139,13 +141,18 @@ impl Exchange {
         .await
     }
 
-    fn poll_head(&mut self, method: &Method, context: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+    fn poll_head(
+        &mut self,
+        method: &Method,
+        interim: Option<&Interim>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), ExchangeError>> {
         let send_failure = self.poll_sending(context);
         if let Some(SendError::Body(error)) = send_failure {
             return Poll::Ready(Err(ExchangeError::ClientBody(error)));
         }
         loop {
-            let head = decode::head(&mut self.read, &mut self.fields, method, self.offer);
+            let head = decode::head(&mut self.read, &mut self.fields, method, self.offer, interim);
             if let Some(head) = head.map_err(ExchangeError::Malformed)? {
                 self.status = head.status;
                 self.body = head.body;

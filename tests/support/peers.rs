@@ -46,8 +46,7 @@ pub fn python_program(name: &str) -> Option<PathBuf> {
 pub fn folder(name: &str, sources: &[&str]) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = root.join("target/peers").join(name);
-    let wanted: Vec<u8> =
-        sources.iter().flat_map(|source| fs::read(root.join(source)).unwrap()).collect();
+    let wanted: Vec<u8> = sources.iter().flat_map(|source| fs::read(root.join(source)).unwrap()).collect();
     let is_current = fs::read(folder.join("installed")).is_ok_and(|installed| installed == wanted);
     found_or_skipped(name, is_current.then_some(folder))
 }
