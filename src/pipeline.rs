@@ -220,6 +220,10 @@ async fn forward(
         });
         sent.await
     };
+    let result = match asked.intent {
+        Intent::Exchange => result,
+        Intent::Tunnel => result.and_then(|reply| websocket::check_answer(head, reply)),
+    };
     let answered_at = result.as_ref().ok().map(Reply::answered_at);
     outcome.upstream_returned(flight.endpoint(), upstream_outcome(&result), answered_at);
     result
