@@ -62,6 +62,8 @@ pub struct Route {
     pub write_permission: Permission,
     /// Whether the client's own `Authorization` goes on.
     pub pass_authorization: bool,
+    /// Whether its upstream gets a signed statement of who is asking.
+    pub states_identity: bool,
     /// What is counted about it.
     pub metrics: Arc<RouteMetrics>,
     /// What recent denials remember of it.
@@ -163,6 +165,7 @@ impl Snapshot {
                 read_permission: route.read_permission,
                 write_permission: route.write_permission,
                 pass_authorization: route.pass_authorization,
+                states_identity: config.upstreams[route.upstream].identity_token.is_some(),
                 metrics: metrics.route(&route.name),
                 authentication: route.authentication,
             });
@@ -223,7 +226,8 @@ fn upstreams(
             })
             .collect();
         let totals = metrics.upstream_totals(&upstream.name);
-        Ok(Arc::new(Upstream::new(upstream, connector, endpoints, totals, before.map(|before| &**before))))
+        let before = before.map(|before| &**before);
+        Ok(Arc::new(Upstream::new(upstream, connector, endpoints, totals, config.workers, before)))
     };
     config.upstreams.iter().map(ready).collect()
 }

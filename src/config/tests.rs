@@ -36,6 +36,8 @@ fn reference_folder() -> tempfile::TempDir {
     write("tls/clients-ca.pem", &authority);
     write("tls/clients-crl.pem", &list);
     write("tls/internal-ca.pem", &made.cert.pem());
+    write("tls/postern.pem", &made.cert.pem());
+    write("tls/postern-key.pem", &made.signing_key.serialize_pem());
     write("secrets/microsoft", "hush\n");
     write("secrets/github", "hush\n");
     write("secrets/search-password", "hush\n");
@@ -91,6 +93,8 @@ fn the_reference_loads_also_with_its_examples_switched_on() {
             "tls/clients-ca.pem",
             "tls/clients-crl.pem",
             "tls/search-ca.pem",
+            "tls/postern.pem",
+            "tls/postern-key.pem",
             "secrets/search-password",
         ];
         assert_eq!(config.referenced_files, files.map(|file| folder.path().join(file)));

@@ -24,6 +24,8 @@ pub enum Ending {
     Denied(Denial),
     /// Checks find none of the upstream's addresses healthy.
     UpstreamUnhealthy,
+    /// The upstream has as much to do as its limits allow.
+    UpstreamOverloaded,
     /// No connection to the upstream could be had.
     UpstreamUnreachable,
     /// The upstream took too long.
@@ -44,6 +46,7 @@ impl Ending {
             Self::NoRoute => "no_route",
             Self::Denied(denial) => denial.code(),
             Self::UpstreamUnhealthy => "upstream_unhealthy",
+            Self::UpstreamOverloaded => "upstream_overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
