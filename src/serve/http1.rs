@@ -122,7 +122,7 @@ where
         let response = poll_fn(|context| match response.as_mut().poll(context) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             // The client may go away before there is one.
-            Poll::Pending => match connection.poll_interim(context) {
+            Poll::Pending => match connection.poll_interim(&state, context) {
                 Poll::Ready(Err(_)) => Poll::Ready(None),
                 Poll::Ready(Ok(())) | Poll::Pending => connection.poll_gone(context).map(|()| None),
             },
@@ -174,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
             let output = match &mut output {
                 Some(output) => output,
                 None => {
-                    match self.poll_interim(context) {
+                    match self.poll_interim(state, context) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                         Poll::Pending => return self.poll_gone(context).map(|()| Ok(After::Gone)),
@@ -228,7 +228,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
         input.is_body_complete() || input.skip_body(&mut *self.stream.borrow_mut(), context)
     }
 
-    fn poll_interim(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    #[inline]
+    fn poll_interim(&self, state: &State, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nearly always: nothing is borrowed for that.
+        if state.interim().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         self.input.borrow().poll_interim(&mut *self.stream.borrow_mut(), context)
     }
 

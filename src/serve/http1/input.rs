@@ -229,7 +229,7 @@ impl Input {
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.state.interim().is_empty() || !matches!(self.owed_continue, None | Some(CONTINUE | b"")) {
+        if !matches!(self.owed_continue, None | Some(CONTINUE | b"")) {
             return Poll::Ready(Ok(()));
         }
         self.state.interim().poll_write(stream, context)

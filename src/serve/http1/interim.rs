@@ -39,6 +39,7 @@ impl Interim {
     }
 
     /// Whether nothing waits.
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.borrow().is_empty()
     }
