@@ -8,6 +8,7 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 
 use super::connect::ConnectError;
 use super::decode::{DecodeError, Fields};
@@ -43,6 +45,24 @@ const PING: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     open: RefCell<Vec<Rc<Shared>>>,
+    /// The one that is being opened, if one is. Many requests may come at once where there is none yet: they wait for this one
+    /// rather than open one each.
+    opening: RefCell<Option<Rc<Opening>>>,
+}
+
+/// A connection that is being opened.
+#[derive(Debug, Default)]
+struct Opening {
+    /// Requests that wait for it.
+    waiting: Cell<usize>,
+    ended: Notify,
+    failure: RefCell<Option<Arc<ConnectError>>>,
+}
+
+/// Whoever opens a connection may go away: those who wait learn that it is over in any case.
+struct Opener<'c> {
+    connections: &'c Connections,
+    opening: Rc<Opening>,
 }
 
 /// A connection, shared by the requests that it carries.
@@ -87,10 +107,43 @@ pub(super) struct Failed {
 impl Connections {
     /// A place on a connection with room, or on a new one to this target, whose connections these are.
     pub(super) async fn stream(&self, target: &WorkerTarget) -> Result<Stream, ConnectError> {
-        if let Some(stream) = self.with_room() {
-            return Ok(stream);
+        loop {
+            if let Some(stream) = self.with_room() {
+                return Ok(stream);
+            }
+            let opening = self.opening.borrow().clone();
+            match opening {
+                // Nobody goes on in between: whoever is counted is waiting when it ends.
+                Some(opening) if opening.waiting.get() < STREAMS - 1 => {
+                    opening.waiting.set(opening.waiting.get() + 1);
+                    opening.ended.notified().await;
+                    if let Some(failure) = opening.failure.borrow().clone() {
+                        return Err(ConnectError::Shared(failure));
+                    }
+                }
+                // More than one can carry.
+                Some(_) => return self.add(connect(target).await?),
+                None => return self.open(target).await,
+            }
         }
-        let shared = Rc::new(connect(target).await?);
+    }
+
+    /// Opens a connection that others may wait for.
+    async fn open(&self, target: &WorkerTarget) -> Result<Stream, ConnectError> {
+        let opener = Opener { connections: self, opening: Rc::default() };
+        self.opening.replace(Some(Rc::clone(&opener.opening)));
+        match connect(target).await {
+            Ok(shared) => self.add(shared),
+            Err(error) => {
+                let error = Arc::new(error);
+                opener.opening.failure.replace(Some(Arc::clone(&error)));
+                Err(ConnectError::Shared(error))
+            }
+        }
+    }
+
+    fn add(&self, shared: Shared) -> Result<Stream, ConnectError> {
+        let shared = Rc::new(shared);
         self.open.borrow_mut().push(Rc::clone(&shared));
         Ok(Stream::enter(shared))
     }
@@ -302,6 +355,13 @@ impl Exchange2 {
             Poll::Pending | Poll::Ready(Some(Err(_))) => {}
         }
         polled
+    }
+}
+
+impl Drop for Opener<'_> {
+    fn drop(&mut self) {
+        self.connections.opening.replace(None);
+        self.opening.ended.notify_waiters();
     }
 }
 
