@@ -17,13 +17,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
 use crate::config::watch::ConfigWatcher;
-use crate::config::{Config, certificates};
+use crate::config::{Config, ListenAddress, certificates};
 use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
 use crate::explain::{DenialReport, Names};
+use crate::identity_token::keys::IdentityKeys;
 use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
 use crate::listen;
 use crate::login::Login;
@@ -34,6 +36,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::access_log::{AccessLog, AccessLogError};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::CertificateExpiry;
+use crate::telemetry::spans::Spans;
 use crate::worker::Shared;
 use control_socket::{ControlRequest, ControlSocket, Order};
 use keeper::Keeper;
@@ -61,12 +64,15 @@ pub struct App {
     workers: Workers,
     keeper: Keeper,
     upstream_tasks: UpstreamTasks,
+    tracing: Tracing,
     /// The operators' listener; ends with this, also when the start fails half-way.
     ops: JoinSet<()>,
     /// The management API, if the configuration has one; its listener ends with this too.
     admin: Option<Arc<Admin>>,
     admin_listener: JoinSet<()>,
     control_socket: Option<ControlSocket>,
+    /// The files of Unix sockets, which go with this.
+    _socket_files: Vec<listen::SocketFile>,
 }
 
 /// Why the sidecar did not start.
@@ -85,10 +91,10 @@ pub enum StartError {
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
     /// An address.
-    #[error("cannot listen on {address} ({key}): {source}; {remedy}", remedy = bind_remedy(source))]
+    #[error("cannot listen on {address} ({key}): {source}; {remedy}", remedy = bind_remedy(address, source))]
     Bind {
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Its key in the configuration.
         key: String,
         /// What the system said.
@@ -121,11 +127,16 @@ impl App {
         let ops_listener = bind_control(config.ops.address, "ops.address")?;
         let ops_address = ops_listener.local_addr()?;
         tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
+        let identity_keys = Arc::<IdentityKeys>::default();
+        identity_keys.configure(config.identity_key_rotation);
         let ops_drain = drain.clone();
         let mut ops = JoinSet::new();
-        ops.spawn(ops::serve(ops_listener, Arc::clone(&metrics), Arc::clone(&readiness), async move {
-            ops_drain.nothing_alive().await
-        }));
+        let told = ops::Told {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            identity_keys: Arc::clone(&identity_keys),
+        };
+        ops.spawn(ops::serve(ops_listener, told, async move { ops_drain.nothing_alive().await }));
 
         let (keeper, view) = load(&config, &metrics).await?;
         readiness.directory_loaded();
@@ -134,17 +145,20 @@ impl App {
         let snapshot = Snapshot::new(&config, &view, &metrics, access_log.clone(), None)?;
         publish_certificates(&config, &metrics);
         let denials = RecentDenials::new(config.workers, config.logging.recent_denials);
-        let shared = Arc::new(Shared::new(snapshot, view, denials));
+        let (spans, tracing) = start_tracing(&config, &metrics)?;
+        let shared = Shared::new(snapshot, view, denials).with_identity_keys(identity_keys).with_spans(spans);
+        let shared = Arc::new(shared);
         observe_upstreams(&shared, &metrics);
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
         upstream_tasks.follow(&shared.snapshot()).await;
 
         let (admin, admin_listener, admin_address) =
             start_admin(&config, &shared, &keeper, &metrics, &drain)?;
-        let bound = bind_listeners(&config)?;
+        let mut bound = bind_listeners(&config)?;
+        let socket_files = bound.iter_mut().filter_map(|listener| listener.file.take()).collect();
         let control_socket = ControlSocket::bind(&config.store.path)?;
         let addresses = BoundAddresses {
-            listeners: bound.iter().map(|listener| listener.address).collect(),
+            listeners: bound.iter().map(|listener| listener.address.clone()).collect(),
             ops: ops_address,
             admin: admin_address,
         };
@@ -163,10 +177,12 @@ impl App {
             workers,
             keeper,
             upstream_tasks,
+            tracing,
             ops,
             admin,
             admin_listener,
             control_socket: Some(control_socket),
+            _socket_files: socket_files,
         })
     }
 
@@ -240,6 +256,7 @@ impl App {
             }
         }
         self.keeper.stop();
+        self.tracing.stop().await;
         if let Some(access_log) = &self.access_log
             && let Err(error) = access_log.close(ACCESS_LOG_PATIENCE)
         {
@@ -278,6 +295,37 @@ impl App {
             access_log.reopen();
         }
     }
+}
+
+/// The task that sends traces, if any are sent; it ends with this.
+#[derive(Debug)]
+struct Tracing {
+    ending: watch::Sender<bool>,
+    exporter: JoinSet<()>,
+}
+
+impl Tracing {
+    /// What is queued goes out, if the collector takes it soon.
+    async fn stop(&mut self) {
+        self.ending.send_replace(true);
+        while let Some(ended) = self.exporter.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(error = %error, "sending traces ended early");
+            }
+        }
+    }
+}
+
+/// Where traces go, if the configuration says so.
+fn start_tracing(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<(Option<Arc<Spans>>, Tracing), StartError> {
+    let mut running = Tracing { ending: watch::Sender::new(false), exporter: JoinSet::new() };
+    let Some(tracing) = &config.tracing else { return Ok((None, running)) };
+    let (spans, exporter) = Spans::new(tracing, metrics).map_err(io::Error::other)?;
+    running.exporter.spawn(exporter.run(running.ending.subscribe()));
+    Ok((Some(spans), running))
 }
 
 /// Loads the directory beside the runtime, which meanwhile tells whoever asks that the sidecar is alive and not ready.
@@ -324,7 +372,15 @@ async fn asked(control_socket: &mut Option<ControlSocket>) -> ControlRequest {
 }
 
 /// What an operator can do about an address that cannot be listened on.
-fn bind_remedy(error: &io::Error) -> &'static str {
+fn bind_remedy(address: &ListenAddress, error: &io::Error) -> &'static str {
+    if let ListenAddress::Unix(_) = address {
+        return match error.kind() {
+            io::ErrorKind::AddrInUse => "choose another path, or stop what listens there",
+            io::ErrorKind::AlreadyExists => "choose another path, or move the file away",
+            io::ErrorKind::NotFound => "make its folder first",
+            _ => "choose a path in a folder that postern may write to",
+        };
+    }
     match error.kind() {
         io::ErrorKind::AddrInUse => "choose another address, or stop what listens there",
         io::ErrorKind::AddrNotAvailable => {
@@ -377,15 +433,17 @@ fn bind_control(address: SocketAddr, key: &str) -> Result<tokio::net::TcpListene
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     };
-    bind().map_err(|source| StartError::Bind { address, key: key.into(), source })
+    bind().map_err(|source| StartError::Bind { address: ListenAddress::Ip(address), key: key.into(), source })
 }
 
 fn bind_listeners(config: &Config) -> Result<Vec<listen::BoundListener>, StartError> {
     let bind = |listener: &crate::config::ListenerConfig| {
-        listen::bind(listener.address, config.workers, &config.timeouts).map_err(|source| StartError::Bind {
-            address: listener.address,
-            key: format!("listener `{}`", listener.name),
-            source,
+        listen::bind(&listener.address, config.workers, &config.timeouts_of(listener)).map_err(|source| {
+            StartError::Bind {
+                address: listener.address.clone(),
+                key: format!("listener `{}`", listener.name),
+                source,
+            }
         })
     };
     config.listeners.iter().map(bind).collect()

@@ -46,6 +46,8 @@ pub enum Answer {
     UpstreamFailed,
     /// Internal: the directory is not loaded.
     NotReady,
+    /// Internal: the upstream's statement of identity could not be signed.
+    NotSigned,
 }
 
 /// Who caused an answer of Postern's own.
@@ -75,7 +77,7 @@ impl Answer {
             Self::Denied(denial) => denial.status(),
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::UpstreamUnhealthy | Self::UpstreamOverloaded | Self::NotReady => {
+            Self::UpstreamUnhealthy | Self::UpstreamOverloaded | Self::NotReady | Self::NotSigned => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -99,7 +101,7 @@ impl Answer {
             | Self::UpstreamUnreachable
             | Self::UpstreamTimeout
             | Self::UpstreamFailed => Origin::Upstream,
-            Self::NotReady => Origin::Internal,
+            Self::NotReady | Self::NotSigned => Origin::Internal,
         }
     }
 
@@ -123,6 +125,7 @@ impl Answer {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
             Self::NotReady => "not_ready",
+            Self::NotSigned => "not_signed",
         }
     }
 
@@ -142,7 +145,7 @@ impl Answer {
             Self::UpstreamOverloaded => Ending::UpstreamOverloaded,
             Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
             Self::UpstreamTimeout => Ending::UpstreamTimeout,
-            Self::UpstreamFailed | Self::NotReady => Ending::UpstreamFailed,
+            Self::UpstreamFailed | Self::NotReady | Self::NotSigned => Ending::UpstreamFailed,
         }
     }
 

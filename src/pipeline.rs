@@ -27,6 +27,7 @@ use crate::error::Answer;
 use crate::error::response::{Details, grpc};
 use crate::headers::trace::RequestIds;
 use crate::headers::{Additions, forwarded};
+use crate::identity_token::keys::SigningError;
 use crate::policy::Permission;
 use crate::route;
 use crate::serve::body::{BodyError, RequestBody};
@@ -106,10 +107,13 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let running = connection.begin_request();
     let snapshot = worker.snapshot();
     let glance = Glance::over(&head.headers);
-    let ids = worker.ids.request(glance.traceparent);
-    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
-    let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
-    let mut outcome = Outcome::begin(worker, &snapshot, running, &head, &ids, client_address);
+    let (ids, trace) = match &worker.shared.spans {
+        None => (worker.ids.request(glance.traceparent), None),
+        Some(spans) => worker.ids.traced(glance.traceparent, spans.sampling()),
+    };
+    let trusted_proxies = &snapshot.shared.listeners[connection.origin.listener].trusted_proxies;
+    let client_address = forwarded::client_address(trusted_proxies, connection.origin.peer, &head.headers);
+    let mut outcome = Outcome::begin(worker, &snapshot, running, &head, (&ids, trace), client_address);
 
     let caller = Caller::of(&head);
     let intent = if let RequestBody::Tunnel(_) = &body { Intent::Tunnel } else { Intent::Exchange };
@@ -163,6 +167,8 @@ fn admit(
     let admission = admission::authorize(worker, route, required, &glance, outcome)
         .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
     outcome.decided(Decision::Permit);
+    let admission =
+        admission.stated(worker, snapshot, position, outcome).map_err(|SigningError| Answer::NotSigned)?;
     Ok(Admitted { route: position, host, target, admission })
 }
 
@@ -184,7 +190,7 @@ async fn forward(
         UpstreamCredential::None if route.pass_authorization => head.headers.get(header::AUTHORIZATION),
         UpstreamCredential::None => None,
     };
-    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
+    let trusted_proxies = &snapshot.shared.listeners[connection.origin.listener].trusted_proxies;
     let forwarding = connection.forwarding(trusted_proxies, &admitted.host, &head.headers);
     let outgoing = OutgoingHead {
         method: &head.method,

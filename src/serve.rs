@@ -11,11 +11,12 @@ pub mod target;
 use std::convert::Infallible;
 use std::fmt::{Debug, Display};
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::Request;
@@ -23,18 +24,21 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::headers::forwarded::Scheme;
+use crate::config::TrustedPeers;
+use crate::listen::client_certificate::CertificateLines;
+use crate::listen::proxy_protocol::{self, ProxyProtocolError, Source};
+use crate::listen::stream::ClientStream;
+use crate::listen::tls::ServerTls;
 use crate::pipeline;
+use crate::policy::address;
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{ListenerMetrics, TlsOutcome};
+use crate::telemetry::metrics::{ListenerMetrics, ProxyProtocolFailure, TlsOutcome};
 use crate::worker::Worker;
 use body::RequestBody;
-use connection::{Connection, Order, Protocol};
+use connection::{Connection, Order, Origin, Protocol};
 use http1::{Limits, Prefixed, Received, State};
 use registry::Accepted;
 
@@ -50,20 +54,12 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What one HTTP/2 stream may send ahead.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Where a connection comes from.
-#[derive(Clone, Copy, Debug)]
-struct Origin {
-    peer: IpAddr,
-    listener: usize,
-    scheme: Scheme,
-}
-
-/// Serves one accepted connection to its end.
+/// Serves one accepted connection, whose peer's address is canonical, to its end.
 pub async fn accepted(
     worker: Rc<Worker>,
     listener: usize,
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: ClientStream,
+    peer: IpAddr,
     open: Accepted,
     metrics: Arc<ListenerMetrics>,
 ) {
@@ -72,7 +68,25 @@ pub async fn accepted(
     let _live = worker.drain.live();
     let snapshot = Arc::clone(&worker.snapshot().shared);
     let Some(settings) = snapshot.listeners.get(listener) else { return };
-    let origin = Origin { peer: peer.ip().to_canonical(), listener, scheme: settings.scheme };
+    let (stream, peer) = match &settings.proxy_protocol {
+        None => (stream, peer),
+        // In a place of its own, as TLS below.
+        Some(trusted) => {
+            match Box::pin(introduced(
+                &worker,
+                stream,
+                peer,
+                (trusted, settings.timeouts.header_read),
+                &metrics,
+            ))
+            .await
+            {
+                Some(introduced) => introduced,
+                None => return,
+            }
+        }
+    };
+    let origin = Origin { peer, listener, scheme: settings.scheme, certificate: CertificateLines::default() };
     match &settings.tls {
         None => serve_cleartext(worker, origin, stream, &snapshot).await,
         // Large, and in a place of its own, so that cleartext connections do without.
@@ -80,27 +94,64 @@ pub async fn accepted(
     }
 }
 
+/// Reads what a proxy says about the connection, and from whom it comes then; `None` where nobody is served.
+async fn introduced(
+    worker: &Worker,
+    mut stream: ClientStream,
+    peer: IpAddr,
+    (trusted, patience): (&TrustedPeers, Duration),
+    metrics: &ListenerMetrics,
+) -> Option<(ClientStream, IpAddr)> {
+    if !trusted.trust(peer) {
+        metrics.proxy_protocol_failed(worker.index, ProxyProtocolFailure::Untrusted);
+        tracing::debug!(%peer, "this peer may not speak the PROXY protocol, which the listener requires");
+        return None;
+    }
+    let header = tokio::select! {
+        biased;
+        header = tokio::time::timeout(patience, proxy_protocol::read(&mut stream)) => header,
+        () = worker.drain.started() => return None,
+    };
+    let failure = match header {
+        Ok(Ok((source, read))) => {
+            let client = match source {
+                Source::Proxy => peer,
+                Source::Client(client) => client,
+                Source::Unknown => address::UNKNOWN,
+            };
+            return Some((stream.after(read), client));
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, %peer, "a connection without a header of the PROXY protocol was closed");
+            match error {
+                ProxyProtocolError::Malformed(_) => ProxyProtocolFailure::Malformed,
+                ProxyProtocolError::Disconnected(_) => ProxyProtocolFailure::Aborted,
+            }
+        }
+        Err(_elapsed) => ProxyProtocolFailure::Timeout,
+    };
+    metrics.proxy_protocol_failed(worker.index, failure);
+    None
+}
+
 /// The handshake, and what ALPN has decided: no byte is sniffed after it.
 async fn serve_tls(
     worker: Rc<Worker>,
     origin: Origin,
-    stream: TcpStream,
-    tls: &Arc<ServerConfig>,
+    stream: ClientStream,
+    tls: &ServerTls,
     metrics: &ListenerMetrics,
     snapshot: &Snapshot,
 ) {
-    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
     let handshake = tokio::select! {
         biased;
-        ended = tokio::time::timeout(snapshot.timeouts.header_read, handshake) => ended,
+        ended = tokio::time::timeout(snapshot.listeners[origin.listener].timeouts.header_read, handshake) => ended,
         // It has asked for nothing yet, and would be told to close.
         () = worker.drain.started() => return,
     };
     let stream = match handshake {
-        Ok(Ok(stream)) => {
-            metrics.handshake(worker.index, TlsOutcome::Ok);
-            stream
-        }
+        Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             metrics.handshake(worker.index, handshake_outcome(&error));
             tracing::debug!(error = %error, peer = %origin.peer, "TLS handshake failed");
@@ -111,6 +162,15 @@ async fn serve_tls(
             return;
         }
     };
+    let origin = match tls.client_certificate(stream.get_ref().1) {
+        Ok(certificate) => Origin { certificate, ..origin },
+        Err(error) => {
+            metrics.handshake(worker.index, TlsOutcome::Failed);
+            tracing::debug!(error = %error, peer = %origin.peer, "a resumed session's certificate counts no more");
+            return;
+        }
+    };
+    metrics.handshake(worker.index, TlsOutcome::Ok);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_http2(worker, origin, stream, snapshot).await;
     } else {
@@ -119,10 +179,10 @@ async fn serve_tls(
 }
 
 /// Without TLS, HTTP/2 is spoken with prior knowledge: the first bytes tell.
-async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: TcpStream, snapshot: &Snapshot) {
+async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: ClientStream, snapshot: &Snapshot) {
     let sniffed = tokio::select! {
         biased;
-        sniffed = tokio::time::timeout(snapshot.timeouts.idle, http1::sniff(&mut stream)) => sniffed,
+        sniffed = tokio::time::timeout(snapshot.listeners[origin.listener].timeouts.idle, http1::sniff(&mut stream)) => sniffed,
         () = worker.drain.started() => return,
     };
     match sniffed {
@@ -145,7 +205,7 @@ where
 {
     let state = Rc::new(State::new());
     let protocol = Protocol::Http1(Rc::clone(&state));
-    let connection = Rc::new(Connection::new(origin.peer, origin.listener, origin.scheme, protocol));
+    let connection = Rc::new(Connection::new(origin, protocol));
     // Boxed: an idle connection would else keep room for a request, and busy ones would not share it.
     let handler = async |received| Box::pin(pipeline::serve(&worker, &connection, received)).await;
     let served = pin!(http1::serve(stream, read, limits(snapshot), Rc::clone(&state), handler));
@@ -156,7 +216,7 @@ async fn serve_http2<S>(worker: Rc<Worker>, origin: Origin, stream: S, snapshot:
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let connection = Rc::new(Connection::new(origin.peer, origin.listener, origin.scheme, Protocol::Http2));
+    let connection = Rc::new(Connection::new(origin, Protocol::Http2));
     let head_bytes = snapshot.limits.header_bytes + snapshot.limits.uri_bytes;
     let served = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
@@ -211,7 +271,7 @@ async fn run<C, E>(
         poll_fn(|context| follow(connection, &mut followed, served.as_mut(), &graceful_shutdown, context))
             .await;
     if let Err(error) = ended {
-        tracing::debug!(error = %error, peer = %connection.peer, "a connection ended early");
+        tracing::debug!(error = %error, peer = %connection.origin.peer, "a connection ended early");
     }
 }
 

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use ipnet::IpNet;
-use rustls::ServerConfig;
 
-use crate::config::{Config, LimitsConfig, ListenerConfig, RouteAuthentication, TimeoutsConfig};
+use crate::config::{
+    Config, LimitsConfig, ListenAddress, ListenerConfig, RouteAuthentication, TimeoutsConfig, TrustedPeers,
+};
 use crate::directory::view::{DirectoryView, ProjectCell};
 use crate::headers::forwarded::Scheme;
-use crate::listen::tls::{self, TlsError};
+use crate::listen::tls::{self, ServerTls, TlsError};
 use crate::policy::Permission;
 use crate::route::RouteTable;
 use crate::telemetry::access_log::AccessLog;
@@ -62,6 +62,8 @@ pub struct Route {
     pub write_permission: Permission,
     /// Whether the client's own `Authorization` goes on.
     pub pass_authorization: bool,
+    /// Whether its upstream gets a signed statement of who is asking.
+    pub states_identity: bool,
     /// What is counted about it.
     pub metrics: Arc<RouteMetrics>,
     /// What recent denials remember of it.
@@ -88,11 +90,17 @@ pub struct DeclaredOpen {
 #[derive(Debug)]
 pub struct Listener {
     /// TLS, with certificates as of this configuration.
-    pub tls: Option<Arc<ServerConfig>>,
-    /// Networks whose forwarding headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub tls: Option<ServerTls>,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: TrustedPeers,
+    /// From whom alone connections are taken, each with a header of the PROXY protocol; `None`: without one.
+    pub proxy_protocol: Option<TrustedPeers>,
     /// What upstreams are told.
     pub scheme: Scheme,
+    /// Connections one worker may have open over it.
+    pub connections_per_worker: usize,
+    /// How long its clients may take.
+    pub timeouts: TimeoutsConfig,
 }
 
 /// What could not be made ready.
@@ -157,6 +165,7 @@ impl Snapshot {
                 read_permission: route.read_permission,
                 write_permission: route.write_permission,
                 pass_authorization: route.pass_authorization,
+                states_identity: config.upstreams[route.upstream].identity_token.is_some(),
                 metrics: metrics.route(&route.name),
                 authentication: route.authentication,
             });
@@ -166,7 +175,11 @@ impl Snapshot {
             routes,
             unrouted: metrics.route(NO_ROUTE),
             upstreams: upstreams(config, metrics, before.map_or(&[], |before| &before.upstreams))?,
-            listeners: config.listeners.iter().map(listener).collect::<Result<_, _>>()?,
+            listeners: config
+                .listeners
+                .iter()
+                .map(|of_listener| listener(of_listener, config))
+                .collect::<Result<_, _>>()?,
             connections_per_worker: config.limits.connections.div_ceil(config.workers),
             limits: config.limits,
             timeouts: config.timeouts,
@@ -219,18 +232,25 @@ fn upstreams(
     config.upstreams.iter().map(ready).collect()
 }
 
-fn listener(config: &ListenerConfig) -> Result<Listener, SnapshotError> {
-    let tls = config.tls.as_ref().map(tls::server).transpose();
-    let tls = tls.map_err(|source| SnapshotError::Listener { listener: config.name.clone(), source })?;
+fn listener(listener: &ListenerConfig, config: &Config) -> Result<Listener, SnapshotError> {
+    let tls = listener.tls.as_ref().map(tls::server).transpose();
+    let tls = tls.map_err(|source| SnapshotError::Listener { listener: listener.name.clone(), source })?;
     let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-    Ok(Listener { tls, trusted_proxies: config.trusted_proxies.clone(), scheme })
+    Ok(Listener {
+        tls,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        proxy_protocol: listener.proxy_protocol.clone(),
+        scheme,
+        connections_per_worker: listener.connections.map_or(usize::MAX, |it| it.div_ceil(config.workers)),
+        timeouts: config.timeouts_of(listener),
+    })
 }
 
 /// The addresses a running sidecar serves, ports resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundAddresses {
     /// One per listener, in the configuration's order.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<ListenAddress>,
     /// Metrics and health.
     pub ops: SocketAddr,
     /// The management API, if there is one.

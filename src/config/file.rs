@@ -24,9 +24,11 @@ table! {
         usage: UsageTable = Default("{}"),
         events: EventsTable = Default("{}"),
         tokens: TokensTable = Default("{}"),
+        identity_token: IdentityTokenTable = Optional,
         limits: LimitsTable = Default("{}"),
         timeouts: TimeoutsTable = Default("{}"),
         logging: LoggingTable = Default("{}"),
+        tracing: TracingTable = Optional,
     }
 }
 
@@ -41,7 +43,13 @@ table! {
     ListenerTable = "[[listeners]]" {
         name: String = Required,
         address: String = Required,
+        mode: String = Derived("\"0600\" for a Unix socket"),
         trusted_proxies: List<String> = Default("[]"),
+        proxy_protocol: String = Default("\"off\""),
+        proxy_protocol_from: List<String> = Default("[]"),
+        connections: Count<1, 1_000_000> = Derived("as many as `[limits]` leaves"),
+        header_read_seconds: Seconds<1, 300> = Derived("as under `[timeouts]`"),
+        idle_seconds: Seconds<1, 86_400> = Derived("as under `[timeouts]`"),
         tls: ListenerTlsTable = Optional,
     }
 }
@@ -50,6 +58,15 @@ table! {
     ListenerTlsTable = "[listeners.tls]" {
         require_tls13: bool = Default("false"),
         certificates: List<CertificateTable> = Required,
+        client_certificates: ClientCertificatesTable = Optional,
+    }
+}
+
+table! {
+    ClientCertificatesTable = "[listeners.tls.client_certificates]" {
+        ca_file: String = Required,
+        mode: String = Default("\"required\""),
+        crl_file: String = Optional,
     }
 }
 
@@ -179,6 +196,7 @@ table! {
         limits: UpstreamLimitsTable = Default("{}"),
         tls: UpstreamTlsTable = Optional,
         credential: CredentialTable = Optional,
+        identity_token: UpstreamIdentityTokenTable = Optional,
     }
 }
 
@@ -240,6 +258,13 @@ table! {
 }
 
 table! {
+    UpstreamIdentityTokenTable = "[upstreams.identity_token]" {
+        audience: String = Required,
+        request_id: bool = Default("false"),
+    }
+}
+
+table! {
     RouteTable = "[[routes]]" {
         name: String = Derived("the first host and the path prefix"),
         hosts: List<String> = Default("[]"),
@@ -274,6 +299,15 @@ table! {
 }
 
 table! {
+    /// How upstreams are told in a signed statement who is asking; left out, none is.
+    IdentityTokenTable = "[identity_token]" {
+        issuer: String = Required,
+        lifetime_seconds: Seconds<10, 600> = Default("60"),
+        rotation_seconds: Seconds<600, 31_536_000> = Default("86400"),
+    }
+}
+
+table! {
     LimitsTable = "[limits]" {
         header_bytes: Bytes<8192, 1_048_576> = Default("65536"),
         header_count: Count<8, 4096> = Default("100"),
@@ -296,6 +330,16 @@ table! {
         format: String = Default("\"text\""),
         recent_denials: Count<0, 1_000_000> = Default("10000"),
         access_log: AccessLogTable = Default("{}"),
+    }
+}
+
+table! {
+    /// Where traces go; left out, nothing is traced.
+    TracingTable = "[tracing]" {
+        endpoint: String = Required,
+        service_name: String = Default("\"postern\""),
+        sampled_per_million: Count<0, 1_000_000> = Default("10000"),
+        follow_parent: bool = Default("true"),
     }
 }
 

@@ -216,6 +216,7 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         Answer::UpstreamTimeout => "The service behind did not answer in time. Try again later.".into(),
         Answer::UpstreamFailed => "The service behind broke off before answering. Try again later.".into(),
         Answer::NotReady => "The directory is not loaded yet. Try again in a moment.".into(),
+        Answer::NotSigned => "The service behind cannot be told who is asking. Try again in a moment.".into(),
         Answer::Denied(denial) => match denial {
             Denial::MissingCredentials => {
                 "A token is needed: send it as \"Authorization: Bearer TOKEN\".".into()

@@ -12,12 +12,13 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use super::body::Upload;
 use super::watch::{Place, Watch};
 use crate::directory::candidate::Difference;
-use crate::headers::trace::{RequestId, RequestIds};
+use crate::headers::trace::{RequestId, RequestIds, TraceContext};
 use crate::policy::{Denial, Permission};
 use crate::serve::connection::RunningRequest;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::metrics::UpstreamOutcome;
 use crate::telemetry::record::{Decision, Ending, Record};
+use crate::telemetry::spans::Traced;
 use crate::token::TokenIndex;
 use crate::worker::{LocalSnapshot, Worker};
 
@@ -39,8 +40,18 @@ pub struct Outcome {
     ending: Option<Ending>,
     request_id: RequestId,
     client_address: IpAddr,
-    /// Only what the access log wants; `None` when there is none.
+    /// Only what the access log and traces want; `None` when there is neither.
     log: Option<Box<LogFields>>,
+    /// Only for what is traced.
+    trace: Option<Box<Trace>>,
+}
+
+#[derive(Debug)]
+struct Trace {
+    context: TraceContext,
+    /// When that was, counted from the beginning.
+    decided: Option<Duration>,
+    called: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,10 +82,11 @@ impl Outcome {
         snapshot: &Rc<LocalSnapshot>,
         running: RunningRequest,
         head: &Parts,
-        ids: &RequestIds,
+        (ids, trace): (&RequestIds, Option<TraceContext>),
         client_address: IpAddr,
     ) -> Self {
-        let log = snapshot.shared.access_log.is_some().then(|| {
+        let is_told = snapshot.shared.access_log.is_some() || trace.is_some();
+        let log = is_told.then(|| {
             Box::new(LogFields {
                 ids: ids.clone(),
                 method: Some(head.method.clone()),
@@ -103,6 +115,7 @@ impl Outcome {
             request_id: ids.request_id_digits(),
             client_address,
             log,
+            trace: trace.map(|context| Box::new(Trace { context, decided: None, called: None })),
         }
     }
 
@@ -148,6 +161,9 @@ impl Outcome {
         if let Some(log) = &mut self.log {
             log.decision = decision;
         }
+        if let Some(trace) = &mut self.trace {
+            trace.decided = Some(self.started.elapsed());
+        }
     }
 
     /// The organization's candidate policy decides otherwise.
@@ -183,6 +199,9 @@ impl Outcome {
     /// The request goes to an upstream.
     pub fn upstream_called(&mut self, upstream: usize, endpoint: usize, upload: Option<Rc<Upload>>) {
         self.upload = upload;
+        if let Some(trace) = &mut self.trace {
+            trace.called = Some(self.started.elapsed());
+        }
         self.upstream =
             Some(UpstreamCall { upstream, endpoint, answered: None, outcome: UpstreamOutcome::Aborted });
     }
@@ -276,6 +295,10 @@ impl Drop for Outcome {
         }
         if let Some(log) = self.log.take() {
             let record = self.record(*log, duration, ending);
+            if let (Some(trace), Some(spans)) = (self.trace.take(), &self.worker.shared.spans) {
+                let Trace { context, decided, called } = *trace;
+                spans.submit(Traced { context, record: record.clone(), decided, called });
+            }
             if let Some(access_log) = &self.snapshot.shared.access_log {
                 access_log.submit(index, record);
             }

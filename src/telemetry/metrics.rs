@@ -26,7 +26,7 @@ pub use control::{
     ResolutionOutcome, SignInOutcome,
 };
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
-pub use listener::{ListenerMetrics, OpenConnection, TlsOutcome};
+pub use listener::{ListenerMetrics, OpenConnection, ProxyProtocolFailure, TlsOutcome};
 pub use route::RouteMetrics;
 pub use upstream::{EndpointFigures, RetryOutcome, UpstreamMetrics, UpstreamRefusal};
 
@@ -214,16 +214,20 @@ impl Series {
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
     fn collect_listeners(&self, families: &mut Vec<MetricFamily>) {
-        let (mut connections, mut handshakes) = (Vec::new(), Vec::new());
+        let (mut connections, mut handshakes, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for (name, listener) in &*self.listeners.lock() {
             let sum = listener.sum();
             connections.push(family::CONNECTIONS.level(&[name], sum.connections as f64));
             for (outcome, count) in TlsOutcome::ALL.iter().zip(sum.handshakes) {
                 handshakes.push(family::TLS_HANDSHAKES.count(&[name, outcome.code()], count));
             }
+            for (failure, count) in ProxyProtocolFailure::ALL.iter().zip(sum.proxy_protocol_failures) {
+                failures.push(family::PROXY_PROTOCOL_FAILURES.count(&[name, failure.code()], count));
+            }
         }
         families.push(family::CONNECTIONS.with(connections));
         families.push(family::TLS_HANDSHAKES.with(handshakes));
+        families.push(family::PROXY_PROTOCOL_FAILURES.with(failures));
     }
 }
 
@@ -248,6 +252,7 @@ impl SeriesCollector {
             &family::UPSTREAM_DURATION,
             &family::CONNECTIONS,
             &family::TLS_HANDSHAKES,
+            &family::PROXY_PROTOCOL_FAILURES,
         ];
         let mut descriptions: Vec<Desc> = summed.into_iter().map(family::Family::describe).collect();
         descriptions.extend(control::Observed::describe());

@@ -11,6 +11,7 @@ use http::HeaderValue;
 use rustls_pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::identity_token::{self, Issued};
 use super::listeners::certificate as certificate_of;
 use super::text::{self, Refusal};
 use super::{Resolution, all};
@@ -23,7 +24,11 @@ use crate::config::{
     UpstreamTlsConfig,
 };
 
-pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) -> Option<Vec<UpstreamConfig>> {
+pub(super) fn resolve(
+    file: &FileConfig,
+    issued: &Option<Option<Issued>>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<Vec<UpstreamConfig>> {
     let upstreams = file.upstreams.as_ref()?;
     if upstreams.value.is_empty() {
         let remedy = "add an `[[upstreams]]` with `name` and `endpoints`";
@@ -32,12 +37,16 @@ pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) ->
     let mut names = HashMap::new();
     let resolved = upstreams.value.iter().map(|upstream| {
         resolution.unique_name("upstream", upstream.value.name.as_ref(), &mut names);
-        one(&upstream.value, resolution)
+        one(&upstream.value, issued, resolution)
     });
     all(resolved.collect())
 }
 
-fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<UpstreamConfig> {
+fn one(
+    upstream: &UpstreamTable,
+    issued: &Option<Option<Issued>>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<UpstreamConfig> {
     let name = resolution.text(upstream.name.as_ref(), text::name);
     let endpoints = upstream.endpoints.as_ref().map(|endpoints| self::endpoints(endpoints, resolution));
     let resolvers = upstream.resolvers.as_ref().and_then(|list| resolvers(list, resolution));
@@ -51,6 +60,8 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
     let ejection = upstream.ejection.as_ref().map(|table| health::ejection(&table.value, resolution));
     let retries = upstream.retries.as_ref().map(|table| health::retries(&table.value));
     let credential = upstream.credential.as_ref().map(|table| credential(table, resolution));
+    let wanted = upstream.identity_token.as_ref();
+    let identity_token = wanted.map(|table| identity_token::of_upstream(table, issued, resolution));
     Some(UpstreamConfig {
         name: name?,
         endpoints: endpoints??,
@@ -82,6 +93,10 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
         response_header_timeout: upstream.response_header_seconds.as_ref()?.value.duration(),
         idle_timeout: upstream.idle_seconds.as_ref()?.value.duration(),
         idle_connections: upstream.idle_connections.as_ref()?.value.count(),
+        identity_token: match identity_token {
+            Some(identity_token) => Some(identity_token?),
+            None => None,
+        },
     })
 }
 

@@ -169,6 +169,7 @@ pub struct ControlMetrics {
     config_reloads: IntCounterVec,
     config_last_reload_successful: IntGauge,
     access_log_dropped: IntCounter,
+    traces: IntCounterVec,
     access_log_errors: IntCounter,
     logins: IntCounterVec,
     password_hashes: IntCounter,
@@ -212,6 +213,14 @@ impl ControlMetrics {
                 "postern_access_log_dropped_total",
                 "Lines of the access log that were lost: its queue was full, or its output failed.",
             ),
+            traces: IntCounterVec::new(
+                Opts::new(
+                    "postern_traces_total",
+                    "Sampled requests for the tracing collector, by what came of them.",
+                ),
+                &["outcome"],
+            )
+            .expect(VALID),
             access_log_errors: counter(
                 "postern_access_log_errors_total",
                 "Failures to write or reopen the access log.",
@@ -268,13 +277,14 @@ impl ControlMetrics {
         .expect(VALID);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
-        let collectors: [Box<dyn Collector>; 13] = [
+        let collectors: [Box<dyn Collector>; 14] = [
             Box::new(metrics.directory_errors.clone()),
             Box::new(metrics.usage_flush_duration.clone()),
             Box::new(metrics.usage_flushed.clone()),
             Box::new(metrics.config_reloads.clone()),
             Box::new(metrics.config_last_reload_successful.clone()),
             Box::new(metrics.access_log_dropped.clone()),
+            Box::new(metrics.traces.clone()),
             Box::new(metrics.access_log_errors.clone()),
             Box::new(metrics.logins.clone()),
             Box::new(metrics.sign_ins.clone()),
@@ -304,6 +314,16 @@ impl ControlMetrics {
     pub fn config_reloaded(&self, outcome: ReloadOutcome) {
         self.config_reloads.with_label_values(&[outcome.code()]).inc();
         self.config_last_reload_successful.set(i64::from(outcome == ReloadOutcome::Applied));
+    }
+
+    /// A collector took so many traces.
+    pub fn traces_exported(&self, traces: u64) {
+        self.traces.with_label_values(&["exported"]).inc_by(traces);
+    }
+
+    /// So many traces were lost: the queue was full, or the collector did not take them.
+    pub fn traces_dropped(&self, traces: u64) {
+        self.traces.with_label_values(&["dropped"]).inc_by(traces);
     }
 
     /// So many lines of the access log were lost.

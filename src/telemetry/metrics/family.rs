@@ -107,6 +107,13 @@ pub(super) static TLS_HANDSHAKES: Family = Family {
     labels: &["listener", "outcome"],
 };
 
+pub(super) static PROXY_PROTOCOL_FAILURES: Family = Family {
+    name: "postern_proxy_protocol_failures_total",
+    help: "Connections closed for want of a header of the PROXY protocol, by what was wrong.",
+    kind: MetricType::COUNTER,
+    labels: &["listener", "reason"],
+};
+
 pub(super) static TOKENS: Family = Family {
     name: "postern_tokens",
     help: "Tokens in the token cache, by kind.",

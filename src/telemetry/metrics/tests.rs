@@ -48,6 +48,7 @@ fn with_a_bit_of_everything() -> Arc<Metrics> {
         }]
     });
     metrics.listener("public").handshake(1, TlsOutcome::Failed);
+    metrics.listener("public").proxy_protocol_failed(0, ProxyProtocolFailure::Malformed);
     metrics.observe_directory(|| DirectoryFigures {
         application_tokens: 3,
         sequence: 17,
@@ -64,6 +65,8 @@ fn with_a_bit_of_everything() -> Arc<Metrics> {
     metrics.control().usage_flushed(5, Duration::from_millis(4));
     metrics.control().config_reloaded(ReloadOutcome::Rejected);
     metrics.control().access_log_dropped(9);
+    metrics.control().traces_exported(7);
+    metrics.control().traces_dropped(2);
     metrics
 }
 
@@ -110,6 +113,7 @@ fn every_metric_of_the_list_is_scraped_with_its_value() {
         ),
         (r#"postern_connections{listener="public"}"#, 0.0),
         (r#"postern_tls_handshakes_total{listener="public",outcome="failed"}"#, 1.0),
+        (r#"postern_proxy_protocol_failures_total{listener="public",reason="malformed"}"#, 1.0),
         (r#"postern_tokens{kind="application"}"#, 3.0),
         (r#"postern_tokens{kind="personal"}"#, 0.0),
         (r#"postern_tokens{kind="session"}"#, 0.0),
@@ -129,6 +133,8 @@ fn every_metric_of_the_list_is_scraped_with_its_value() {
         (concat!(r#"postern_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#), 1.0),
         ("postern_access_log_dropped_total", 9.0),
         ("postern_access_log_errors_total", 0.0),
+        (r#"postern_traces_total{outcome="exported"}"#, 7.0),
+        (r#"postern_traces_total{outcome="dropped"}"#, 2.0),
     ];
     for (series, value) in values {
         check(&metrics, series, value);
