@@ -59,12 +59,6 @@ struct Opening {
     failure: RefCell<Option<Arc<ConnectError>>>,
 }
 
-/// Whoever opens a connection may go away: those who wait learn that it is over in any case.
-struct Opener<'c> {
-    connections: &'c Connections,
-    opening: Rc<Opening>,
-}
-
 /// A connection, shared by the requests that it carries.
 #[derive(Debug)]
 struct Shared {
@@ -106,46 +100,46 @@ pub(super) struct Failed {
 
 impl Connections {
     /// A place on a connection with room, or on a new one to this target, whose connections these are.
-    pub(super) async fn stream(&self, target: &WorkerTarget) -> Result<Stream, ConnectError> {
+    pub(super) async fn stream(&self, target: &Rc<WorkerTarget>) -> Result<Stream, ConnectError> {
         loop {
             if let Some(stream) = self.with_room() {
                 return Ok(stream);
             }
-            let opening = self.opening.borrow().clone();
-            match opening {
-                // Nobody goes on in between: whoever is counted is waiting when it ends.
-                Some(opening) if opening.waiting.get() < STREAMS - 1 => {
-                    opening.waiting.set(opening.waiting.get() + 1);
-                    opening.ended.notified().await;
-                    if let Some(failure) = opening.failure.borrow().clone() {
-                        return Err(ConnectError::Shared(failure));
-                    }
-                }
-                // More than one can carry.
-                Some(_) => return self.add(connect(target).await?),
-                None => return self.open(target).await,
+            let under_way = self.opening.borrow().clone();
+            let opening = match under_way {
+                None => self.open(target),
+                Some(opening) if opening.waiting.get() < STREAMS => opening,
+                // More than it can carry.
+                Some(_) => return Ok(self.add(connect(target).await?)),
+            };
+            opening.waiting.set(opening.waiting.get() + 1);
+            opening.ended.notified().await;
+            if let Some(failure) = opening.failure.borrow().clone() {
+                return Err(ConnectError::Shared(failure));
             }
         }
     }
 
-    /// Opens a connection that others may wait for.
-    async fn open(&self, target: &WorkerTarget) -> Result<Stream, ConnectError> {
-        let opener = Opener { connections: self, opening: Rc::default() };
-        self.opening.replace(Some(Rc::clone(&opener.opening)));
-        match connect(target).await {
-            Ok(shared) => self.add(shared),
-            Err(error) => {
-                let error = Arc::new(error);
-                opener.opening.failure.replace(Some(Arc::clone(&error)));
-                Err(ConnectError::Shared(error))
+    /// Begins to open a connection, in a task of its own: whoever it is for may go away, and others still wait for it.
+    fn open(&self, target: &Rc<WorkerTarget>) -> Rc<Opening> {
+        let opening = Rc::<Opening>::default();
+        self.opening.replace(Some(Rc::clone(&opening)));
+        let (target, begun) = (Rc::clone(target), Rc::clone(&opening));
+        tokio::task::spawn_local(async move {
+            match connect(&target).await {
+                Ok(shared) => drop(target.connections.add(shared)),
+                Err(error) => drop(begun.failure.replace(Some(Arc::new(error)))),
             }
-        }
+            target.connections.opening.replace(None);
+            begun.ended.notify_waiters();
+        });
+        opening
     }
 
-    fn add(&self, shared: Shared) -> Result<Stream, ConnectError> {
+    fn add(&self, shared: Shared) -> Stream {
         let shared = Rc::new(shared);
         self.open.borrow_mut().push(Rc::clone(&shared));
-        Ok(Stream::enter(shared))
+        Stream::enter(shared)
     }
 
     /// The busiest connection that has room: the others may become idle, and be closed.
@@ -360,13 +354,6 @@ impl Exchange2 {
             Poll::Pending | Poll::Ready(Some(Err(_))) => {}
         }
         polled
-    }
-}
-
-impl Drop for Opener<'_> {
-    fn drop(&mut self) {
-        self.connections.opening.replace(None);
-        self.opening.ended.notify_waiters();
     }
 }
 
