@@ -381,7 +381,7 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
 fn upstream_outcome(result: &Result<Reply, Answer>) -> UpstreamOutcome {
     match result {
         Ok(_) => UpstreamOutcome::Ok,
-        Err(Answer::UpstreamUnreachable) => UpstreamOutcome::Unreachable,
+        Err(Answer::UpstreamUnreachable | Answer::UpstreamOverloaded) => UpstreamOutcome::Unreachable,
         Err(Answer::UpstreamTimeout) => UpstreamOutcome::Timeout,
         Err(Answer::UpstreamFailed) => UpstreamOutcome::Failed,
         Err(_) => UpstreamOutcome::Aborted,

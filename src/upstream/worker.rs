@@ -421,7 +421,7 @@ impl WorkerUpstream {
         unreachable: &mut Vec<Rc<WorkerTarget>>,
         error: ConnectError,
     ) -> Result<(), UpstreamError> {
-        if let ConnectError::Overloaded = error {
+        if error.is_overload() {
             self.shared.metrics.refused(self.worker, UpstreamRefusal::Connections);
             return Err(UpstreamError::Overloaded);
         }
