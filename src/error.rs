@@ -24,6 +24,12 @@ pub enum Answer {
     ExpectationFailed,
     /// Client: no or more than one host, or an authority that differs from `Host`.
     BadHost,
+    /// Client: a header or parameter that routes are chosen by is there more than once.
+    AmbiguousCondition,
+    /// Client: in the clear, where the route is served over HTTPS only.
+    HttpsRequired,
+    /// Client: its body is longer than the route takes.
+    BodyTooLarge,
     /// Client: its body broke off.
     ClientBodyBroken,
     /// Client: its body did not come on in time.
@@ -62,7 +68,11 @@ impl Answer {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Violation(violation) => violation.status(),
-            Self::AmbiguousTarget(_) | Self::BadHost | Self::ClientBodyBroken => StatusCode::BAD_REQUEST,
+            Self::AmbiguousTarget(_) | Self::AmbiguousCondition | Self::BadHost | Self::ClientBodyBroken => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::HttpsRequired => StatusCode::PERMANENT_REDIRECT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientBodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
@@ -83,6 +93,9 @@ impl Answer {
             | Self::MethodNotAllowed
             | Self::ExpectationFailed
             | Self::BadHost
+            | Self::AmbiguousCondition
+            | Self::HttpsRequired
+            | Self::BodyTooLarge
             | Self::ClientBodyBroken
             | Self::ClientBodyTimeout
             | Self::ServerOptions
@@ -101,6 +114,9 @@ impl Answer {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ExpectationFailed => "expectation_failed",
             Self::BadHost => "bad_host",
+            Self::AmbiguousCondition => "ambiguous_condition",
+            Self::HttpsRequired => "https_required",
+            Self::BodyTooLarge => "body_too_large",
             Self::ClientBodyBroken => "body_broken",
             Self::ClientBodyTimeout => "body_timeout",
             Self::ServerOptions => "options",
@@ -121,9 +137,11 @@ impl Answer {
             | Self::AmbiguousTarget(_)
             | Self::MethodNotAllowed
             | Self::ExpectationFailed
-            | Self::BadHost => Ending::BadRequest,
+            | Self::BadHost
+            | Self::AmbiguousCondition
+            | Self::BodyTooLarge => Ending::BadRequest,
             Self::ClientBodyBroken | Self::ClientBodyTimeout => Ending::ClientAborted,
-            Self::ServerOptions => Ending::Completed,
+            Self::ServerOptions | Self::HttpsRequired => Ending::Completed,
             Self::NoRoute => Ending::NoRoute,
             Self::Denied(denial) => Ending::Denied(denial),
             Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
@@ -139,6 +157,7 @@ impl Answer {
             Self::Violation(_)
                 | Self::BadHost
                 | Self::AmbiguousTarget(_)
+                | Self::BodyTooLarge
                 | Self::ClientBodyBroken
                 | Self::ClientBodyTimeout
         )

@@ -4,17 +4,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
-use crate::config::{Config, LimitsConfig, ListenerConfig, RouteAuthentication, TimeoutsConfig};
+use crate::config::{
+    Config, CorsPreflight, EncodedSlashes, HttpsRedirect, LimitsConfig, ListenerConfig, RouteAuthentication,
+    RouteConfig, RoutePath, RouteTarget, TimeoutsConfig,
+};
 use crate::directory::view::{DirectoryView, ProjectCell};
+use crate::error::response::Rendered;
+use crate::headers::change::HeaderChanges;
 use crate::headers::forwarded::Scheme;
 use crate::listen::tls::{self, TlsError};
 use crate::policy::Permission;
-use crate::route::RouteTable;
+use crate::route::condition::Conditions;
+use crate::route::pattern::{Pattern, Rewrite};
+use crate::route::{Choice, RouteTable};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{EndpointMetrics, Metrics, NO_ROUTE, RouteMetrics};
 use crate::upstream::connect::Connector;
@@ -27,6 +35,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// Routes in the configuration's order.
     pub routes: Vec<Route>,
+    /// Whether any route lets encoded slashes pass.
+    pub passes_encoded_slashes: bool,
     /// What is counted about requests that match no route.
     pub unrouted: Arc<RouteMetrics>,
     /// Upstreams in the configuration's order.
@@ -50,8 +60,16 @@ pub struct Snapshot {
 pub struct Route {
     /// Name for logs.
     pub name: Arc<str>,
-    /// Position of its upstream.
-    pub upstream: usize,
+    /// What else a request must have.
+    pub conditions: Option<Box<Conditions>>,
+    /// What becomes of paths with an encoded slash.
+    pub encoded_slashes: EncodedSlashes,
+    /// Where requests in the clear are sent.
+    pub redirect: Option<HttpsRedirect>,
+    /// Who answers.
+    pub target: Target,
+    /// What becomes of the path.
+    pub rewrite: Option<Box<Rewrite>>,
     /// Whose members may pass; filled by the directory.
     pub project: Arc<ProjectCell>,
     /// `x-postern-project`.
@@ -60,13 +78,35 @@ pub struct Route {
     pub read_permission: Permission,
     /// What any other method needs.
     pub write_permission: Permission,
+    /// What these methods need instead.
+    pub permissions: Box<[(Method, Permission)]>,
     /// Whether the client's own `Authorization` goes on.
     pub pass_authorization: bool,
+    /// How long the response's head may take, if not as long as the upstream says.
+    pub response_header_timeout: Option<Duration>,
+    /// How long the whole may take.
+    pub total_timeout: Option<Duration>,
+    /// Bytes of a request's body at most.
+    pub request_body_bytes: Option<u64>,
+    /// What is changed in a request's headers.
+    pub request_headers: Option<Box<HeaderChanges>>,
+    /// What is changed in a response's.
+    pub response_headers: Option<Box<HeaderChanges>>,
     /// What is counted about it.
     pub metrics: Arc<RouteMetrics>,
     /// What recent denials remember of it.
     pub label: Arc<RouteLabel>,
     authentication: RouteAuthentication,
+    cors_preflight: CorsPreflight,
+}
+
+/// Who answers a route's requests.
+#[derive(Debug)]
+pub enum Target {
+    /// The upstream at this position.
+    Upstream(usize),
+    /// Postern itself.
+    Response(Rendered),
 }
 
 /// What is remembered of a route by what may outlive its configuration.
@@ -78,7 +118,7 @@ pub struct RouteLabel {
     pub project: Box<str>,
 }
 
-/// Proof that a route was declared open: `authentication = "off"`.
+/// Proof that a route was declared open: `authentication = "off"`, or for preflight requests `cors_preflight = "pass"`.
 #[derive(Clone, Copy, Debug)]
 pub struct DeclaredOpen {
     _made_by_route: (),
@@ -140,27 +180,14 @@ impl Snapshot {
         let mut table = RouteTable::default();
         let mut routes = Vec::with_capacity(config.routes.len());
         for (position, route) in config.routes.iter().enumerate() {
-            table.add(&route.hosts, &route.path_prefix, position);
-            let project_header = HeaderValue::from_str(&route.project).map_err(|_| {
-                SnapshotError::Project { route: route.name.clone(), project: route.project.clone() }
-            })?;
-            let name: Arc<str> = route.name.as_str().into();
-            let label = RouteLabel { name: Arc::clone(&name), project: route.project.as_str().into() };
-            routes.push(Route {
-                name,
-                label: Arc::new(label),
-                upstream: route.upstream,
-                project: directory.project(&route.project),
-                project_header,
-                read_permission: route.read_permission,
-                write_permission: route.write_permission,
-                pass_authorization: route.pass_authorization,
-                metrics: metrics.route(&route.name),
-                authentication: route.authentication,
-            });
+            let ready = Route::new(route, directory, metrics)?;
+            let choice = if ready.conditions.is_some() { Choice::OnConditions } else { Choice::Always };
+            table.add(&route.hosts, &pattern(&route.path), position, choice);
+            routes.push(ready);
         }
         Ok(Self {
             table,
+            passes_encoded_slashes: routes.iter().any(|route| route.encoded_slashes == EncodedSlashes::Pass),
             routes,
             unrouted: metrics.route(NO_ROUTE),
             upstreams: upstreams(config, metrics)?,
@@ -175,12 +202,67 @@ impl Snapshot {
 }
 
 impl Route {
+    fn new(
+        config: &RouteConfig,
+        directory: &DirectoryView,
+        metrics: &Metrics,
+    ) -> Result<Self, SnapshotError> {
+        let project_header = HeaderValue::from_str(&config.project).map_err(|_| SnapshotError::Project {
+            route: config.name.clone(),
+            project: config.project.clone(),
+        })?;
+        let name: Arc<str> = config.name.as_str().into();
+        let label = RouteLabel { name: Arc::clone(&name), project: config.project.as_str().into() };
+        let rewrite = config.rewrite.as_deref();
+        Ok(Self {
+            name,
+            label: Arc::new(label),
+            conditions: Conditions::of(&config.conditions),
+            encoded_slashes: config.encoded_slashes,
+            redirect: config.redirect,
+            target: match &config.target {
+                RouteTarget::Upstream(position) => Target::Upstream(*position),
+                RouteTarget::Response(fixed) => Target::Response(Rendered::fixed(fixed)),
+            },
+            rewrite: rewrite.map(|template| Box::new(Rewrite::new(pattern(&config.path), template))),
+            project: directory.project(&config.project),
+            project_header,
+            read_permission: config.read_permission,
+            write_permission: config.write_permission,
+            permissions: config.permissions.clone().into(),
+            pass_authorization: config.pass_authorization,
+            response_header_timeout: config.response_header_timeout,
+            total_timeout: config.total_timeout,
+            request_body_bytes: config.request_body_bytes,
+            request_headers: HeaderChanges::of(&config.request_headers),
+            response_headers: HeaderChanges::of(&config.response_headers),
+            metrics: metrics.route(&config.name),
+            authentication: config.authentication,
+            cors_preflight: config.cors_preflight,
+        })
+    }
+
     /// The proof that no token is needed, if the route was declared so.
     pub fn declared_open(&self) -> Option<DeclaredOpen> {
         match self.authentication {
             RouteAuthentication::Off => Some(DeclaredOpen { _made_by_route: () }),
             RouteAuthentication::Required => None,
         }
+    }
+
+    /// The proof that no token is needed for a preflight request, if the route was declared so.
+    pub fn declared_open_to_preflight(&self) -> Option<DeclaredOpen> {
+        match self.cors_preflight {
+            CorsPreflight::Pass => Some(DeclaredOpen { _made_by_route: () }),
+            CorsPreflight::Authenticate => None,
+        }
+    }
+}
+
+fn pattern(path: &RoutePath) -> Pattern {
+    match path {
+        RoutePath::Below(text) => Pattern::below(text),
+        RoutePath::Whole(text) => Pattern::whole(text),
     }
 }
 

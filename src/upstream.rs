@@ -25,6 +25,7 @@ use http_body::Frame;
 
 use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::headers::Additions;
+use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::{BodyKind, ForwardBody, UploadError};
 use crate::telemetry::metrics::{EndpointMetrics, UpstreamOutcome};
 use connect::{ConnectError, Connector};
@@ -107,6 +108,8 @@ pub struct OutgoingHead<'a> {
     pub headers: &'a HeaderMap,
     /// How long its client waits for the response, if it says.
     pub timeout: Option<Duration>,
+    /// How long the response's head may take, if not as long as the upstream says.
+    pub response_header_timeout: Option<Duration>,
     /// What is set after stripping.
     pub additions: Additions<'a>,
 }
@@ -225,7 +228,7 @@ impl WorkerUpstream {
         body: ForwardBody,
         now: Instant,
     ) -> Result<Reply, UpstreamError> {
-        let timeout = self.shared.config.response_header_timeout;
+        let timeout = head.response_header_timeout.unwrap_or(self.shared.config.response_header_timeout);
         let is_repeatable = body.is_empty() && head.method.is_idempotent();
         let mut sending = Sending::new(head, body);
         while let Some(mut exchange) = self.pools[*endpoint].take(now) {
@@ -355,6 +358,15 @@ impl Reply {
         match &self.source {
             Source::Http1(exchange, _) => exchange.as_ref().map(|exchange| exchange.fields()),
             Source::Http2(exchange) => Some(exchange.fields()),
+        }
+    }
+
+    /// Changes the header lines as a route says.
+    pub fn change_fields(&mut self, changes: &HeaderChanges) {
+        match &mut self.source {
+            Source::Http1(Some(exchange), _) => exchange.change_fields(changes),
+            Source::Http1(None, _) => {}
+            Source::Http2(exchange) => exchange.change_fields(changes),
         }
     }
 

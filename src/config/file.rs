@@ -4,6 +4,7 @@
 
 use super::decode::Presence::{Default, Derived, Optional, Required};
 use super::decode::table;
+use super::map::{Map, TextOrPresence};
 use super::number::{Bytes, Count, Seconds};
 use super::report::Located;
 use super::secret::SecretReference;
@@ -194,16 +195,58 @@ table! {
 
 table! {
     RouteTable = "[[routes]]" {
-        name: String = Derived("the first host and the path prefix"),
+        name: String = Derived("the first host and the path"),
         hosts: List<String> = Default("[]"),
-        path_prefix: String = Default("\"/\""),
+        path_prefix: String = Derived("\"/\", unless there is a `path`"),
+        path: String = Optional,
+        methods: List<String> = Default("[]"),
+        match_headers: Map<TextOrPresence> = Default("{}"),
+        match_query: Map<TextOrPresence> = Default("{}"),
+        encoded_slashes: String = Default("\"refuse\""),
         project: String = Optional,
         service: String = Optional,
-        upstream: String = Required,
+        upstream: String = Derived("none, which needs a `response`"),
+        rewrite: String = Optional,
+        redirect: String = Optional,
         read_permission: String = Derived("\"project:services:read\""),
         write_permission: String = Derived("\"service:data:write\""),
+        permissions: Map<String> = Default("{}"),
         authentication: String = Derived("a valid token is required"),
+        cors_preflight: String = Derived("a valid token is required"),
         pass_authorization: bool = Default("false"),
+        response_header_seconds: Seconds<1, 86_400> = Derived("the upstream's"),
+        total_seconds: Seconds<1, 86_400> = Optional,
+        request_body_bytes: Bytes<0, 1_099_511_627_776> = Optional,
+        request_headers: RequestHeadersTable = Default("{}"),
+        response_headers: ResponseHeadersTable = Default("{}"),
+        response: FixedResponseTable = Optional,
+    }
+}
+
+table! {
+    /// What is changed in a request's headers.
+    RequestHeadersTable = "[routes.request_headers]" {
+        set: Map<String> = Default("{}"),
+        add: Map<String> = Default("{}"),
+        remove: List<String> = Default("[]"),
+    }
+}
+
+table! {
+    /// What is changed in a response's headers.
+    ResponseHeadersTable = "[routes.response_headers]" {
+        set: Map<String> = Default("{}"),
+        add: Map<String> = Default("{}"),
+        remove: List<String> = Default("[]"),
+    }
+}
+
+table! {
+    /// What a route answers without a service behind.
+    FixedResponseTable = "[routes.response]" {
+        status: Count<200, 599> = Required,
+        body: String = Default("\"\""),
+        content_type: String = Default("\"text/plain; charset=utf-8\""),
     }
 }
 

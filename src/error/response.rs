@@ -8,10 +8,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::Answer;
+use crate::config::FixedResponseConfig;
 use crate::headers;
 use crate::policy::{Denial, Permission};
 
@@ -55,6 +56,8 @@ pub struct Details<'a> {
     pub required: Option<Permission>,
     /// Prefix of the known token that was presented.
     pub token_prefix: Option<&'a str>,
+    /// Where the client is sent.
+    pub location: Option<&'a str>,
 }
 
 impl Answers {
@@ -88,6 +91,32 @@ impl Answers {
 }
 
 impl Rendered {
+    /// The response that a route answers with.
+    pub fn fixed(config: &FixedResponseConfig) -> Self {
+        let body = Bytes::copy_from_slice(config.body.as_bytes());
+        let mut lines = Vec::with_capacity(128);
+        if !body.is_empty() {
+            headers::write_field(
+                &mut lines,
+                CONTENT_TYPE.as_str().as_bytes(),
+                config.content_type.as_bytes(),
+            );
+        }
+        // There is no length where there can be no body (RFC 9110, section 8.6).
+        if !matches!(config.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            push_length(&mut lines, body.len());
+        }
+        Self { status: config.status, lines: lines.into(), body }
+    }
+
+    /// The same as the answer to a request with this method: to HEAD there is no body, whatever the lines say of one.
+    pub fn to(mut self, method: &Method) -> Self {
+        if *method == Method::HEAD {
+            self.body = Bytes::new();
+        }
+        self
+    }
+
     /// The header lines for those who do not write them as HTTP/1 does.
     pub fn to_map(&self) -> HeaderMap {
         headers::map_of_lines(&self.lines)
@@ -107,6 +136,9 @@ fn render(answer: Answer, details: Details<'_>, realm: &str, quoted_realm: &str)
 
     push_line(&mut buffer, &CACHE_CONTROL, &["no-store"]);
     push_challenge(&mut buffer, answer, details.required, quoted_realm);
+    if let Some(location) = details.location {
+        push_line(&mut buffer, &LOCATION, &[location]);
+    }
     if matches!(answer, Answer::ServerOptions | Answer::MethodNotAllowed) {
         push_line(&mut buffer, &ALLOW, &[SERVED_METHODS]);
     }
@@ -203,6 +235,11 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         Answer::MethodNotAllowed => "This method is not served here.".into(),
         Answer::ExpectationFailed => "Only the expectation 100-continue can be met.".into(),
         Answer::BadHost => "A request names exactly one host, and its target's authority is that host.".into(),
+        Answer::AmbiguousCondition => {
+            "A header or query parameter that decides what serves this request is there more than once. Send it once.".into()
+        }
+        Answer::HttpsRequired => "This is served over HTTPS only. Send requests, and tokens above all, to the address in Location.".into(),
+        Answer::BodyTooLarge => "The request's body is longer than is taken here. Send less at once.".into(),
         Answer::ClientBodyBroken => "The request's body broke off before its end.".into(),
         Answer::ClientBodyTimeout => "The request's body did not come on in time.".into(),
         Answer::ServerOptions => "".into(),

@@ -1,6 +1,8 @@
 //! What became of a request: recorded exactly once, when the guard is dropped, whatever happened before.
 
+use std::future::Future as _;
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
@@ -8,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use tokio::task::coop::unconstrained;
+use tokio::time::Sleep;
 
 use super::body::Upload;
 use super::watch::{Place, Watch};
@@ -29,6 +33,8 @@ pub struct Outcome {
     running: RunningRequest,
     /// Where it is watched, once it was permitted.
     watch: Option<Place>,
+    /// When its route wants it to have ended.
+    deadline: Option<Pin<Box<Sleep>>>,
     time: SystemTime,
     started: Instant,
     route: Option<usize>,
@@ -92,6 +98,7 @@ impl Outcome {
             snapshot: Rc::clone(snapshot),
             running,
             watch: None,
+            deadline: None,
             time: SystemTime::now(),
             started: Instant::now(),
             route: None,
@@ -170,6 +177,18 @@ impl Outcome {
     /// Why it would not be let in any more, if it would not; whoever asks is woken when that changes.
     pub fn denied_meanwhile(&self, context: &Context<'_>) -> Option<Denial> {
         self.worker.watches.denial(self.watch.as_ref()?, context)
+    }
+
+    /// The whole may take so long, counted from the head's arrival.
+    pub fn limit_time(&mut self, total: Duration) {
+        self.deadline = Some(Box::pin(tokio::time::sleep_until((self.started + total).into())));
+    }
+
+    /// Whether its time is over; whoever asks is woken when it is.
+    pub fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(deadline) = &mut self.deadline else { return false };
+        // Out of turn: a body that keeps coming could else use up the task's budget, and with it the deadline's turn.
+        pin!(unconstrained(deadline.as_mut())).poll(context).is_ready()
     }
 
     /// A known token was presented.

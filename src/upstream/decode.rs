@@ -11,6 +11,7 @@ use httparse::{ParserConfig, Status};
 use smallvec::SmallVec;
 
 use crate::headers;
+use crate::headers::change::HeaderChanges;
 
 #[cfg(test)]
 mod tests;
@@ -115,6 +116,11 @@ impl Fields {
     pub(super) fn add(&mut self, name: &[u8], value: &[u8]) {
         self.has_date |= name.eq_ignore_ascii_case(b"date");
         headers::write_field(&mut self.lines, name, value);
+    }
+
+    /// Changes the lines as a route says.
+    pub(super) fn change(&mut self, changes: &HeaderChanges) {
+        changes.apply(&mut self.lines);
     }
 
     fn restart(&mut self) {

@@ -25,6 +25,7 @@ use super::exchange::{BodyError, ExchangeError};
 use super::pool::ConnectionGauge;
 use super::{OutgoingHead, Upstream};
 use crate::headers;
+use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::{ForwardBody, UploadError};
 use crate::serve::LocalExecutor;
 
@@ -160,7 +161,7 @@ pub(super) async fn exchange(
     body: ForwardBody,
     started: Instant,
 ) -> Result<Exchange2, Failed> {
-    let timeout = upstream.config.response_header_timeout;
+    let timeout = head.response_header_timeout.unwrap_or(upstream.config.response_header_timeout);
     let upload = body.upload();
     let failure = Rc::new(RefCell::new(None));
     let body = SharedBody { body, failure: Rc::clone(&failure) };
@@ -263,6 +264,10 @@ impl Exchange2 {
 
     pub(super) fn fields(&self) -> &Fields {
         &self.fields
+    }
+
+    pub(super) fn change_fields(&mut self, changes: &HeaderChanges) {
+        self.fields.change(changes);
     }
 
     pub(super) fn is_complete(&self) -> bool {
