@@ -7,6 +7,7 @@
 pub mod control_socket;
 mod keeper;
 mod reload;
+mod upstreams;
 mod workers;
 
 use std::convert::Infallible;
@@ -37,6 +38,7 @@ use crate::worker::Shared;
 use control_socket::{ControlRequest, ControlSocket, Order};
 use keeper::Keeper;
 pub use reload::ReloadReport;
+use upstreams::UpstreamTasks;
 use workers::Workers;
 
 /// How long the access log may take to write its last lines.
@@ -58,6 +60,7 @@ pub struct App {
     drain: Drain,
     workers: Workers,
     keeper: Keeper,
+    upstream_tasks: UpstreamTasks,
     /// The operators' listener; ends with this, also when the start fails half-way.
     ops: JoinSet<()>,
     /// The management API, if the configuration has one; its listener ends with this too.
@@ -128,10 +131,13 @@ impl App {
         readiness.directory_loaded();
 
         let access_log = start_access_log(&config, &metrics)?;
-        let snapshot = Snapshot::new(&config, &view, &metrics, access_log.clone())?;
+        let snapshot = Snapshot::new(&config, &view, &metrics, access_log.clone(), None)?;
         publish_certificates(&config, &metrics);
         let denials = RecentDenials::new(config.workers, config.logging.recent_denials);
         let shared = Arc::new(Shared::new(snapshot, view, denials));
+        observe_upstreams(&shared, &metrics);
+        let mut upstream_tasks = UpstreamTasks::new(&metrics);
+        upstream_tasks.follow(&shared.snapshot());
 
         let (admin, admin_listener, admin_address) =
             start_admin(&config, &shared, &keeper, &metrics, &drain)?;
@@ -156,6 +162,7 @@ impl App {
             drain,
             workers,
             keeper,
+            upstream_tasks,
             ops,
             admin,
             admin_listener,
@@ -390,6 +397,17 @@ fn start_access_log(
 ) -> Result<Option<Arc<AccessLog>>, AccessLogError> {
     let settings = config.logging.access_log.as_ref();
     settings.map(|settings| AccessLog::start(settings, config.workers, metrics)).transpose()
+}
+
+/// Lets a scrape see how the addresses of the upstreams in force are.
+fn observe_upstreams(shared: &Arc<Shared>, metrics: &Metrics) {
+    // Metrics are kept by what a snapshot has.
+    let shared = Arc::downgrade(shared);
+    metrics.observe_upstreams(move || {
+        let snapshot = shared.upgrade().map(|shared| shared.snapshot());
+        let upstreams = snapshot.iter().flat_map(|snapshot| &snapshot.upstreams);
+        upstreams.flat_map(|upstream| upstream.figures()).collect()
+    });
 }
 
 /// Tells Prometheus when certificates end.

@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -99,6 +99,9 @@ pub struct ListenerConfig {
     pub tls: Option<ListenerTlsConfig>,
     /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
     pub trusted_proxies: Vec<IpNet>,
+    /// Networks from which alone connections are taken, each with a header of the PROXY protocol; `None`: there is none
+    /// to be read, and anybody may connect.
+    pub proxy_protocol: Option<Vec<IpNet>>,
 }
 
 /// `[listeners.tls]`.
@@ -167,6 +170,12 @@ pub struct UpstreamConfig {
     pub endpoints: Vec<EndpointConfig>,
     /// What it is spoken to in.
     pub protocol: UpstreamProtocol,
+    /// Which address is asked next.
+    pub balance: Balance,
+    /// How its addresses are checked; `None`: they are not.
+    pub health: Option<HealthConfig>,
+    /// When addresses rest because requests fail there; `None`: they never do.
+    pub ejection: Option<EjectionConfig>,
     /// TLS towards it, if it wants that.
     pub tls: Option<UpstreamTlsConfig>,
     /// What it is told about who we are.
@@ -190,6 +199,15 @@ pub enum UpstreamProtocol {
     Http2,
 }
 
+/// Which of an upstream's addresses is asked next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Each in turn.
+    RoundRobin,
+    /// The one with the fewest requests under way, as the worker that asks sees it.
+    LeastRequests,
+}
+
 /// One address of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointConfig {
@@ -199,6 +217,55 @@ pub struct EndpointConfig {
     pub port: u16,
     /// `host:port` as written, for logs and metric labels.
     pub label: String,
+}
+
+/// `[upstreams.health]`: active checks of each address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// What is asked.
+    pub check: HealthCheck,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// How long a check may take, connecting included; no longer than the interval.
+    pub timeout: Duration,
+    /// Checks in a row that make an unhealthy address healthy.
+    pub healthy_threshold: u32,
+    /// Checks in a row that make a healthy address unhealthy.
+    pub unhealthy_threshold: u32,
+}
+
+/// What a check asks an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthCheck {
+    /// That it takes a connection, with TLS if the upstream has it.
+    Tcp,
+    /// That it answers a GET in the upstream's protocol.
+    Http {
+        /// Path, and query if there is one.
+        path: String,
+        /// The only status that is good; `None`: any from 200 to 299.
+        status: Option<StatusCode>,
+    },
+    /// That it says so, by the gRPC health checking protocol.
+    Grpc {
+        /// The service that is asked about; empty: the server as a whole.
+        service: String,
+    },
+}
+
+/// `[upstreams.ejection]`: an address where requests fail rests for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EjectionConfig {
+    /// Failures in a row that are too many.
+    pub consecutive_failures: u32,
+    /// How long an address rests at first; each time that follows closely it is so much longer.
+    pub rest: Duration,
+    /// The longest rest; and how long ago the last one must be to count no more.
+    pub longest: Duration,
+    /// How long it takes until it has all of its traffic back.
+    pub return_time: Duration,
+    /// How many of an upstream's addresses may rest at once, in percent. With 100, all may, and then all are used.
+    pub most_percent: usize,
 }
 
 /// `[upstreams.tls]`.

@@ -40,6 +40,8 @@ pub enum Answer {
     NoRoute,
     /// Policy: refused.
     Denied(Denial),
+    /// Upstream: checks find none of its addresses healthy.
+    UpstreamUnhealthy,
     /// Upstream: no connection could be had.
     UpstreamUnreachable,
     /// Upstream: connected, but no response's head in time.
@@ -81,7 +83,7 @@ impl Answer {
             Self::Denied(denial) => denial.status(),
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnhealthy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -101,7 +103,10 @@ impl Answer {
             | Self::ServerOptions
             | Self::NoRoute => Origin::Client,
             Self::Denied(_) => Origin::Policy,
-            Self::UpstreamUnreachable | Self::UpstreamTimeout | Self::UpstreamFailed => Origin::Upstream,
+            Self::UpstreamUnhealthy
+            | Self::UpstreamUnreachable
+            | Self::UpstreamTimeout
+            | Self::UpstreamFailed => Origin::Upstream,
             Self::NotReady => Origin::Internal,
         }
     }
@@ -123,6 +128,7 @@ impl Answer {
             Self::NoRoute => "no_route",
             Self::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => "invalid_token",
             Self::Denied(denial) => denial.code(),
+            Self::UpstreamUnhealthy => "upstream_unhealthy",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
@@ -144,9 +150,19 @@ impl Answer {
             Self::ServerOptions | Self::HttpsRequired => Ending::Completed,
             Self::NoRoute => Ending::NoRoute,
             Self::Denied(denial) => Ending::Denied(denial),
+            Self::UpstreamUnhealthy => Ending::UpstreamUnhealthy,
             Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
             Self::UpstreamTimeout => Ending::UpstreamTimeout,
             Self::UpstreamFailed | Self::NotReady => Ending::UpstreamFailed,
+        }
+    }
+
+    /// Seconds after which another try may go better, where that can be said.
+    pub fn retry_after_seconds(self) -> Option<&'static str> {
+        match self {
+            // As often as upstreams are checked by default.
+            Self::UpstreamUnhealthy => Some("5"),
+            _ => None,
         }
     }
 

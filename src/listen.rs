@@ -3,6 +3,8 @@
 //! Each worker has a socket of its own for each address (`SO_REUSEPORT`): the kernel spreads connections, and no
 //! worker hands one to another. What happens on a connection is in [`crate::serve`].
 
+pub mod proxy_protocol;
+pub mod stream;
 pub mod tls;
 
 use std::io;
@@ -19,6 +21,7 @@ use crate::config::TimeoutsConfig;
 use crate::serve;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::worker::Worker;
+use stream::ClientStream;
 
 /// Connections the kernel may hold ready until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -172,6 +175,7 @@ fn serve(
 ) {
     let open = worker.registry.accepted();
     let (worker, metrics) = (Rc::clone(worker), Arc::clone(metrics));
+    let (stream, peer) = (ClientStream::Tcp(stream), peer.ip().to_canonical());
     tokio::task::spawn_local(serve::accepted(worker, listener, stream, peer, open, metrics));
 }
 

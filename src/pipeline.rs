@@ -259,10 +259,10 @@ async fn forward(
         },
     };
     let (body, upload) = ForwardBody::streaming(body, route.request_body_bytes);
-    let mut endpoint = upstream.next_endpoint();
-    outcome.upstream_called(upstream_position, endpoint, upload.clone());
+    let mut flight = upstream.begin(outcome.started()).map_err(|error| explain_failure(&error, None))?;
+    outcome.upstream_called(upstream_position, flight.endpoint(), upload.clone());
     let result = {
-        let mut sending = pin!(upstream.send(&mut endpoint, &outgoing, body, outcome.started()));
+        let mut sending = pin!(upstream.send(&mut flight, &outgoing, body, outcome.started()));
         let sent = poll_fn(|context| match sending.as_mut().poll(context) {
             Poll::Ready(sent) => {
                 Poll::Ready(sent.map_err(|error| explain_failure(&error, upload.as_deref())))
@@ -279,7 +279,7 @@ async fn forward(
         sent.await
     };
     let answered_at = result.as_ref().ok().map(Reply::answered_at);
-    outcome.upstream_returned(endpoint, upstream_outcome(&result), answered_at);
+    outcome.upstream_returned(flight.endpoint(), upstream_outcome(&result), answered_at);
     let mut reply = result?;
     if let Some(changes) = &route.response_headers {
         reply.change_fields(changes);
@@ -359,6 +359,7 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
             Answer::Violation(*violation)
         }
         _ if state == Some(UploadState::Broken) => Answer::ClientBodyBroken,
+        UpstreamError::Unhealthy => Answer::UpstreamUnhealthy,
         UpstreamError::Unreachable(_) => Answer::UpstreamUnreachable,
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,

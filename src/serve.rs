@@ -11,7 +11,7 @@ pub mod target;
 use std::convert::Infallible;
 use std::fmt::{Debug, Display};
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,15 +23,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::headers::forwarded::Scheme;
+use crate::headers::forwarded::{self, Scheme};
+use crate::listen::proxy_protocol::{self, ProxyProtocolError, Source};
+use crate::listen::stream::ClientStream;
 use crate::pipeline;
+use crate::policy::address;
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{ListenerMetrics, TlsOutcome};
+use crate::telemetry::metrics::{ListenerMetrics, ProxyProtocolFailure, TlsOutcome};
 use crate::worker::Worker;
 use body::RequestBody;
 use connection::{Connection, Order, Protocol};
@@ -53,17 +56,18 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
+    /// The socket's peer, or whom it speaks for by the PROXY protocol.
     peer: IpAddr,
     listener: usize,
     scheme: Scheme,
 }
 
-/// Serves one accepted connection to its end.
+/// Serves one accepted connection, whose peer's address is canonical, to its end.
 pub async fn accepted(
     worker: Rc<Worker>,
     listener: usize,
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: ClientStream,
+    peer: IpAddr,
     open: Accepted,
     metrics: Arc<ListenerMetrics>,
 ) {
@@ -72,7 +76,17 @@ pub async fn accepted(
     let _live = worker.drain.live();
     let snapshot = Arc::clone(&worker.snapshot().shared);
     let Some(settings) = snapshot.listeners.get(listener) else { return };
-    let origin = Origin { peer: peer.ip().to_canonical(), listener, scheme: settings.scheme };
+    let (stream, peer) = match &settings.proxy_protocol {
+        None => (stream, peer),
+        // In a place of its own, as TLS below.
+        Some(trusted) => {
+            match Box::pin(introduced(&worker, stream, peer, trusted, &metrics, &snapshot)).await {
+                Some(introduced) => introduced,
+                None => return,
+            }
+        }
+    };
+    let origin = Origin { peer, listener, scheme: settings.scheme };
     match &settings.tls {
         None => serve_cleartext(worker, origin, stream, &snapshot).await,
         // Large, and in a place of its own, so that cleartext connections do without.
@@ -80,11 +94,52 @@ pub async fn accepted(
     }
 }
 
+/// Reads what a proxy says about the connection, and from whom it comes then; `None` where nobody is served.
+async fn introduced(
+    worker: &Worker,
+    mut stream: ClientStream,
+    peer: IpAddr,
+    trusted: &[IpNet],
+    metrics: &ListenerMetrics,
+    snapshot: &Snapshot,
+) -> Option<(ClientStream, IpAddr)> {
+    if !forwarded::is_trusted(trusted, peer) {
+        metrics.proxy_protocol_failed(worker.index, ProxyProtocolFailure::Untrusted);
+        tracing::debug!(%peer, "this peer may not speak the PROXY protocol, which the listener requires");
+        return None;
+    }
+    let header = tokio::select! {
+        biased;
+        header = tokio::time::timeout(snapshot.timeouts.header_read, proxy_protocol::read(&mut stream)) => header,
+        () = worker.drain.started() => return None,
+    };
+    let failure = match header {
+        Ok(Ok((source, read))) => {
+            let client = match source {
+                Source::Proxy => peer,
+                Source::Client(client) => client,
+                Source::Unknown => address::UNKNOWN,
+            };
+            return Some((stream.after(read), client));
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, %peer, "a connection without a header of the PROXY protocol was closed");
+            match error {
+                ProxyProtocolError::Malformed(_) => ProxyProtocolFailure::Malformed,
+                ProxyProtocolError::Disconnected(_) => ProxyProtocolFailure::Aborted,
+            }
+        }
+        Err(_elapsed) => ProxyProtocolFailure::Timeout,
+    };
+    metrics.proxy_protocol_failed(worker.index, failure);
+    None
+}
+
 /// The handshake, and what ALPN has decided: no byte is sniffed after it.
 async fn serve_tls(
     worker: Rc<Worker>,
     origin: Origin,
-    stream: TcpStream,
+    stream: ClientStream,
     tls: &Arc<ServerConfig>,
     metrics: &ListenerMetrics,
     snapshot: &Snapshot,
@@ -119,7 +174,7 @@ async fn serve_tls(
 }
 
 /// Without TLS, HTTP/2 is spoken with prior knowledge: the first bytes tell.
-async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: TcpStream, snapshot: &Snapshot) {
+async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: ClientStream, snapshot: &Snapshot) {
     let sniffed = tokio::select! {
         biased;
         sniffed = tokio::time::timeout(snapshot.timeouts.idle, http1::sniff(&mut stream)) => sniffed,

@@ -131,6 +131,8 @@ pub struct Listener {
     pub tls: Option<Arc<ServerConfig>>,
     /// Networks whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Networks from which alone connections are taken, each with a header of the PROXY protocol; `None`: without one.
+    pub proxy_protocol: Option<Vec<IpNet>>,
     /// What upstreams are told.
     pub scheme: Scheme,
 }
@@ -170,12 +172,14 @@ pub enum SnapshotError {
 }
 
 impl Snapshot {
-    /// Makes a configuration ready: reads certificates, finds metric cells and project cells by name.
+    /// Makes a configuration ready: reads certificates, finds metric cells and project cells by name. What is known of
+    /// upstreams that were in force before, and are the same, stays known.
     pub fn new(
         config: &Config,
         directory: &DirectoryView,
         metrics: &Metrics,
         access_log: Option<Arc<AccessLog>>,
+        before: Option<&Self>,
     ) -> Result<Self, SnapshotError> {
         let mut table = RouteTable::default();
         let mut routes = Vec::with_capacity(config.routes.len());
@@ -190,7 +194,7 @@ impl Snapshot {
             passes_encoded_slashes: routes.iter().any(|route| route.encoded_slashes == EncodedSlashes::Pass),
             routes,
             unrouted: metrics.route(NO_ROUTE),
-            upstreams: upstreams(config, metrics)?,
+            upstreams: upstreams(config, metrics, before.map_or(&[], |before| &before.upstreams))?,
             listeners: config.listeners.iter().map(listener).collect::<Result<_, _>>()?,
             connections_per_worker: config.limits.connections.div_ceil(config.workers),
             limits: config.limits,
@@ -266,8 +270,16 @@ fn pattern(path: &RoutePath) -> Pattern {
     }
 }
 
-fn upstreams(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Upstream>>, SnapshotError> {
+fn upstreams(
+    config: &Config,
+    metrics: &Metrics,
+    before: &[Arc<Upstream>],
+) -> Result<Vec<Arc<Upstream>>, SnapshotError> {
     let ready = |upstream: &crate::config::UpstreamConfig| {
+        let before = before.iter().find(|before| before.config == *upstream);
+        if let Some(same) = before.filter(|before| before.has_no_files()) {
+            return Ok(Arc::clone(same));
+        }
         let failed = |source| SnapshotError::Upstream { upstream: upstream.name.clone(), source };
         let connector = match &upstream.tls {
             None => Connector::new(None, None),
@@ -284,12 +296,8 @@ fn upstreams(config: &Config, metrics: &Metrics) -> Result<Vec<Arc<Upstream>>, S
                 metrics: metrics.upstream(&upstream.name, &endpoint.label) as Arc<EndpointMetrics>,
             })
             .collect();
-        Ok(Arc::new(Upstream {
-            name: upstream.name.as_str().into(),
-            config: upstream.clone(),
-            connector,
-            endpoints,
-        }))
+        let totals = metrics.upstream_totals(&upstream.name);
+        Ok(Arc::new(Upstream::new(upstream, connector, endpoints, totals, before.map(|before| &**before))))
     };
     config.upstreams.iter().map(ready).collect()
 }
@@ -298,7 +306,12 @@ fn listener(config: &ListenerConfig) -> Result<Listener, SnapshotError> {
     let tls = config.tls.as_ref().map(tls::server).transpose();
     let tls = tls.map_err(|source| SnapshotError::Listener { listener: config.name.clone(), source })?;
     let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-    Ok(Listener { tls, trusted_proxies: config.trusted_proxies.clone(), scheme })
+    Ok(Listener {
+        tls,
+        trusted_proxies: config.trusted_proxies.clone(),
+        proxy_protocol: config.proxy_protocol.clone(),
+        scheme,
+    })
 }
 
 /// The addresses a running sidecar serves, ports resolved.

@@ -5,14 +5,20 @@
 //! task that serves it: no channel to another task, no wake-up in between.
 //! Nothing here decides who may pass: [`crate::pipeline`] only sends what holds an admission.
 
+mod balance;
+pub(crate) mod check;
 pub mod connect;
 mod decode;
+mod ejection;
 mod encode;
 pub mod exchange;
+pub mod health;
 pub mod http2;
 pub mod pool;
+mod state;
+pub mod target;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,14 +32,20 @@ use http_body::Frame;
 use crate::config::{UpstreamConfig, UpstreamProtocol};
 use crate::headers::Additions;
 use crate::headers::change::HeaderChanges;
-use crate::pipeline::body::{BodyKind, ForwardBody, UploadError};
-use crate::telemetry::metrics::{EndpointMetrics, UpstreamOutcome};
+use crate::pipeline::body::{BodyKind, ForwardBody, Upload, UploadError, UploadState};
+use crate::telemetry::metrics::{
+    EndpointFigures, EndpointMetrics, UpstreamMetrics, UpstreamOutcome, UpstreamRefusal,
+};
+use balance::{Candidate, Dice, FULL_SHARE};
 use connect::{ConnectError, Connector};
 pub use decode::{DecodeError, Fields};
 use encode::Sending;
 use exchange::{BodyError, Exchange, ExchangeError};
-use http2::{Connections, Exchange2};
-use pool::IdlePool;
+use health::{Standing, Turn};
+use http2::Exchange2;
+pub use state::State;
+use target::WorkerTarget;
+pub use target::{Flight, Target};
 
 /// How often a request is sent over HTTP/2 while connections refuse it unsent.
 const ATTEMPTS: usize = 3;
@@ -52,6 +64,10 @@ pub struct Upstream {
     pub connector: Connector,
     /// Its endpoints, in the configuration's order; at least one.
     pub endpoints: Vec<Endpoint>,
+    /// What is counted about it.
+    pub metrics: Arc<UpstreamMetrics>,
+    /// Where its requests can go, and how that fares.
+    pub state: Arc<State>,
 }
 
 /// One address of a service.
@@ -69,10 +85,10 @@ pub struct WorkerUpstream {
     /// What all workers share.
     pub shared: Arc<Upstream>,
     worker: usize,
-    pools: Vec<Rc<IdlePool>>,
-    /// One per endpoint; used if it is spoken to in HTTP/2.
-    shared_connections: Vec<Connections>,
-    next_endpoint: Cell<usize>,
+    targets: RefCell<Vec<Rc<WorkerTarget>>>,
+    /// Grows with each request. Workers begin at different places.
+    turn: Cell<usize>,
+    dice: Dice,
     failures: Cell<u64>,
     failure_told: Cell<Option<Instant>>,
 }
@@ -85,14 +101,17 @@ pub struct Reply {
     answered_at: Instant,
     /// Whether the body has kept somebody waiting: then the time of the head is not that of the end.
     has_waited: bool,
+    /// Whether its body has broken off on the upstream's side.
+    is_broken: bool,
     source: Source,
+    flight: Flight,
 }
 
 /// What a response's body comes over.
 #[derive(Debug)]
 enum Source {
-    /// A connection of its own, and where it goes afterwards.
-    Http1(Option<Box<Exchange>>, Rc<IdlePool>),
+    /// A connection of its own, which goes back to its target's pool.
+    Http1(Option<Box<Exchange>>),
     /// A stream of a shared one.
     Http2(Box<Exchange2>),
 }
@@ -117,6 +136,9 @@ pub struct OutgoingHead<'a> {
 /// Why no response's head came.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
+    /// Checks find no address healthy.
+    #[error("no address of the upstream is healthy")]
+    Unhealthy,
     /// No connection to any endpoint.
     #[error("could not connect to the upstream")]
     Unreachable(#[source] ConnectError),
@@ -135,47 +157,123 @@ pub enum UpstreamError {
 }
 
 impl Upstream {
-    /// Whether connections made for the one can serve the other. With TLS, the files behind the same settings may
-    /// have changed.
-    pub fn is_same_service(&self, other: &Self) -> bool {
-        self.config == other.config && self.config.tls.is_none()
+    /// A service with these endpoints, one for each that is configured. What is known of the same one from an earlier
+    /// configuration stays known.
+    pub fn new(
+        config: &UpstreamConfig,
+        connector: Connector,
+        endpoints: Vec<Endpoint>,
+        metrics: Arc<UpstreamMetrics>,
+        before: Option<&Self>,
+    ) -> Self {
+        let known = before.filter(|before| before.config == *config).map(|before| Arc::clone(&before.state));
+        Self {
+            name: config.name.as_str().into(),
+            config: config.clone(),
+            connector,
+            endpoints,
+            metrics,
+            state: known.unwrap_or_else(|| Arc::new(State::new(config))),
+        }
+    }
+
+    /// How its addresses are, endpoint by endpoint.
+    pub fn figures(&self) -> Vec<EndpointFigures> {
+        let now = self.state.milliseconds(Instant::now());
+        let mut figures: Vec<_> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| EndpointFigures {
+                upstream: (*self.name).into(),
+                endpoint: (*endpoint.label).into(),
+                ..EndpointFigures::default()
+            })
+            .collect();
+        for target in self.state.targets().iter() {
+            let Some(figures) = figures.get_mut(target.endpoint) else { continue };
+            if target.health.is_unhealthy() {
+                figures.unhealthy += 1;
+            } else if target.health.is_ejected(now) {
+                figures.ejected += 1;
+            } else {
+                figures.healthy += 1;
+            }
+        }
+        figures
+    }
+
+    /// How long an address takes to get all of its traffic back.
+    fn return_time(&self) -> Duration {
+        self.config.ejection.map_or(Duration::ZERO, |settings| settings.return_time)
+    }
+
+    /// Whether its configuration says all about it. With TLS, the files behind the same settings may have changed.
+    pub fn has_no_files(&self) -> bool {
+        self.config.tls.is_none()
     }
 }
 
 impl WorkerUpstream {
     /// A view without connections yet.
     pub fn new(shared: Arc<Upstream>, worker: usize) -> Self {
-        let pools: Vec<_> = shared
-            .endpoints
-            .iter()
-            .enumerate()
-            .map(|(position, endpoint)| {
-                Rc::new(IdlePool::new(
-                    position,
-                    worker,
-                    shared.config.idle_connections,
-                    shared.config.idle_timeout,
-                    Arc::clone(&endpoint.metrics),
-                ))
-            })
-            .collect();
-        let shared_connections = pools.iter().map(|_| Connections::default()).collect();
+        let local = |target: &Arc<Target>| Rc::new(WorkerTarget::new(&shared, Arc::clone(target), worker));
+        let targets = shared.state.targets().iter().map(local).collect();
         Self {
-            shared,
             worker,
-            pools,
-            shared_connections,
-            next_endpoint: Cell::new(worker),
+            targets: RefCell::new(targets),
+            turn: Cell::new(worker),
+            dice: Dice::new(worker),
             failures: Cell::default(),
             failure_told: Cell::default(),
+            shared,
         }
     }
 
-    /// Chooses the next endpoint in turn.
-    pub fn next_endpoint(&self) -> usize {
-        let position = self.next_endpoint.get();
-        self.next_endpoint.set(position.wrapping_add(1));
-        position % self.pools.len()
+    /// Chooses where the request that arrived at `now` goes.
+    pub fn begin(&self, now: Instant) -> Result<Flight, UpstreamError> {
+        match self.choose(&[], now) {
+            Some(target) => Ok(Flight::begin(target)),
+            None => {
+                self.shared.metrics.refused(self.worker, UpstreamRefusal::Unhealthy);
+                Err(UpstreamError::Unhealthy)
+            }
+        }
+    }
+
+    /// The next target, of those that have not been tried. Ejection is a guess: where it leaves nothing, what it has taken is
+    /// used all the same. That checks find something unhealthy is none.
+    fn choose(&self, tried: &[Rc<WorkerTarget>], now: Instant) -> Option<Rc<WorkerTarget>> {
+        let targets = self.targets.borrow();
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let candidate = |position: usize| {
+            let target = targets.get(position)?;
+            let is_new = !tried.iter().any(|tried| Rc::ptr_eq(tried, target));
+            is_new.then_some(target)
+        };
+        let standing = |target: &Rc<WorkerTarget>| {
+            let milliseconds = || self.shared.state.milliseconds(now);
+            target.shared.health.standing(milliseconds, self.shared.return_time())
+        };
+        let in_good_standing = |position: usize| {
+            let target = candidate(position)?;
+            match standing(target) {
+                Standing::Share(share) => Some(Candidate { share, in_flight: target.in_flight.get() }),
+                Standing::Ejected | Standing::Unhealthy => None,
+            }
+        };
+        let ejected = |position: usize| {
+            let target = candidate(position)?;
+            let is_ejected = standing(target) == Standing::Ejected;
+            is_ejected.then(|| Candidate { share: FULL_SHARE, in_flight: target.in_flight.get() })
+        };
+        let balance = self.shared.config.balance;
+        let position = match &**targets {
+            [only] if tried.is_empty() && standing(only) != Standing::Unhealthy => 0,
+            all => balance::pick(balance, all.len(), in_good_standing, turn, &self.dice)
+                .or_else(|| balance::pick(balance, all.len(), ejected, turn, &self.dice))?,
+        };
+        targets.get(position).cloned()
     }
 
     /// Sends a request to an endpoint and waits for the response's head. `now` is when the request arrived.
@@ -185,24 +283,54 @@ impl WorkerUpstream {
     /// A connection that cannot be opened moves on to the next endpoint.
     pub async fn send(
         &self,
-        endpoint: &mut usize,
+        flight: &mut Flight,
         head: &OutgoingHead<'_>,
         body: ForwardBody,
         now: Instant,
     ) -> Result<Reply, UpstreamError> {
+        // Whether a failure is the client's can be told of its body afterwards.
+        let upload = if self.shared.config.ejection.is_some() { body.upload() } else { None };
         let result = match self.shared.config.protocol {
-            UpstreamProtocol::Http1 => self.attempt(endpoint, head, body, now).await,
-            UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(endpoint, head, body, now)).await,
+            UpstreamProtocol::Http1 => self.attempt(flight, head, body, now).await,
+            UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(flight, head, body, now)).await,
         };
         if let Err(error) = &result {
-            self.tell(*endpoint, error);
+            if self.is_upstreams_fault(error, upload.as_deref(), head.timeout) {
+                flight.target().failed();
+            }
+            self.tell(flight.endpoint(), error);
         }
         result
     }
 
+    /// Whether a failure speaks against the address that was asked. A client that sends slowly, breaks off, or waits for less
+    /// than the upstream may take, does not. No connection has been counted where it could not be opened.
+    fn is_upstreams_fault(
+        &self,
+        error: &UpstreamError,
+        upload: Option<&Upload>,
+        client_timeout: Option<Duration>,
+    ) -> bool {
+        let state = upload.map(Upload::state);
+        match error {
+            UpstreamError::Malformed(_) => state != Some(UploadState::Broken),
+            // It may have lost patience with the client.
+            UpstreamError::Closed(_) => {
+                !matches!(state, Some(UploadState::Broken | UploadState::WaitingForClient))
+            }
+            UpstreamError::Timeout => {
+                let patience = self.shared.config.response_header_timeout;
+                let is_patient = client_timeout.is_none_or(|timeout| timeout >= patience);
+                let is_waited_for = state == Some(UploadState::WaitingForClient);
+                is_patient && !is_waited_for && state != Some(UploadState::Broken)
+            }
+            UpstreamError::Unreachable(_) | UpstreamError::ClientBody(_) | UpstreamError::Unhealthy => false,
+        }
+    }
+
     /// Logs what an upstream got wrong, now and then with a count: the access log has every single request.
     fn tell(&self, endpoint: usize, error: &UpstreamError) {
-        if let UpstreamError::ClientBody(_) = error {
+        if let UpstreamError::ClientBody(_) | UpstreamError::Unhealthy = error {
             return;
         }
         let failures = self.failures.get() + 1;
@@ -223,7 +351,7 @@ impl WorkerUpstream {
 
     async fn attempt(
         &self,
-        endpoint: &mut usize,
+        flight: &mut Flight,
         head: &OutgoingHead<'_>,
         body: ForwardBody,
         now: Instant,
@@ -231,32 +359,32 @@ impl WorkerUpstream {
         let timeout = head.response_header_timeout.unwrap_or(self.shared.config.response_header_timeout);
         let is_repeatable = body.is_empty() && head.method.is_idempotent();
         let mut sending = Sending::new(head, body);
-        while let Some(mut exchange) = self.pools[*endpoint].take(now) {
-            let pool = &self.pools[*endpoint];
+        while let Some(mut exchange) = flight.target().pool.take(now) {
+            let metrics = flight.target().pool.metrics();
             match exchange.send(head.method, sending, now, timeout).await {
-                Ok(()) => return Ok(Reply::new(exchange, pool)),
+                Ok(()) => return Ok(Reply::new(exchange, flight.hand_over())),
                 Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
                 Err(ExchangeError::Closed { unsent: None, .. }) if is_repeatable => {
                     // Once: a request that makes an upstream go away must not try every connection there is.
-                    pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
+                    metrics.record(self.worker, UpstreamOutcome::Retried, None);
                     sending = Sending::new(head, ForwardBody::empty());
                     break;
                 }
                 Err(error) => return Err(error.into()),
             }
-            pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
+            metrics.record(self.worker, UpstreamOutcome::Retried, None);
         }
         // Rare, and large: a request over a kept connection does without.
-        let mut exchange = Box::pin(self.connect(endpoint)).await?;
+        let mut exchange = Box::pin(self.connect(flight)).await?;
         exchange.send(head.method, sending, Instant::now(), timeout).await?;
-        Ok(Reply::new(exchange, &self.pools[*endpoint]))
+        Ok(Reply::new(exchange, flight.hand_over()))
     }
 
     /// As [`Self::attempt`], over shared connections. What a connection refused unsent goes over another one, once for each
     /// endpoint; a connection that cannot be opened moves on to the next.
     async fn attempt_http2(
         &self,
-        endpoint: &mut usize,
+        flight: &mut Flight,
         head: &OutgoingHead<'_>,
         mut body: ForwardBody,
         now: Instant,
@@ -266,80 +394,108 @@ impl WorkerUpstream {
             body = ForwardBody::empty();
         }
         let is_repeatable = body.is_empty() && head.method.is_idempotent();
-        let (mut tried, mut unreachable) = (0, 0);
+        let mut sent = 0;
+        let mut unreachable = Vec::new();
         loop {
-            let (pool, connections) = (&self.pools[*endpoint], &self.shared_connections[*endpoint]);
-            let stream = match connections.stream(&self.shared, *endpoint, || pool.active()).await {
+            let target = Rc::clone(flight.target());
+            let stream = match target.connections.stream(&target).await {
                 Ok(stream) => stream,
                 Err(error) => {
-                    unreachable += 1;
-                    if unreachable == self.pools.len() {
-                        return Err(UpstreamError::Unreachable(error));
-                    }
-                    pool.metrics().record(self.worker, UpstreamOutcome::Unreachable, None);
-                    *endpoint = (*endpoint + 1) % self.pools.len();
+                    self.move_on(flight, &mut unreachable, error)?;
                     continue;
                 }
             };
             let failed = match http2::exchange(stream, &self.shared, head, body, now).await {
-                Ok(exchange) => return Ok(Reply::over_http2(exchange)),
+                Ok(exchange) => return Ok(Reply::over_http2(exchange, flight.hand_over())),
                 Err(failed) => failed,
             };
             // A connection that its server is closing refuses; so may the next one, but not for ever.
-            tried += 1;
+            sent += 1;
             body = match (failed.unsent, failed.error) {
-                (Some(unsent), ExchangeError::Closed { .. }) if tried < ATTEMPTS => unsent,
-                (_, ExchangeError::Closed { .. }) if is_repeatable && tried < ATTEMPTS => {
-                    ForwardBody::empty()
-                }
+                (Some(unsent), ExchangeError::Closed { .. }) if sent < ATTEMPTS => unsent,
+                (_, ExchangeError::Closed { .. }) if is_repeatable && sent < ATTEMPTS => ForwardBody::empty(),
                 (_, error) => return Err(error.into()),
             };
-            pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
+            target.pool.metrics().record(self.worker, UpstreamOutcome::Retried, None);
         }
     }
 
-    /// Opens a connection to this endpoint, or else to the others in turn.
-    async fn connect(&self, endpoint: &mut usize) -> Result<Box<Exchange>, UpstreamError> {
-        let mut tried = 0;
+    /// Opens a connection to this target, or else to the others.
+    async fn connect(&self, flight: &mut Flight) -> Result<Box<Exchange>, UpstreamError> {
+        let mut unreachable = Vec::new();
         loop {
-            match Exchange::open(&self.shared, *endpoint, self.pools[*endpoint].active()).await {
+            match Exchange::open(flight.target()).await {
                 Ok(exchange) => return Ok(Box::new(exchange)),
-                Err(error) => {
-                    tried += 1;
-                    if tried == self.pools.len() {
-                        return Err(UpstreamError::Unreachable(error));
-                    }
-                    self.pools[*endpoint].metrics().record(self.worker, UpstreamOutcome::Unreachable, None);
-                    *endpoint = (*endpoint + 1) % self.pools.len();
-                }
+                Err(error) => self.move_on(flight, &mut unreachable, error)?,
             }
         }
     }
 
+    /// To a target that has not been tried, after no connection could be opened to this one. Nothing has reached a service,
+    /// and there are only so many targets.
+    fn move_on(
+        &self,
+        flight: &mut Flight,
+        unreachable: &mut Vec<Rc<WorkerTarget>>,
+        error: ConnectError,
+    ) -> Result<(), UpstreamError> {
+        let target = flight.target();
+        target.failed();
+        unreachable.push(Rc::clone(target));
+        let Some(next) = self.choose(unreachable, Instant::now()) else {
+            return Err(UpstreamError::Unreachable(error));
+        };
+        target.pool.metrics().record(self.worker, UpstreamOutcome::Unreachable, None);
+        flight.move_to(next);
+        Ok(())
+    }
+
     /// Closes connections that are idle for too long or were closed by the other side.
     pub fn sweep(&self, now: Instant) {
-        self.pools.iter().for_each(|pool| pool.sweep(now));
         let timeout = self.shared.config.idle_timeout;
-        self.shared_connections.iter().for_each(|connections| connections.sweep(now, timeout));
+        for target in &*self.targets.borrow() {
+            target.pool.sweep(now);
+            target.connections.sweep(now, timeout);
+            self.age(target, now);
+        }
+    }
+}
+
+impl WorkerUpstream {
+    /// An ejection that is over is told by one of the workers.
+    fn age(&self, target: &WorkerTarget, now: Instant) {
+        let milliseconds = self.shared.state.milliseconds(now);
+        if target.shared.health.age(milliseconds, self.shared.return_time()) == Some(Turn::Better) {
+            tracing::info!(
+                upstream = %self.shared.name,
+                endpoint = %self.shared.endpoints[target.shared.endpoint].label,
+                address = %target.shared.place,
+                "an upstream's address has rested and returns"
+            );
+        }
     }
 }
 
 impl Reply {
-    fn new(exchange: Box<Exchange>, pool: &Rc<IdlePool>) -> Self {
+    fn new(exchange: Box<Exchange>, flight: Flight) -> Self {
         Self {
             status: exchange.status(),
             answered_at: Instant::now(),
             has_waited: false,
-            source: Source::Http1(Some(exchange), Rc::clone(pool)),
+            is_broken: false,
+            source: Source::Http1(Some(exchange)),
+            flight,
         }
     }
 
-    fn over_http2(exchange: Exchange2) -> Self {
+    fn over_http2(exchange: Exchange2, flight: Flight) -> Self {
         Self {
             status: exchange.status(),
             answered_at: Instant::now(),
             has_waited: false,
+            is_broken: false,
             source: Source::Http2(Box::new(exchange)),
+            flight,
         }
     }
 
@@ -356,7 +512,7 @@ impl Reply {
     /// The header lines, without what ends at this hop; `None` once the body has been read to its end.
     pub fn fields(&self) -> Option<&Fields> {
         match &self.source {
-            Source::Http1(exchange, _) => exchange.as_ref().map(|exchange| exchange.fields()),
+            Source::Http1(exchange) => exchange.as_ref().map(|exchange| exchange.fields()),
             Source::Http2(exchange) => Some(exchange.fields()),
         }
     }
@@ -364,8 +520,8 @@ impl Reply {
     /// Changes the header lines as a route says.
     pub fn change_fields(&mut self, changes: &HeaderChanges) {
         match &mut self.source {
-            Source::Http1(Some(exchange), _) => exchange.change_fields(changes),
-            Source::Http1(None, _) => {}
+            Source::Http1(Some(exchange)) => exchange.change_fields(changes),
+            Source::Http1(None) => {}
             Source::Http2(exchange) => exchange.change_fields(changes),
         }
     }
@@ -373,11 +529,16 @@ impl Reply {
     /// The next frame of the response's body. With the last one the connection goes back to its pool.
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let exchange = match &mut self.source {
-            Source::Http1(Some(exchange), _) => exchange,
-            Source::Http1(None, _) => return Poll::Ready(None),
-            Source::Http2(exchange) => return exchange.poll_frame(context),
+            Source::Http1(Some(exchange)) => exchange,
+            Source::Http1(None) => return Poll::Ready(None),
+            Source::Http2(exchange) => {
+                let polled = exchange.poll_frame(context);
+                self.is_broken |= is_upstreams_break(&polled);
+                return polled;
+            }
         };
         let polled = exchange.poll_frame(context);
+        self.is_broken |= is_upstreams_break(&polled);
         self.has_waited |= polled.is_pending();
         if exchange.is_complete() && polled.is_ready() {
             self.finish();
@@ -388,7 +549,7 @@ impl Reply {
     /// Whether the response has been read to its end.
     pub fn is_complete(&self) -> bool {
         match &self.source {
-            Source::Http1(exchange, _) => exchange.as_ref().is_none_or(|exchange| exchange.is_complete()),
+            Source::Http1(exchange) => exchange.as_ref().is_none_or(|exchange| exchange.is_complete()),
             Source::Http2(exchange) => exchange.is_complete(),
         }
     }
@@ -396,17 +557,17 @@ impl Reply {
     /// The number of body bytes still to come, where the upstream told.
     pub fn remaining(&self) -> Option<u64> {
         match &self.source {
-            Source::Http1(exchange, _) => exchange.as_ref().map_or(Some(0), |exchange| exchange.remaining()),
+            Source::Http1(exchange) => exchange.as_ref().map_or(Some(0), |exchange| exchange.remaining()),
             Source::Http2(exchange) => exchange.remaining(),
         }
     }
 
     fn finish(&mut self) {
-        if let Source::Http1(exchange, pool) = &mut self.source
+        if let Source::Http1(exchange) = &mut self.source
             && let Some(exchange) = exchange.take()
         {
             let now = if self.has_waited { Instant::now() } else { self.answered_at };
-            pool.put(exchange, now);
+            self.flight.target().pool.put(exchange, now);
         }
     }
 }
@@ -414,10 +575,29 @@ impl Reply {
 impl Drop for Reply {
     /// A response without a body is complete with its head.
     fn drop(&mut self) {
-        if self.is_complete() {
+        let is_complete = self.is_complete();
+        if is_complete {
             self.finish();
         }
+        let target = self.flight.target();
+        if target.upstream.config.ejection.is_some() {
+            match self.status {
+                // What gateways and services say when they do not work.
+                StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                    target.failed();
+                }
+                _ if self.is_broken => target.failed(),
+                _ if is_complete => target.shared.health.succeeded(),
+                // The client has lost interest: that says nothing.
+                _ => {}
+            }
+        }
     }
+}
+
+/// Whether a response's body has broken off, and not because of the client or of what it may do.
+fn is_upstreams_break(polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) -> bool {
+    matches!(polled, Poll::Ready(Some(Err(BodyError::Connection(_) | BodyError::Decode(_)))))
 }
 
 impl From<ExchangeError> for UpstreamError {

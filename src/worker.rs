@@ -165,7 +165,7 @@ impl LocalSnapshot {
             .upstreams
             .iter()
             .map(|upstream| {
-                let unchanged = before.iter().find(|kept| kept.shared.is_same_service(upstream));
+                let unchanged = before.iter().find(|kept| Arc::ptr_eq(&kept.shared, upstream));
                 unchanged
                     .map_or_else(|| Rc::new(WorkerUpstream::new(Arc::clone(upstream), worker)), Rc::clone)
             })

@@ -8,8 +8,10 @@ mod support;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
-use support::directory::Credential;
+use postern::directory::model::Timestamp;
+use postern::token::TokenKind;
+use serde_json::{Value, json};
+use support::directory::{Credential, now};
 use support::management::{ORGANIZATION, OTHER_ORGANIZATION, OverTls};
 use support::{Sidecar, Upstream, until};
 
@@ -177,10 +179,9 @@ fn the_policy() {
 fn what_another_policy_would_do() {
     let place = Place::start();
     let (person, method) = place.sidecar.directory.person("jane@example.com");
-    let personal =
-        place.sidecar.directory.token_with(&person, postern::token::TokenKind::Personal, |token| {
-            token.authentication_method_id = Some(method.clone());
-        });
+    let personal = place.sidecar.directory.token_with(&person, TokenKind::Personal, |token| {
+        token.authentication_method_id = Some(method.clone());
+    });
     place.sidecar.wait_for(&personal);
     for more in [&[][..], &["--client-address", "192.0.2.7"], &["--limit", "1"]] {
         let preview = [&["policy", "preview", "--set", "personal_tokens_enabled=false"], more].concat();
@@ -195,7 +196,7 @@ fn what_another_policy_would_do() {
         assert!(place.done(&preview).contains(&personal.prefix));
     }
     let set = place.json(&["policy", "candidate", "set", "allowed_ip_ranges=192.0.2.0/24,2001:db8::/32"]);
-    assert_eq!(set["candidate"]["allowed_ip_ranges"], serde_json::json!(["192.0.2.0/24", "2001:db8::/32"]));
+    assert_eq!(set["candidate"]["allowed_ip_ranges"], json!(["192.0.2.0/24", "2001:db8::/32"]));
     place.same(&["policy", "candidate", "show"]);
     assert_eq!(place.json(&["policy", "candidate", "clear"])["candidate"], Value::Null);
     place.same(&["policy", "candidate", "show", "--json"]);
@@ -237,8 +238,37 @@ fn tokens_are_rotated_and_leaked_ones_revoked() {
     assert!(again.contains("0 tokens were revoked, 2 had been before"), "{again}");
     assert!(place.done(&["token", "stale"]).contains("has been used"));
     assert_eq!(place.remote(&["token", "stale", "--unused-for", "12h"]).code, 2);
-    let refused = place.remote(&["token", "expire-unused", "--unused-for", "90d"]);
-    assert!(refused.code == 2 && refused.stderr.contains("where the store is"), "{refused:?}");
+}
+
+#[test]
+fn unused_tokens_are_revoked() {
+    let place = Place::start();
+    let directory = &place.sidecar.directory;
+    let application = directory.application_user();
+    directory.grant(&application, &["developer"]);
+    let long_ago = Timestamp(now().0 - 100 * 86_400);
+    let unused = || directory.token_made_at(long_ago, &application, TokenKind::Application, |_| {});
+    let old = unused();
+    place.sidecar.wait_for(&old);
+    let expire = ["token", "expire-unused", "--unused-for", "90d"];
+    let dry_run = [&expire[..], &["--dry-run"]].concat();
+    for format in [&[][..], &["--json"]] {
+        let ran = place.same(&[&dry_run[..], format].concat());
+        assert!(ran.stdout.contains(&old.prefix) && !ran.stdout.contains(&place.admin.prefix), "{ran:?}");
+    }
+    let head = place.sidecar.head_with(&old.token, "GET /", "");
+    assert_eq!(place.sidecar.request(&head).status, 200);
+    // The store does not know of that use yet.
+    assert_eq!(place.json(&expire)["tokens"], json!([]));
+    let another = unused();
+    place.sidecar.wait_for(&another);
+    let expired = place.json(&expire);
+    assert_eq!(expired["tokens"][0]["token_prefix"], another.prefix, "{expired}");
+    assert_eq!(expired["tokens"].as_array().unwrap().len(), 1, "{expired}");
+    let head = place.sidecar.head_with(&another.token, "GET /", "");
+    place.sidecar.request(&head).assert_error(401, "token_revoked");
+    assert_eq!(place.remote(&["token", "expire-unused", "--unused-for", "12h"]).code, 2);
+    assert_eq!(place.remote(&["token", "expire-unused", "--unused-for", "3651d"]).code, 1);
 }
 
 #[test]
@@ -308,15 +338,45 @@ fn people() {
     assert!(refused.code == 1 && refused.stderr.contains("does not manage"), "{refused:?}");
     let ended = place.done(&["user", "delete", "joe@example.com", "--yes"]);
     assert!(ended.contains("out of the organization"), "{ended}");
-    // Passwords are set where the store is, or by their owners.
-    for arguments in [
-        &["user", "create", "new@example.com"][..],
-        &["user", "set-password", "jane@example.com"],
-        &["user", "reset-two-factor", "jane@example.com"],
-    ] {
-        let refused = place.remote(arguments);
-        assert!(refused.code == 2 && refused.stderr.contains("where the store is"), "{refused:?}");
+}
+
+#[test]
+fn people_get_in_by_codes() {
+    let place = Place::start();
+    // Who is invited chooses name and password.
+    for option in [&["--name", "Kim"][..], &["--super-admin"], &["--without-password"]] {
+        let refused = place.remote(&[&["user", "create", "kim@example.com"], option].concat());
+        assert!(refused.code == 2 && refused.stderr.contains(option[0]), "{refused:?}");
     }
+    let invited = place.json(&["user", "create", "kim@example.com"]);
+    assert_eq!(invited["user_email"], "kim@example.com");
+    assert!(place.remote(&["user", "invite", "kim@example.com"]).stderr.contains("already exists"));
+    let code = invited["code"].as_str().unwrap();
+    let post = |path, body: Value| OverTls::request(&place.sidecar, "", "POST", path, &body);
+    let password = "tidal-acorn-velvet-9";
+    let setup = json!({ "code": code, "password": password, "real_name": "Kim" });
+    let answer = post("/v1/userauth/setup", setup);
+    assert_eq!((answer.status, &answer.json()["user_email"]), (200, &"kim@example.com".into()));
+    assert_eq!(place.json(&["user", "show", "kim@example.com"])["real_name"], "Kim");
+
+    // To the organization that has not verified the domain, the account is not one to reset.
+    for arguments in
+        [&["user", "set-password", "kim@example.com"], &["user", "reset-two-factor", "kim@example.com"]]
+    {
+        let refused = place.remote(arguments);
+        assert!(refused.code == 1 && refused.stderr.contains("does not manage"), "{refused:?}");
+    }
+    place.sidecar.directory.verify("example.com");
+    until("the account to be managed", || {
+        place.json(&["user", "show", "kim@example.com"])["managing_organization_id"] == ORGANIZATION
+    });
+    assert_eq!(place.json(&["user", "reset-two-factor", "kim@example.com"])["two_factor_enabled"], false);
+    let reset = place.json(&["user", "set-password", "kim@example.com"]);
+    assert_eq!(post("/v1/userauth", json!({ "email": "kim@example.com", "password": password })).status, 401);
+    let setup = json!({ "code": reset["code"], "password": "velvet-tidal-acorn-7" });
+    assert_eq!(post("/v1/userauth/setup", setup).status, 200);
+    let shown = place.done(&["user", "set-password", "kim@example.com"]);
+    assert!(shown.contains("shown this once"), "{shown}");
 }
 
 #[test]
@@ -417,12 +477,12 @@ fn a_user_of_several_organizations_says_which() {
     let upstream = Upstream::echo();
     let sidecar = Sidecar::in_front_of(&upstream).admin("").start();
     let store = &*sidecar.directory.store;
-    let now = support::directory::now();
+    let now = now();
     postern::directory::operations::ensure_organization(store, OTHER_ORGANIZATION, "Other", now).unwrap();
     let (person, method) = sidecar.directory.person("jane@example.com");
     postern::directory::operations::add_member(store, &person, OTHER_ORGANIZATION, now).unwrap();
     postern::directory::operations::set_super_admin(store, &person, ORGANIZATION, true, now).unwrap();
-    let token = sidecar.directory.token_with(&person, postern::token::TokenKind::Personal, |token| {
+    let token = sidecar.directory.token_with(&person, TokenKind::Personal, |token| {
         token.authentication_method_id = Some(method.clone());
     });
     sidecar.wait_for(&token);

@@ -108,6 +108,24 @@ fn unknown_keys_are_refused_with_what_was_meant() {
 }
 
 #[test]
+fn who_may_speak_the_proxy_protocol_is_said_where_it_is_required() {
+    let after = "trusted_proxies = [\"10.0.0.0/8\"]";
+    let spoil = |lines: &str, reason, remedy| check(after, lines, reason, remedy);
+    spoil("proxy_protocol = ‸\"v2\"", "how a listener takes the PROXY protocol", "write `required`");
+    spoil("proxy_protocol = ‸\"required\"", "nobody could connect", "in `proxy_protocol_from`");
+    spoil(
+        "proxy_protocol_from = ‸[\"10.0.0.0/8\"]",
+        "no effect while `proxy_protocol` is off",
+        "`proxy_protocol = \"required\"`",
+    );
+    spoil(
+        "proxy_protocol = \"required\"\nproxy_protocol_from = [‸\"10.0.0.1\"]",
+        "is no network",
+        "`10.0.0.1/32`",
+    );
+}
+
+#[test]
 fn wrong_units_are_told_the_right_key_or_shape() {
     check(
         "header_read_seconds = 10",
@@ -255,6 +273,47 @@ fn endpoints_are_hosts_with_ports() {
     check("[\"localhost:9200\"]", "‸[]", "has no endpoint", "at least one");
     let again = "[[upstreams]]\nname = ‸\"search\"\nendpoints = [\"a:1\"]\n[[routes]]";
     check("[[routes]]", again, "another upstream named `search`", "its own name");
+}
+
+#[test]
+fn upstreams_are_balanced_in_known_ways() {
+    check(
+        "connect_seconds = 5",
+        "balance = ‸\"random\"",
+        "no way to balance called `random`",
+        "least_requests",
+    );
+    check("connect_seconds = 5", "balance = ‸3", "found a whole number", "balance = \"…\"");
+}
+
+#[test]
+fn checks_of_upstreams_can_be_made() {
+    let checked = |lines: &str| format!("connect_seconds = 5\n[upstreams.health]\n{lines}");
+    let bad = |lines: &str, reason: &str, remedy: &str| {
+        check("connect_seconds = 5", &checked(lines), reason, remedy);
+    };
+    bad("kind = ‸\"ping\"", "no kind of check called `ping`", "`http`, `tcp` or `grpc`");
+    bad("kind = \"http\"\npath = ‸\"healthz\"", "`healthz` is no path", "begin it with a slash");
+    bad("kind = \"http\"\npath = ‸\"/a b\"", "`/a b` is no path", "as it is sent");
+    bad("kind = \"tcp\"\npath = ‸\"/\"", "`path` has no meaning with `kind = \"tcp\"`", "remove it");
+    bad("kind = \"tcp\"\nservice = ‸\"a\"", "`service` has no meaning", "remove it");
+    bad("kind = ‸\"grpc\"", "gRPC needs HTTP/2", "protocol = \"http2\"");
+    bad(
+        "kind = \"tcp\"\ninterval_seconds = 2\ntimeout_seconds = ‸3",
+        "a check may take 3 seconds, and the next is due after 2",
+        "no more than `interval_seconds`",
+    );
+    bad("kind = \"http\"\npath = \"/\"\nexpected_status = ‸99", "out of range: 99", "100 to 599");
+}
+
+#[test]
+fn rests_of_addresses_grow() {
+    check(
+        "connect_seconds = 5",
+        "connect_seconds = 5\n[upstreams.ejection]\nrest_seconds = 30\nlongest_rest_seconds = ‸20",
+        "the longest rest, 20 seconds, is shorter than the first, 30",
+        "no less than `rest_seconds`",
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod support;
 use people::{
     OTHER_PASSWORD, PASSWORD, Person, app, made, postern_user, seconds, try_postern_user, with_api,
 };
-use postern::directory::model::{DomainVerification, Resource};
+use postern::directory::model::Resource;
 use postern::directory::operations::{self, PolicyUpdate};
 use serde_json::{Value, json};
 use support::directory::{ORGANIZATION, now};
@@ -47,10 +47,7 @@ fn grant(sidecar: &Sidecar, user: &str) {
 
 /// An organization that manages everybody at example.com.
 fn verified(sidecar: &Sidecar) {
-    let store = &*sidecar.directory.store;
-    let domain =
-        operations::add_domain(store, ORGANIZATION, "example.com", DomainVerification::Dns, now()).unwrap();
-    operations::verify_domain(store, ORGANIZATION, &domain.value.id, now()).unwrap();
+    sidecar.directory.verify("example.com");
 }
 
 #[test]

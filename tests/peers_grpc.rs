@@ -5,18 +5,18 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use support::peers::{self, Process};
 use support::sidecar::HOST;
-use support::{Sidecar, SidecarBuilder};
+use support::{Sidecar, SidecarBuilder, until};
 
 struct Service {
     port: u64,
-    _process: Process,
+    process: Process,
 }
 
 /// Where `tests/run` has installed the package.
@@ -42,7 +42,7 @@ fn service() -> Option<Service> {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let said: Value = serde_json::from_str(&line).expect("the service says its port");
-    Some(Service { port: said["port"].as_u64().unwrap(), _process: Process(child) })
+    Some(Service { port: said["port"].as_u64().unwrap(), process: Process(child) })
 }
 
 fn in_front_of(service: &Service) -> SidecarBuilder {
@@ -121,6 +121,50 @@ fn a_service_that_is_gone_is_unavailable() {
     assert_eq!(call(&sidecar, &sidecar.permitted.token, "unary")["code"], 0);
     drop(service);
     assert_eq!(call(&sidecar, &sidecar.permitted.token, "unary")["code"], 14);
+}
+
+/// The state of the service's only address.
+fn is_in_state(sidecar: &Sidecar, service: &Service, state: &str) -> bool {
+    let endpoint = format!("127.0.0.1:{}", service.port);
+    let series = format!(
+        "postern_upstream_addresses{{upstream=\"service\",endpoint=\"{endpoint}\",state=\"{state}\"}}"
+    );
+    sidecar.metric(&series) > 0.5
+}
+
+#[test]
+fn a_service_that_says_it_is_not_serving_is_not_asked() {
+    let Some(mut service) = service() else { return };
+    let checked = |asked: &str| {
+        Sidecar::with_endpoint(format!("127.0.0.1:{}", service.port))
+            .upstream(&format!(
+                "protocol = \"http2\"\n[upstreams.health]\nkind = \"grpc\"\nservice = \"{asked}\"\ninterval_seconds = 1\n\
+                 timeout_seconds = 1\nhealthy_threshold = 1\nunhealthy_threshold = 1"
+            ))
+            .start()
+    };
+    // One that its server does not know is not healthy.
+    let unknown = checked("test.Unknown");
+    until("the unknown one to be unhealthy", || is_in_state(&unknown, &service, "unhealthy"));
+    assert!(unknown.output().contains("gRPC status 5"), "{}", unknown.output());
+    drop(unknown);
+
+    let sidecar = checked("test.Echo");
+    let passed = format!(
+        "postern_upstream_checks_total{{endpoint=\"127.0.0.1:{}\",outcome=\"passed\",upstream=\"service\"}}",
+        service.port
+    );
+    until("a check to pass", || sidecar.find_metric(&passed).is_some_and(|passed| passed > 0.5));
+    assert_eq!(call(&sidecar, &sidecar.permitted.token, "unary")["code"], 0);
+    let mut says = service.process.0.stdin.take().unwrap();
+    writeln!(says, "NOT_SERVING").unwrap();
+    until("it to be unhealthy", || is_in_state(&sidecar, &service, "unhealthy"));
+    let refused = call(&sidecar, &sidecar.permitted.token, "unary");
+    assert_eq!(refused["code"], 14, "{refused}");
+    assert!(refused["details"].as_str().unwrap().starts_with("upstream_unhealthy"), "{refused}");
+    writeln!(says, "SERVING").unwrap();
+    until("it to be healthy", || is_in_state(&sidecar, &service, "healthy"));
+    assert_eq!(call(&sidecar, &sidecar.permitted.token, "unary")["code"], 0);
 }
 
 #[test]

@@ -445,3 +445,61 @@ fn an_endpoint_that_does_not_speak_tls() {
         .start();
     sidecar.request(sidecar.get()).assert_error(502, "upstream_unreachable");
 }
+
+/// A slow endpoint holds its requests until told; a quick one answers at once. Returns what each has got of 40 requests.
+#[track_caller]
+fn beside_a_slow_one(balance: &str) -> (usize, usize) {
+    let release = Arc::new(AtomicBool::new(false));
+    let held = Arc::clone(&release);
+    let slow = Upstream::start(move |peer| {
+        while peer.read_request().is_some() {
+            while !held.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            peer.respond(200, &[], b"late");
+        }
+    });
+    let quick = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&slow)
+        .endpoint(quick.address())
+        .one_worker()
+        .upstream(&format!("balance = \"{balance}\""))
+        .start();
+    // One that the slow one gets stuck with, whoever's turn it is.
+    let mut stuck: Vec<_> = (0..2).map(|_| sidecar.connect()).collect();
+    for client in &mut stuck {
+        client.send(sidecar.get());
+    }
+    support::until("the slow one to have a request", || slow.requests().len() == 1);
+    support::until("the quick one to have answered", || quick.requests().len() == 1);
+    assert_eq!(stuck[1].response().status, 200, "the quick one's turn");
+    stuck.truncate(1);
+    for _ in 0..40 {
+        let before = (slow.requests().len(), quick.requests().len());
+        let mut client = sidecar.connect();
+        client.send(sidecar.get());
+        let now = || (slow.requests().len(), quick.requests().len());
+        support::until("the request to arrive", || now() != before);
+        if now().0 == before.0 {
+            assert_eq!(client.response().status, 200);
+        } else {
+            stuck.push(client);
+        }
+    }
+    release.store(true, Ordering::SeqCst);
+    for client in &mut stuck {
+        assert_eq!(client.response().status, 200);
+    }
+    (slow.requests().len(), quick.requests().len())
+}
+
+#[test]
+fn least_requests_leaves_a_slow_endpoint_alone() {
+    let (slow, quick) = beside_a_slow_one("least_requests");
+    assert!(slow < quick / 2, "the slow one got {slow}, the quick one {quick}");
+}
+
+#[test]
+fn in_turn_a_slow_endpoint_gets_its_half() {
+    assert_eq!(beside_a_slow_one("round_robin"), (21, 21));
+}

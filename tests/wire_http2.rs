@@ -5,8 +5,18 @@
 
 mod support;
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame as BodyFrame};
+use http_body_util::BodyExt;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::frames::{
-    CONTINUATION, DATA, END_STREAM, FrameClient, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, block,
+    CONTINUATION, DATA, END_STREAM, Frame, FrameClient, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, block,
 };
 use support::http2::{empty, request_with};
 use support::sidecar::HOST;
@@ -279,6 +289,72 @@ fn many_streams_at_once() {
     });
     assert!(responses.iter().all(|status| *status == 200));
     assert_eq!(upstream.requests().len(), 200);
+}
+
+/// A body of these frames, the last one first.
+struct Parts(Vec<Bytes>);
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
+        Poll::Ready(self.get_mut().0.pop().map(|data| Ok(BodyFrame::data(data))))
+    }
+}
+
+/// A service that speaks HTTP/2 and sends every body back; with an empty frame behind it, if that is what it says.
+fn echo_over_http2() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let echo = |request: http::Request<hyper::body::Incoming>| async {
+        let body = request.into_body().collect().await?.to_bytes();
+        let parts = if body == *WITH_AN_EMPTY_FRAME { vec![Bytes::new(), body] } else { vec![body] };
+        Ok::<_, hyper::Error>(http::Response::new(Parts(parts)))
+    };
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(server.serve_connection(TokioIo::new(stream), service_fn(echo)));
+            }
+        });
+    });
+    address
+}
+
+const WITH_AN_EMPTY_FRAME: &[u8] = b"with an empty frame";
+
+#[test]
+fn empty_frames_end_here() {
+    // More than the service takes over a connection's life.
+    const CALLS: u32 = 150;
+    let sidecar =
+        Sidecar::with_endpoint(echo_over_http2()).upstream("protocol = \"http2\"").one_worker().start();
+    let authorization = format!("Bearer {}", sidecar.permitted.token);
+    let mut client = FrameClient::connect(sidecar.address());
+    let mut call = |number: u32, body: &[u8]| {
+        let stream = number * 2 + 1;
+        client.send_head(stream, 0, &fields(&authorization, "POST", &[]));
+        client.send(DATA, 0, stream, body);
+        client.send(DATA, END_STREAM, stream, b"");
+        let frames = client.read_stream(stream);
+        let seen: Vec<_> = frames.iter().map(|frame| (frame.kind, &frame.payload[..])).collect();
+        let [(HEADERS, _), (DATA, echoed), ref end @ ..] = seen[..] else {
+            panic!("call {number}: {frames:?}");
+        };
+        assert_eq!(echoed, body, "call {number}");
+        let is_end = |frame: &Frame| frame.payload.is_empty() && frame.flags & END_STREAM != 0;
+        assert!(end.len() <= 1 && frames[2..].iter().all(is_end), "call {number}: {frames:?}");
+    };
+    (0..CALLS).for_each(|number| call(number, b"hello"));
+    call(CALLS, WITH_AN_EMPTY_FRAME);
 }
 
 /// Sends offending frames until the connection ends, which it must within `most` of them.

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 
 use postern::config::Config;
 use postern::lifecycle::Drain;
+use postern::listen::stream::ClientStream;
 use postern::pipeline::denials::RecentDenials;
 use postern::serve;
 use postern::snapshot::Snapshot;
@@ -100,7 +101,7 @@ impl Pipeline {
         let config = config(&upstream_listener, more);
         let log = config.logging.access_log.as_ref();
         let log = log.map(|settings| AccessLog::start(settings, 1, &metrics).unwrap());
-        let snapshot = Snapshot::new(&config, &setting.directory.view, &metrics, log).unwrap();
+        let snapshot = Snapshot::new(&config, &setting.directory.view, &metrics, log, None).unwrap();
         let shared =
             Shared::new(snapshot, Arc::clone(&setting.directory.view), RecentDenials::new(1, 10_000));
         let shared = Arc::new(shared);
@@ -122,9 +123,9 @@ impl Pipeline {
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
         let watch = setting.watch;
         runtime.block_on(async {
-            let stream = tokio::net::TcpStream::from_std(accepted).unwrap();
+            let stream = ClientStream::Tcp(tokio::net::TcpStream::from_std(accepted).unwrap());
             let open = worker.registry.accepted();
-            let served = serve::accepted(worker, 0, stream, peer, open, metrics.listener("main"));
+            let served = serve::accepted(worker, 0, stream, peer.ip(), open, metrics.listener("main"));
             tokio::task::spawn_local(Watched { inner: Box::pin(served), watch });
         });
         Self { runtime, client, upstream_listener, upstream: None, read: vec![0; 64 * 1024] }

@@ -16,7 +16,7 @@ use super::body::{JsonBody, PathParameters, QueryParameters};
 use super::{Admin, ApiError, Caller, beside, policy as policies};
 use crate::directory::model::{Resource, Timestamp};
 use crate::directory::operations::{self, LeakedToken};
-use crate::directory::stale::{StalePage, StalePlace, stale_tokens};
+use crate::directory::stale::{StalePage, StalePlace, StaleTokens, stale_tokens};
 use crate::directory::summary::TokenSummary;
 use crate::policy::Permission;
 use crate::token::pasted::{self, PastedToken};
@@ -25,7 +25,10 @@ use crate::token::{TokenDigest, TokenKind};
 /// Most tokens of a page.
 const MOST: usize = 1_000;
 
-/// Most tokens that are revoked in one request.
+/// Most unused tokens that are revoked in one request, and so in one transaction: no other change waits long.
+const MOST_EXPIRED: usize = 500;
+
+/// Most pasted tokens that are revoked in one request.
 const MOST_PASTED: usize = 1_000;
 
 const DAY_SECONDS: u32 = 86_400;
@@ -50,6 +53,29 @@ pub(super) struct ShownStale {
     unused_for_days: u32,
     /// How many there are.
     count: usize,
+    tokens: Vec<TokenSummary>,
+    /// What to ask for to go on; left out where nothing follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// Which tokens are to end.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ExpireUnused)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToExpire {
+    /// Not used for so many days. A token that was never used counts from when it was made.
+    #[schema(minimum = 1, maximum = 3650, example = 90)]
+    unused_for_days: u32,
+    /// `next_cursor` of the answer before.
+    cursor: Option<String>,
+}
+
+/// The tokens that were revoked.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ExpiredTokens)]
+pub(super) struct ShownExpired {
+    unused_for_days: u32,
     tokens: Vec<TokenSummary>,
     /// What to ask for to go on; left out where nothing follows.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +121,7 @@ struct Leaked {
 }
 
 pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
-    OpenApiRouter::new().routes(routes!(stale)).routes(routes!(revoke_leaked))
+    OpenApiRouter::new().routes(routes!(stale)).routes(routes!(expire_unused)).routes(routes!(revoke_leaked))
 }
 
 /// Lists tokens that could be used and have not been for long: those of application users for who manages these, those of
@@ -117,23 +143,19 @@ async fn stale(
         applications?;
     }
     let days = asked.unused_for_days.unwrap_or(90);
-    if !(1..=3_650).contains(&days) {
-        return Err(ApiError::bad_request("unused_for_days", "must be 1 to 3650"));
-    }
+    let unused_since = unused_since(days, caller.now())?;
     let after = asked.cursor.as_deref().map(read_cursor).transpose()?;
     let page = StalePage { after, limit: asked.limit.unwrap_or(100).clamp(1, MOST) };
     let place = policies::place(&admin, &organization_id)?;
     let now = caller.now();
     let shown = beside(move || {
         let view = &admin.shared.directory;
-        let unused_since = Timestamp(now.0.saturating_sub(days * DAY_SECONDS));
         let is_asked = |kind| match kind {
             TokenKind::Application => sees_applications,
             TokenKind::Personal | TokenKind::Session => sees_people,
         };
         let stale = stale_tokens(view, &place, unused_since, now, is_asked, page);
-        let last = stale.listed.last().filter(|_| stale.has_more);
-        let next_cursor = last.map(|place| format!("{}-{}", place.last_activity.0, place.number));
+        let next_cursor = next_cursor(&stale);
         let tokens = admin.synchronizer.store().read(|records| {
             let each = stale.listed.iter().map(|place| TokenSummary::of_number(records, view, place.number));
             each.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
@@ -141,6 +163,56 @@ async fn stale(
         Ok(ShownStale { unused_for_days: days, count: stale.count, tokens, next_cursor })
     });
     Ok(Json(shown.await?))
+}
+
+/// Revokes tokens that could be used and have not been for long, at most 500 at a time: go on with `next_cursor` until there
+/// is none. For admins of the organization. `GET …/tokens/stale` says beforehand which they are; tokens of people who belong
+/// to other organizations as well are left alone.
+#[utoipa::path(post, path = "/v1/organization/{organization_id}/tokens/expire-unused", tag = "tokens",
+    security(("token" = [])), params(("organization_id" = String, Path)), request_body = ToExpire,
+    responses((status = OK, body = ShownExpired)))]
+async fn expire_unused(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    PathParameters(organization_id): PathParameters<String>,
+    JsonBody(wanted): JsonBody<ToExpire>,
+) -> Result<Json<ShownExpired>, ApiError> {
+    caller.require_organization_admin(&admin, &organization_id)?;
+    let days = wanted.unused_for_days;
+    let unused_since = unused_since(days, caller.now())?;
+    let after = wanted.cursor.as_deref().map(read_cursor).transpose()?;
+    let place = policies::place(&admin, &organization_id)?;
+    let (looking, now) = (Arc::clone(&admin), caller.now());
+    let stale = beside(move || {
+        let page = StalePage { after, limit: MOST_EXPIRED };
+        Ok(stale_tokens(&looking.shared.directory, &place, unused_since, now, |_| true, page))
+    })
+    .await?;
+    let next_cursor = next_cursor(&stale);
+    let numbers: Vec<u32> = stale.listed.iter().map(|place| place.number).collect();
+    let revoked = admin
+        .change(caller.author(), move |store, now| {
+            operations::revoke_unused_tokens(store, &organization_id, &numbers, unused_since, now)
+        })
+        .await?;
+    let view = Arc::clone(&admin.shared.directory);
+    let tokens = admin.read(move |records| {
+        let each = revoked.iter().map(|found| TokenSummary::of_number(records, &view, found.token.number));
+        each.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
+    });
+    Ok(Json(ShownExpired { unused_for_days: days, tokens: tokens.await?, next_cursor }))
+}
+
+fn unused_since(days: u32, now: Timestamp) -> Result<Timestamp, ApiError> {
+    if !(1..=3_650).contains(&days) {
+        return Err(ApiError::bad_request("unused_for_days", "must be 1 to 3650"));
+    }
+    Ok(Timestamp(now.0.saturating_sub(days * DAY_SECONDS)))
+}
+
+fn next_cursor(stale: &StaleTokens) -> Option<String> {
+    let last = stale.listed.last().filter(|_| stale.has_more);
+    last.map(|place| format!("{}-{}", place.last_activity.0, place.number))
 }
 
 fn read_cursor(text: &str) -> Result<StalePlace, ApiError> {

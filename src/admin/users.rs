@@ -71,6 +71,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
         .routes(routes!(revoke_token))
         .routes(routes!(methods))
         .routes(routes!(reset_password))
+        .routes(routes!(reset_two_factor))
 }
 
 /// Lists the people of the organization.
@@ -263,6 +264,30 @@ async fn reset_password(
         code: started.code.expose_secret().to_owned(),
         expiry_time: started.expiry_time,
     }))
+}
+
+/// Switches the two-factor authentication of a managed person off who has lost their authenticator app. Their personal
+/// tokens that were made with a password login end.
+#[utoipa::path(post, path = "/v1/organization/{organization_id}/user/{user_id}/reset_two_factor",
+    tag = "organization users", security(("token" = [])),
+    params(("organization_id" = String, Path), ("user_id" = String, Path)),
+    responses((status = OK, body = Empty)))]
+async fn reset_two_factor(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
+) -> Result<Json<Empty>, ApiError> {
+    require(&admin, &caller, &organization_id)?;
+    person(&admin, &organization_id, &user_id).await?;
+    let reach = Reach::of(&admin, &caller, &organization_id);
+    admin
+        .change(caller.author(), move |store, now| {
+            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            let store = GuardedStore::new(store, &is_reached);
+            operations::reset_two_factor(&store, &organization_id, &user_id, now)
+        })
+        .await?;
+    Ok(Json(Empty {}))
 }
 
 fn require(admin: &Admin, caller: &Caller, organization_id: &str) -> Result<(), ApiError> {

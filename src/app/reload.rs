@@ -61,7 +61,8 @@ impl App {
         } else {
             self.access_log.clone()
         };
-        let snapshot = Snapshot::new(&config, &self.shared.directory, &self.metrics, access_log.clone())
+        let (directory, before) = (&self.shared.directory, self.shared.snapshot());
+        let snapshot = Snapshot::new(&config, directory, &self.metrics, access_log.clone(), Some(&before))
             .map_err(|error| error.to_string())?;
         let admin = admin::Settings::of(&config).map_err(|error| format!("[admin]: {error}"))?;
         self.keeper
@@ -75,6 +76,7 @@ impl App {
 
         // From here on nothing can fail: the new configuration comes into force as a whole.
         self.shared.replace(snapshot);
+        self.upstream_tasks.follow(&self.shared.snapshot());
         if let (Some(running), Some(settings)) = (&self.admin, admin) {
             running.replace_settings(settings);
         }
@@ -112,6 +114,7 @@ fn keep_what_needs_restart(old: &Config, new: &mut Config) {
             let mut listener = bound.clone();
             if let Some(changed) = declared.iter().find(|listener| listener.name == bound.name) {
                 listener.trusted_proxies.clone_from(&changed.trusted_proxies);
+                listener.proxy_protocol.clone_from(&changed.proxy_protocol);
                 if bound.tls.is_some() && changed.tls.is_some() {
                     listener.tls.clone_from(&changed.tls);
                 }

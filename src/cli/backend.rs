@@ -92,6 +92,11 @@ pub(super) trait Backend: Debug {
     /// Deletes a person, or takes them out of the organization where that is all that the caller may do.
     fn delete_person(&self, member: &Member) -> Result<PersonEnded, Failure>;
 
+    /// Invites an address.
+    fn invite(&self, email: &str) -> Result<InvitedPerson, Failure>;
+    /// Switches a person's two-factor authentication off.
+    fn reset_two_factor(&self, id: &str) -> Result<(), Failure>;
+
     /// Where it is, for what the two do in ways of their own.
     fn place(&self) -> Place<'_>;
 
@@ -140,6 +145,15 @@ pub(super) enum PersonEnded {
     Removed,
 }
 
+/// Somebody who has been invited.
+#[derive(Debug)]
+pub(super) struct InvitedPerson {
+    pub(super) user_email: String,
+    pub(super) expiry_time: Timestamp,
+    /// With which somebody who has no account makes one; to be shown once.
+    pub(super) code: Option<SecretString>,
+}
+
 /// Where a directory is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<'a> {
@@ -186,16 +200,6 @@ pub(super) fn remote(arguments: &RemoteArguments, output: Output) -> Result<Opti
 }
 
 impl dyn Backend + '_ {
-    /// The store itself, for what only its own machine may do; `what` is done elsewhere as `instead` says.
-    pub(super) fn store_only(&self, what: &str, instead: &str) -> Result<&Directory, Failure> {
-        match self.place() {
-            Place::Store(directory) => Ok(directory),
-            Place::Api(_) => {
-                Err(Failure::Usage(format!("{what} is done where the store is, without --url; {instead}")))
-            }
-        }
-    }
-
     /// The application user with this id or, if only one has it, this name.
     pub(super) fn application_user(&self, wanted: &str) -> Result<Member, Failure> {
         choose(

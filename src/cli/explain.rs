@@ -171,7 +171,7 @@ fn execute_asked(config: &ConfigArguments, arguments: &Asked<'_>, output: Output
     let directory = Directory::open(config)?;
     let (synchronizer, view) = directory.in_memory()?;
     let snapshot =
-        Snapshot::new(&directory.config, &view, &Metrics::new(1), None).map_err(Failure::failed)?;
+        Snapshot::new(&directory.config, &view, &Metrics::new(1), None, None).map_err(Failure::failed)?;
 
     let request = Request::read(arguments, &snapshot)?;
     let entry = synchronizer.token_by_prefix(arguments.token_prefix.as_str())?;

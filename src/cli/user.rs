@@ -1,24 +1,28 @@
 //! `postern user`: the people of the organization. This is also how its first admin comes into being.
 
+mod elsewhere;
+mod typed_password;
+
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use clap::{Args, Subcommand};
-use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::Exit;
-use super::backend::{self, Backend, PersonEnded, PlaceArguments};
+use super::backend::{self, Backend, PersonEnded, Place, PlaceArguments};
 use super::directory::Directory;
 use super::failure::Failure;
 use super::output::{Output, fields, or_dash, printable, table};
 use crate::directory::model::{Member, Timestamp, Word as _};
 use crate::directory::operations::{self, NewPerson};
-use crate::login::password::{self, HashCost, Passwords};
 use crate::policy::facts::UserState;
+
+use typed_password::new_password;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   postern user create jane@example.com --name 'Jane Miller' --super-admin
+  postern user invite jane@example.com
   postern user list
   postern user show jane@example.com --json
   postern user set-password jane@example.com
@@ -37,7 +41,17 @@ Examples:
   postern user create jane@example.com --without-password
 
 The password is asked for at the terminal, or is the first line of standard input. It is never an argument: `ps` would
-show it to everybody on this machine.";
+show it to everybody on this machine.
+
+With --url nobody chooses another one's name and password: the person is invited, as by `postern user invite`.";
+
+const INVITE_EXAMPLES: &str = "\
+Examples:
+  postern user invite jane@example.com
+  postern user invite jane@example.com --json | jq -r .code
+
+Who has an account accepts the invitation: `avn user-invite` or POST …/invitation/EMAIL. Who has none gets a code from you,
+and makes the account with it at POST /v1/userauth/setup.";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -54,13 +68,17 @@ Examples:
   postern user set-password jane@example.com
   postern user set-password jane@example.com < password.txt
 
-All sessions of the person end; personal tokens go on.";
+All sessions of the person end; personal tokens go on. With --url an admin does not choose the password: the old one goes, \
+two-factor
+authentication too, and the code that is printed lets the person set a new one. The organization must manage the person.";
 
 const RESET_TWO_FACTOR_EXAMPLES: &str = "\
 Examples:
   postern user reset-two-factor jane@example.com
 
-For somebody who has lost their authenticator app. Personal tokens that were made with a password login end.";
+For somebody who has lost their authenticator app. Personal tokens that were made with a password login end. \
+With --url
+the organization must manage the person.";
 
 const DEACTIVATE_EXAMPLES: &str = "\
 Examples:
@@ -110,6 +128,12 @@ enum UserCommand {
         /// Let them log in through a third party or an identity provider only.
         #[arg(long)]
         without_password: bool,
+    },
+    /// Invite a person to the organization.
+    #[command(after_help = INVITE_EXAMPLES)]
+    Invite {
+        /// Their email address.
+        email: String,
     },
     /// List the people of the organization.
     #[command(after_help = LIST_EXAMPLES)]
@@ -194,30 +218,34 @@ struct Deleted {
 
 pub(super) fn execute(arguments: UserArguments, output: Output) -> Result<Exit, Failure> {
     let directory = &*backend::open(&arguments.place, output)?;
-    let now = Timestamp::now();
     match arguments.command {
         UserCommand::Create { email, name, super_admin, without_password } => {
-            let instead = "with the API a person is invited: `avn organization user invite`";
-            let beside = directory.store_only("making a person", instead)?;
-            let name = name.unwrap_or_else(|| email.clone());
-            let member = create(beside, email, name, super_admin, without_password, output)?;
-            show(directory, member, output)?;
+            let wanted = Wanted { name, is_super_admin: super_admin, without_password };
+            match directory.place() {
+                Place::Store(beside) => show(directory, create(beside, email, wanted, output)?, output)?,
+                Place::Api(_) => {
+                    wanted.check_can_be_invited(&email)?;
+                    elsewhere::invite(directory, &email, output)?;
+                }
+            }
         }
+        UserCommand::Invite { email } => elsewhere::invite(directory, &email, output)?,
         UserCommand::List => list(directory, output)?,
         UserCommand::Show { user } => show(directory, directory.person(&user)?, output)?,
         UserCommand::SetPassword { user } => {
-            let instead = "with the API an admin hands out a code: POST …/user/{id}/reset_password";
-            let beside = directory.store_only("setting somebody's password", instead)?;
             let member = directory.person(&user)?;
-            let hash = new_password(beside, &member.user.email, &member.user.name, output)?;
-            operations::set_password(&*beside.store, &member.user.id, &hash, now)?;
-            show(directory, member, output)?;
+            match directory.place() {
+                Place::Store(beside) => {
+                    let hash = new_password(beside, &member.user.email, &member.user.name, output)?;
+                    operations::set_password(&*beside.store, &member.user.id, &hash, Timestamp::now())?;
+                    show(directory, member, output)?;
+                }
+                Place::Api(remote) => elsewhere::reset_password(remote, &member, output)?,
+            }
         }
         UserCommand::ResetTwoFactor { user } => {
-            let instead = "with the API an admin hands out a code: POST …/user/{id}/reset_password";
-            let beside = directory.store_only("switching two-factor authentication off", instead)?;
             let member = directory.person(&user)?;
-            operations::set_two_factor(&*beside.store, &member.user.id, false, now)?;
+            directory.reset_two_factor(&member.user.id)?;
             show_again(directory, &member, output)?;
         }
         UserCommand::Deactivate { user } => {
@@ -240,14 +268,39 @@ pub(super) fn execute(arguments: UserArguments, output: Output) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn create(
-    directory: &Directory,
-    email: String,
-    real_name: String,
+/// What is asked for of a person to be made.
+struct Wanted {
+    name: Option<String>,
     is_super_admin: bool,
     without_password: bool,
-    output: Output,
-) -> Result<Member, Failure> {
+}
+
+impl Wanted {
+    /// What people who are invited have they choose themselves, or are given once they have accepted.
+    fn check_can_be_invited(&self, email: &str) -> Result<(), Failure> {
+        let email = printable(email);
+        let (option, instead) = match self {
+            Self { name: Some(_), .. } => {
+                ("--name", "the person says their name when they accept".to_owned())
+            }
+            Self { is_super_admin: true, .. } => (
+                "--super-admin",
+                format!("when they have accepted, do `postern user set-super-admin {email} true`"),
+            ),
+            Self { without_password: true, .. } => {
+                ("--without-password", "the person chooses how to log in when they accept".to_owned())
+            }
+            Self { .. } => return Ok(()),
+        };
+        Err(Failure::Usage(format!(
+            "{option} is for making a person where the store is; with --url they are invited: {instead}"
+        )))
+    }
+}
+
+fn create(directory: &Directory, email: String, wanted: Wanted, output: Output) -> Result<Member, Failure> {
+    let Wanted { name, is_super_admin, without_password } = wanted;
+    let real_name = name.unwrap_or_else(|| email.clone());
     let password_hash = match without_password {
         true => None,
         false => Some(new_password(directory, &email, &real_name, output)?),
@@ -323,64 +376,6 @@ fn confirm(directory: &dyn Backend, member: &Member, output: Output) -> Result<(
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
     if answer.trim() == "yes" { Ok(()) } else { Err(Failure::Failed("nothing was deleted".to_owned())) }
-}
-
-/// The hash of a password that somebody types, or sends in.
-fn new_password(directory: &Directory, email: &str, name: &str, output: Output) -> Result<String, Failure> {
-    let stdin = io::stdin();
-    let password = if stdin.is_terminal() { typed(output)? } else { first_line()? };
-    password::check_strength(password.expose_secret(), email, name)
-        .map_err(|weakness| Failure::Failed(format!("the password {weakness}; nothing was changed")))?;
-    let login = directory.config.login();
-    let cost = HashCost {
-        memory_kib: login.argon2_memory_kib,
-        iterations: login.argon2_iterations,
-        parallelism: login.argon2_parallelism,
-    };
-    Ok(Passwords::new(cost).hash(password.expose_secret()))
-}
-
-/// Twice, unseen: nobody can see a slip.
-fn typed(output: Output) -> Result<SecretString, Failure> {
-    let unseen = Unseen::begin()?;
-    output.remark("New password:");
-    let password = first_line()?;
-    output.remark("Once more:");
-    let again = first_line()?;
-    drop(unseen);
-    if password.expose_secret() == again.expose_secret() {
-        return Ok(password);
-    }
-    Err(Failure::Failed("the two passwords differ; nothing was changed".to_owned()))
-}
-
-fn first_line() -> Result<SecretString, Failure> {
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line)?;
-    let password = SecretString::from(line.trim_end_matches(['\n', '\r']));
-    secrecy::zeroize::Zeroize::zeroize(&mut line);
-    Ok(password)
-}
-
-/// A terminal that does not show what is typed, until this is dropped.
-struct Unseen(rustix::termios::Termios);
-
-impl Unseen {
-    fn begin() -> io::Result<Self> {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let before = tcgetattr(io::stdin())?;
-        let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Unseen {
-    fn drop(&mut self) {
-        // A terminal that has gone needs nothing put back.
-        let _gone = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Flush, &self.0);
-    }
 }
 
 fn show_again(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {

@@ -43,6 +43,8 @@ table! {
         name: String = Required,
         address: String = Required,
         trusted_proxies: List<String> = Default("[]"),
+        proxy_protocol: String = Default("\"off\""),
+        proxy_protocol_from: List<String> = Default("[]"),
         tls: ListenerTlsTable = Optional,
     }
 }
@@ -168,12 +170,38 @@ table! {
         name: String = Required,
         endpoints: List<String> = Required,
         protocol: String = Default("\"http1\""),
+        balance: String = Default("\"round_robin\""),
         connect_seconds: Seconds<1, 300> = Default("5"),
         response_header_seconds: Seconds<1, 86_400> = Default("60"),
         idle_seconds: Seconds<1, 86_400> = Default("60"),
         idle_connections: Count<0, 10_000> = Default("64"),
+        health: HealthTable = Optional,
+        ejection: EjectionTable = Optional,
         tls: UpstreamTlsTable = Optional,
         credential: CredentialTable = Optional,
+    }
+}
+
+table! {
+    HealthTable = "[upstreams.health]" {
+        kind: String = Required,
+        path: String = Optional,
+        expected_status: Count<100, 599> = Optional,
+        service: String = Optional,
+        interval_seconds: Seconds<1, 3600> = Default("5"),
+        timeout_seconds: Seconds<1, 300> = Default("2"),
+        healthy_threshold: Count<1, 100> = Default("2"),
+        unhealthy_threshold: Count<1, 100> = Default("3"),
+    }
+}
+
+table! {
+    EjectionTable = "[upstreams.ejection]" {
+        consecutive_failures: Count<1, 1000> = Default("5"),
+        rest_seconds: Seconds<1, 3600> = Default("10"),
+        longest_rest_seconds: Seconds<1, 86_400> = Default("300"),
+        return_seconds: Seconds<0, 3600> = Default("10"),
+        most_percent: Count<1, 100> = Default("50"),
     }
 }
 

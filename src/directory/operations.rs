@@ -3,11 +3,13 @@
 //!
 //! Who may do what is not decided here, and nothing here knows SQL or HTTP.
 
+mod application_users;
 mod domains;
 mod groups;
 mod housekeeping;
 mod identity_providers;
 mod invitations;
+mod members;
 mod methods;
 mod organizations;
 mod passwords;
@@ -21,6 +23,9 @@ use super::model::{Organization, User};
 use super::store::Records;
 use crate::policy::facts::UserState;
 
+pub use application_users::{
+    ApplicationUserUpdate, NewApplicationUser, create_application_user, update_application_user,
+};
 pub use domains::{add_domain, delete_domain, update_domain, verify_domain};
 pub use groups::{
     GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
@@ -33,6 +38,7 @@ pub use identity_providers::{
     delete_identity_provider, set_up_identity_provider, update_identity_provider,
 };
 pub use invitations::{INVITATION_SECONDS, Invited, accept_invitation, delete_invitation, invite, sign_up};
+pub use members::{MemberUpdate, add_member, remove_member, set_super_admin, update_member};
 pub use methods::{add_authentication_method, delete_authentication_method, delete_own_method};
 pub use organizations::{
     Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
@@ -40,7 +46,8 @@ pub use organizations::{
 };
 pub use passwords::{
     CodeHolder, Credentials, Proved, RESET_SECONDS, StartedReset, change_password, credentials,
-    enable_two_factor, finish_reset, holder_of_code, log_in, set_password, start_reset, unusable_code,
+    enable_two_factor, finish_reset, holder_of_code, log_in, reset_two_factor, set_password, start_reset,
+    unusable_code,
 };
 pub use permissions::{
     Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke, set_grant,
@@ -52,10 +59,8 @@ pub use tokens::{
     update_token,
 };
 pub use users::{
-    ApplicationUserUpdate, MemberUpdate, NewApplicationUser, NewOrganizationUser, NewPerson, add_member,
-    create_application_user, create_organization_user, create_person, delete_user, expire_tokens,
-    managing_organization, remove_member, set_super_admin, set_two_factor, set_user_state,
-    update_application_user, update_member,
+    NewOrganizationUser, NewPerson, create_organization_user, create_person, delete_user, expire_tokens,
+    managing_organization, set_two_factor, set_user_state,
 };
 
 /// Longest description of anything, in characters.

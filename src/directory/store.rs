@@ -3,7 +3,9 @@
 //! Calls block; they belong on control threads, never on a worker. Which operations exist and when they are
 //! allowed is not known here ([`super::operations`]).
 
+mod events;
 pub mod people;
+mod snapshot;
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -12,14 +14,17 @@ use std::sync::Arc;
 use super::author::{Author, Channel};
 use super::error::{OperationError, StoreError};
 use super::model::{
-    AuthenticationMethod, Domain, Event, Grant, Group, IdentityProvider, Member, MembershipRecord,
-    MethodKind, Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, Token,
+    AuthenticationMethod, Domain, Grant, Group, IdentityProvider, Member, MembershipRecord, MethodKind,
+    Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, Token,
     TokenWithUsage, User,
 };
 use crate::policy::facts::UserKind;
+use crate::token::TokenDigest;
 use crate::token::usage::UserAgent;
-use crate::token::{TokenDigest, TokenKind};
 use people::{PeopleChanges, PeopleRecords};
+
+pub use events::{EventOrder, EventPage, EventQuery, EventScope, NewEvent};
+pub use snapshot::{DirectorySnapshot, RowBinding, SnapshotReceiver, TokenRow};
 
 /// A place where the directory is durable.
 pub trait Store: Send + Sync + Debug {
@@ -204,66 +209,6 @@ pub trait Records: PeopleRecords {
     fn last_event(&self) -> Result<u64, StoreError>;
 }
 
-/// Which entries of the event log.
-#[derive(Clone, Copy, Debug)]
-pub struct EventQuery<'a> {
-    /// Whose.
-    pub scope: EventScope<'a>,
-    /// In which order, and from where on.
-    pub order: EventOrder,
-    /// Of this type.
-    pub event_type: Option<&'a str>,
-    /// Done by this user.
-    pub actor_user_id: Option<&'a str>,
-    /// That happened to this kind of thing.
-    pub entity: Option<&'a str>,
-    /// That happened to the thing with this id.
-    pub entity_id: Option<&'a str>,
-    /// Done with the token with this prefix, or to it.
-    pub token_prefix: Option<&'a str>,
-    /// In this second or later.
-    pub since: Option<Timestamp>,
-    /// Before this second.
-    pub until: Option<Timestamp>,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// Whose entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventScope<'a> {
-    /// What this organization's admins may see.
-    Organization(&'a str),
-    /// The same, and what concerns no organization: for the operator.
-    OrganizationAndOperator(&'a str),
-    /// Everything, for the operator's log stream.
-    All,
-}
-
-/// In which order entries come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventOrder {
-    /// The latest first; only those before this number.
-    LatestFirst {
-        /// `None`: from the latest of all.
-        before: Option<u64>,
-    },
-    /// The oldest first; only those after this number.
-    OldestFirst {
-        /// 0: from the oldest of all.
-        after: u64,
-    },
-}
-
-/// Some entries of the event log.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct EventPage {
-    /// The entries, in the order that was asked for.
-    pub events: Vec<Event>,
-    /// Where to go on; `None`: there are no more. There may be a next page though this one has nothing that was asked for.
-    pub next: Option<u64>,
-}
-
 /// Changing the directory within one transaction. Each call also writes what it touches to the log of changes, and what it
 /// did to the event log.
 /// `put_*` inserts, or replaces the record with the same id.
@@ -339,23 +284,6 @@ pub trait Changes: PeopleChanges {
     fn record_event(&self, event: &NewEvent<'_>) -> Result<(), StoreError>;
 }
 
-/// An entry of the event log that is to be made; its time and author are the transaction's.
-#[derive(Clone, Debug)]
-pub struct NewEvent<'a> {
-    /// Whose admins see it; `None`: nobody's but the operator's.
-    pub organization_id: Option<&'a str>,
-    /// What happened, such as `token_revoked`.
-    pub event_type: &'a str,
-    /// Kind of thing, such as `token`.
-    pub entity: &'a str,
-    /// Which one, such as a token prefix.
-    pub entity_id: &'a str,
-    /// What differs, as it was; `None`: it was not there.
-    pub before: Option<serde_json::Value>,
-    /// What differs, as it is; `None`: it is gone.
-    pub after: Option<serde_json::Value>,
-}
-
 /// One entry of the log of changes: what changed, not how. Who applies it reads the present state of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -384,87 +312,6 @@ pub enum Entity {
     Domain(String),
     /// A token, by number.
     Token(u32),
-}
-
-/// Who receives a snapshot: first everything but tokens, then the tokens in batches.
-pub trait SnapshotReceiver {
-    /// Everything but tokens. Called once, first.
-    fn receive_directory(&mut self, directory: DirectorySnapshot);
-    /// Some of the tokens. Called until there are no more.
-    fn receive_tokens(&mut self, tokens: Vec<TokenRow>);
-}
-
-/// One state of the directory, without its tokens.
-#[derive(Clone, Debug, Default)]
-pub struct DirectorySnapshot {
-    /// Sequence of the last change in it.
-    pub sequence: Sequence,
-    /// How many tokens follow.
-    pub token_count: usize,
-    /// All organizations.
-    pub organizations: Vec<Organization>,
-    /// All units.
-    pub units: Vec<OrganizationalUnit>,
-    /// All projects.
-    pub projects: Vec<Project>,
-    /// All identity providers.
-    pub identity_providers: Vec<IdentityProvider>,
-    /// All users with the store's number for each.
-    pub users: Vec<(u32, User)>,
-    /// All memberships.
-    pub memberships: Vec<MembershipRecord>,
-    /// Group id and user id of every membership of a group.
-    pub group_members: Vec<(String, String)>,
-    /// All grants.
-    pub grants: Vec<Grant>,
-}
-
-/// What the token cache needs of one token. Attributes that cannot be read are marked, never left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenRow {
-    /// The store's number for the token.
-    pub number: u32,
-    /// SHA-256 of the whole token.
-    pub digest: [u8; 32],
-    /// The store's number for its user.
-    pub user_number: u32,
-    /// Application, personal or session token; `None`: a kind that this version does not know.
-    pub kind: Option<TokenKind>,
-    /// When it was made.
-    pub created_at: u32,
-    /// Lifetime in seconds; 0: never ends.
-    pub max_age_seconds: u32,
-    /// Whether the lifetime counts from the last use.
-    pub extend_when_used: bool,
-    /// When it ends however much it is used; `None`: its lifetime alone decides.
-    pub end_time: Option<u32>,
-    /// Whether it has been revoked.
-    pub revoked: bool,
-    /// The login method it is bound to.
-    pub binding: RowBinding,
-    /// Addresses it may be used from, as stored; equal ones share one text.
-    pub ip_allowlist: Option<Arc<str>>,
-    /// Scopes, as stored; equal ones share one text.
-    pub scopes: Option<Arc<str>>,
-    /// Prefix of an imported token.
-    pub imported_prefix: Option<Box<str>>,
-    /// When it was last used; 0: never.
-    pub last_used_at: u32,
-    /// From where.
-    pub last_address: Option<IpAddr>,
-    /// By what; equal ones share one text.
-    pub last_user_agent: Option<Arc<UserAgent>>,
-}
-
-/// The login method of a token, as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RowBinding {
-    /// None, or one that is gone.
-    None,
-    /// Password or a third party.
-    Method(MethodKind),
-    /// An identity provider, by id; equal ones share one text.
-    IdentityProvider(Arc<str>),
 }
 
 /// The use of one token since the last flush.

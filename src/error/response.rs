@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::Answer;
@@ -139,6 +141,9 @@ fn render(answer: Answer, details: Details<'_>, realm: &str, quoted_realm: &str)
     if let Some(location) = details.location {
         push_line(&mut buffer, &LOCATION, &[location]);
     }
+    if let Some(seconds) = answer.retry_after_seconds() {
+        push_line(&mut buffer, &RETRY_AFTER, &[seconds]);
+    }
     if matches!(answer, Answer::ServerOptions | Answer::MethodNotAllowed) {
         push_line(&mut buffer, &ALLOW, &[SERVED_METHODS]);
     }
@@ -244,6 +249,7 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         Answer::ClientBodyTimeout => "The request's body did not come on in time.".into(),
         Answer::ServerOptions => "".into(),
         Answer::NoRoute => "Nothing is served at this host and path.".into(),
+        Answer::UpstreamUnhealthy => "The service behind is not healthy. Try again in a moment.".into(),
         Answer::UpstreamUnreachable => "The service behind could not be reached. Try again later.".into(),
         Answer::UpstreamTimeout => "The service behind did not answer in time. Try again later.".into(),
         Answer::UpstreamFailed => "The service behind broke off before answering. Try again later.".into(),

@@ -10,6 +10,7 @@ use http::header::{FORWARDED, HeaderValue};
 use ipnet::IpNet;
 
 use super::write_field;
+use crate::policy::address;
 
 /// The forwarding headers of one upstream request, as header lines: `Forwarded` (RFC 7239), and what is older and more
 /// widely read: `X-Forwarded-For` with the addresses so far, the peer's last, `-Proto` and `-Host`.
@@ -42,7 +43,7 @@ const UNKNOWN: &str = "unknown";
 
 /// Whether this peer's word about addresses counts.
 pub fn is_trusted(trusted_proxies: &[IpNet], peer: IpAddr) -> bool {
-    !trusted_proxies.is_empty() && crate::policy::address::allows(trusted_proxies, peer)
+    !trusted_proxies.is_empty() && address::allows(trusted_proxies, peer)
 }
 
 /// The client's address: the peer's, or, where the peer is a trusted proxy, the last address in its
@@ -112,9 +113,13 @@ struct Values {
 
 impl Values {
     fn start(peer: IpAddr, scheme: Scheme, host: &HeaderValue) -> Self {
+        let x_forwarded_for = match peer {
+            address::UNKNOWN => HeaderValue::from_static(UNKNOWN),
+            _ => value(&peer.to_string()),
+        };
         Self {
             forwarded: value(&element(peer, scheme, host)),
-            x_forwarded_for: value(&peer.to_string()),
+            x_forwarded_for,
             x_forwarded_proto: HeaderValue::from_static(scheme.as_str()),
             x_forwarded_host: host.clone(),
         }
@@ -180,6 +185,7 @@ fn parse_node(node: &str) -> Option<IpAddr> {
 fn element(peer: IpAddr, scheme: Scheme, host: &HeaderValue) -> String {
     let mut text = String::with_capacity(96);
     let written = match peer {
+        address::UNKNOWN => write!(text, "for={UNKNOWN}"),
         IpAddr::V4(address) => write!(text, "for={address}"),
         IpAddr::V6(address) => write!(text, "for=\"[{address}]\""),
     };

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::forwarded::{self, Scheme};
 use super::trace::IdGenerator;
 use super::{Additions, Identity, request_trailers, strip_response, write_upstream_request};
+use crate::policy::address;
 
 fn map(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -118,6 +119,15 @@ fn forwarding_headers_tell_of_the_peer() {
     assert_eq!(upstream["x-forwarded-for"], "192.0.2.7");
     assert_eq!(upstream["x-forwarded-proto"], "https");
     assert_eq!(upstream["x-forwarded-host"], "search.example");
+}
+
+#[test]
+fn a_client_whose_address_is_not_known_is_called_so() {
+    let host = HeaderValue::from_static("search.example");
+    let forwarding = forwarded::start(address::UNKNOWN, Scheme::Http, &host);
+    let text = String::from_utf8_lossy(forwarding.lines()).into_owned();
+    assert!(text.contains("forwarded: for=unknown;host=search.example;proto=http\r\n"), "{text}");
+    assert!(text.contains("x-forwarded-for: unknown\r\n"), "{text}");
 }
 
 #[test]

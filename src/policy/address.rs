@@ -3,7 +3,7 @@
 //! An IPv4 address that arrives as an IPv4-mapped IPv6 one (`::ffff:10.0.0.1`, as on a dual-stack socket) is the
 //! IPv4 address, in a client's address and in a range alike. Which address is the client's is not decided here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer};
@@ -16,6 +16,9 @@ use thiserror::Error;
 )]
 pub struct InvalidRange(String);
 
+/// The address of a client of which none is known. No range holds it.
+pub const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 /// The longest text of an IPv6 range is shorter; no more of a wrong one is repeated.
 const LONGEST_RANGE_SHOWN: usize = 60;
 
@@ -24,14 +27,15 @@ const MAPPED_PREFIX_BITS: u8 = 96;
 
 /// Whether `address` lies in one of `ranges`; an empty list allows any address.
 ///
-/// A range of IPv6 addresses never holds an IPv4 client, `::/0` neither.
+/// A range of IPv6 addresses never holds an IPv4 client, `::/0` neither. The unspecified address is nobody's: where there
+/// are ranges, whoever's address is not known is in none of them.
 #[inline]
 pub fn allows(ranges: &[IpNet], address: IpAddr) -> bool {
     if ranges.is_empty() {
         return true;
     }
     let address = address.to_canonical();
-    ranges.iter().any(|range| contains(range, address))
+    !address.is_unspecified() && ranges.iter().any(|range| contains(range, address))
 }
 
 /// Whether `range` holds `address`, which is canonical.

@@ -10,6 +10,7 @@ mod endpoint;
 mod family;
 mod listener;
 mod route;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,11 +22,13 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 pub use control::{
-    CertificateExpiry, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome, SignInOutcome,
+    CertificateExpiry, CheckOutcome, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome,
+    SignInOutcome,
 };
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
-pub use listener::{ListenerMetrics, OpenConnection, TlsOutcome};
+pub use listener::{ListenerMetrics, OpenConnection, ProxyProtocolFailure, TlsOutcome};
 pub use route::RouteMetrics;
+pub use upstream::{EndpointFigures, UpstreamMetrics, UpstreamRefusal};
 
 use crate::policy::Denial;
 
@@ -68,6 +71,12 @@ impl Metrics {
         find_or_insert(endpoints, endpoint, || EndpointMetrics::new(upstream, endpoint, self.series.workers))
     }
 
+    /// The metrics of an upstream as a whole; otherwise as [`Metrics::route`].
+    pub fn upstream_totals(&self, upstream: &str) -> Arc<UpstreamMetrics> {
+        let mut totals = self.series.upstream_totals.lock();
+        find_or_insert(&mut totals, upstream, || UpstreamMetrics::new(self.series.workers))
+    }
+
     /// The metrics of the listener of this name; otherwise as [`Metrics::route`].
     pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
         let mut listeners = self.series.listeners.lock();
@@ -83,6 +92,12 @@ impl Metrics {
     /// earlier one.
     pub fn observe_directory(&self, read: impl Fn() -> DirectoryFigures + Send + Sync + 'static) {
         *self.series.observed.directory.lock() = Some(Box::new(read));
+    }
+
+    /// Says how the upstreams' addresses are found; `read` is called at each scrape and must not wait. Replaces an earlier
+    /// one.
+    pub fn observe_upstreams(&self, read: impl Fn() -> Vec<EndpointFigures> + Send + Sync + 'static) {
+        *self.series.observed.upstreams.lock() = Some(Box::new(read));
     }
 
     /// Says which certificates are in use from now on.
@@ -108,6 +123,7 @@ struct Series {
     workers: usize,
     routes: Mutex<ByName<RouteMetrics>>,
     upstreams: Mutex<BTreeMap<Box<str>, ByName<EndpointMetrics>>>,
+    upstream_totals: Mutex<ByName<UpstreamMetrics>>,
     listeners: Mutex<ByName<ListenerMetrics>>,
     observed: control::Observed,
 }
@@ -122,6 +138,7 @@ impl Series {
             workers,
             routes: Mutex::default(),
             upstreams: Mutex::default(),
+            upstream_totals: Mutex::default(),
             listeners: Mutex::default(),
             observed: control::Observed::default(),
         }
@@ -180,18 +197,32 @@ impl Series {
         families.push(family::UPSTREAM_DURATION.with(durations));
     }
 
+    fn collect_upstream_totals(&self, families: &mut Vec<MetricFamily>) {
+        let mut refusals = Vec::new();
+        for (name, totals) in &*self.upstream_totals.lock() {
+            for (refusal, count) in UpstreamRefusal::ALL.iter().zip(totals.sum().refusals) {
+                refusals.push(family::UPSTREAM_REFUSALS.count(&[name, refusal.code()], count));
+            }
+        }
+        families.push(family::UPSTREAM_REFUSALS.with(refusals));
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
     fn collect_listeners(&self, families: &mut Vec<MetricFamily>) {
-        let (mut connections, mut handshakes) = (Vec::new(), Vec::new());
+        let (mut connections, mut handshakes, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for (name, listener) in &*self.listeners.lock() {
             let sum = listener.sum();
             connections.push(family::CONNECTIONS.level(&[name], sum.connections as f64));
             for (outcome, count) in TlsOutcome::ALL.iter().zip(sum.handshakes) {
                 handshakes.push(family::TLS_HANDSHAKES.count(&[name, outcome.code()], count));
             }
+            for (failure, count) in ProxyProtocolFailure::ALL.iter().zip(sum.proxy_protocol_failures) {
+                failures.push(family::PROXY_PROTOCOL_FAILURES.count(&[name, failure.code()], count));
+            }
         }
         families.push(family::CONNECTIONS.with(connections));
         families.push(family::TLS_HANDSHAKES.with(handshakes));
+        families.push(family::PROXY_PROTOCOL_FAILURES.with(failures));
     }
 }
 
@@ -211,9 +242,11 @@ impl SeriesCollector {
             &family::REQUEST_DURATION,
             &family::UPSTREAM_REQUESTS,
             &family::UPSTREAM_CONNECTIONS,
+            &family::UPSTREAM_REFUSALS,
             &family::UPSTREAM_DURATION,
             &family::CONNECTIONS,
             &family::TLS_HANDSHAKES,
+            &family::PROXY_PROTOCOL_FAILURES,
         ];
         let mut descriptions: Vec<Desc> = summed.into_iter().map(family::Family::describe).collect();
         descriptions.extend(control::Observed::describe());
@@ -230,6 +263,7 @@ impl Collector for SeriesCollector {
         let mut families = Vec::with_capacity(self.descriptions.len());
         self.series.collect_routes(&mut families);
         self.series.collect_upstreams(&mut families);
+        self.series.collect_upstream_totals(&mut families);
         self.series.collect_listeners(&mut families);
         self.series.observed.collect(&mut families);
         families

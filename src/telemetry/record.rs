@@ -22,6 +22,8 @@ pub enum Ending {
     NoRoute,
     /// The policy refused.
     Denied(Denial),
+    /// Checks find none of the upstream's addresses healthy.
+    UpstreamUnhealthy,
     /// No connection to the upstream could be had.
     UpstreamUnreachable,
     /// The upstream took too long.
@@ -41,6 +43,7 @@ impl Ending {
             Self::ClientAborted => "client_aborted",
             Self::NoRoute => "no_route",
             Self::Denied(denial) => denial.code(),
+            Self::UpstreamUnhealthy => "upstream_unhealthy",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",

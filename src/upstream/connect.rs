@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::target::{Place, Target};
 use crate::config::{EndpointConfig, UpstreamConfig};
 
 /// Why no connection could be had.
@@ -78,16 +79,21 @@ impl Connector {
     pub async fn connect(
         &self,
         config: &UpstreamConfig,
-        endpoint: &EndpointConfig,
+        target: &Target,
     ) -> Result<UpstreamStream, ConnectError> {
-        tokio::time::timeout(config.connect_timeout, self.open(endpoint))
+        let endpoint = &config.endpoints[target.endpoint];
+        tokio::time::timeout(config.connect_timeout, self.open(endpoint, &target.place))
             .await
             .unwrap_or_else(|_elapsed| Err(ConnectError::Timeout { endpoint: endpoint.label.clone() }))
     }
 
-    async fn open(&self, endpoint: &EndpointConfig) -> Result<UpstreamStream, ConnectError> {
+    async fn open(&self, endpoint: &EndpointConfig, place: &Place) -> Result<UpstreamStream, ConnectError> {
         let tcp = |source| ConnectError::Tcp { endpoint: endpoint.label.clone(), source };
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(tcp)?;
+        let stream = match place {
+            Place::Address(address) => TcpStream::connect(address).await,
+            Place::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await,
+        };
+        let stream = stream.map_err(tcp)?;
         stream.set_nodelay(true).map_err(tcp)?;
         let Some(connector) = &self.tls else { return Ok(UpstreamStream::Plain(stream)) };
         let tls = |source| ConnectError::Tls { endpoint: endpoint.label.clone(), source };

@@ -15,11 +15,11 @@ use tokio::io::AsyncReadExt;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
-use super::Upstream;
 use super::connect::{ConnectError, UpstreamStream};
 use super::decode::{self, Body, DecodeError, Fields, Offer};
 use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
+use super::target::WorkerTarget;
 use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::UploadError;
 
@@ -91,14 +91,11 @@ pub enum BodyError {
 }
 
 impl Exchange {
-    /// Opens a connection to one endpoint.
-    pub async fn open(
-        upstream: &Upstream,
-        endpoint: usize,
-        gauge: ConnectionGauge,
-    ) -> Result<Self, ConnectError> {
-        let endpoint = &upstream.config.endpoints[endpoint];
-        let stream = upstream.connector.connect(&upstream.config, endpoint).await?;
+    /// Opens a connection to one target.
+    pub(super) async fn open(target: &WorkerTarget) -> Result<Self, ConnectError> {
+        let gauge = target.pool.active();
+        let upstream = &target.upstream;
+        let stream = upstream.connector.connect(&upstream.config, &target.shared).await?;
         Ok(Self {
             stream,
             read: BytesMut::new(),

@@ -23,6 +23,7 @@ use super::connect::ConnectError;
 use super::decode::{DecodeError, Fields};
 use super::exchange::{BodyError, ExchangeError};
 use super::pool::ConnectionGauge;
+use super::target::WorkerTarget;
 use super::{OutgoingHead, Upstream};
 use crate::headers;
 use crate::headers::change::HeaderChanges;
@@ -85,17 +86,12 @@ pub(super) struct Failed {
 }
 
 impl Connections {
-    /// A place on a connection with room, or on a new one.
-    pub(super) async fn stream(
-        &self,
-        upstream: &Upstream,
-        endpoint: usize,
-        gauge: impl FnOnce() -> ConnectionGauge,
-    ) -> Result<Stream, ConnectError> {
+    /// A place on a connection with room, or on a new one to this target, whose connections these are.
+    pub(super) async fn stream(&self, target: &WorkerTarget) -> Result<Stream, ConnectError> {
         if let Some(stream) = self.with_room() {
             return Ok(stream);
         }
-        let shared = Rc::new(connect(upstream, endpoint, gauge()).await?);
+        let shared = Rc::new(connect(target).await?);
         self.open.borrow_mut().push(Rc::clone(&shared));
         Ok(Stream::enter(shared))
     }
@@ -119,15 +115,13 @@ impl Connections {
     }
 }
 
-async fn connect(
-    upstream: &Upstream,
-    endpoint: usize,
-    gauge: ConnectionGauge,
-) -> Result<Shared, ConnectError> {
-    let endpoint = &upstream.config.endpoints[endpoint];
-    let stream = upstream.connector.connect(&upstream.config, endpoint).await?;
+async fn connect(target: &WorkerTarget) -> Result<Shared, ConnectError> {
+    let gauge = target.pool.active();
+    let upstream = &target.upstream;
+    let stream = upstream.connector.connect(&upstream.config, &target.shared).await?;
     if !stream.speaks_http2() {
-        return Err(ConnectError::NoHttp2 { endpoint: endpoint.label.clone() });
+        let endpoint = upstream.config.endpoints[target.shared.endpoint].label.clone();
+        return Err(ConnectError::NoHttp2 { endpoint });
     }
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
@@ -286,7 +280,12 @@ impl Exchange2 {
         if self.is_complete {
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let polled = loop {
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) if is_empty(&frame) => {}
+                polled => break polled,
+            }
+        };
         let polled = match polled {
             Poll::Pending => match self.failure.borrow_mut().take() {
                 // It would wait for the rest for ever.
@@ -315,6 +314,12 @@ impl Exchange2 {
         }
         polled
     }
+}
+
+/// Whether a frame says nothing. gRPC's clients end their side with such a frame; sent on, it would be one more beside the end,
+/// and servers close a connection on which a hundred have come (h2 does), with all its calls.
+fn is_empty(frame: &Frame<Bytes>) -> bool {
+    frame.data_ref().is_some_and(Bytes::is_empty)
 }
 
 impl Stream {
@@ -346,7 +351,13 @@ impl Body for SharedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = self.get_mut();
-        this.body.poll_frame(context).map_err(|error| {
+        let polled = loop {
+            match this.body.poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) if is_empty(&frame) => {}
+                polled => break polled,
+            }
+        };
+        polled.map_err(|error| {
             let told = io::Error::other(error.to_string());
             *this.failure.borrow_mut() = Some(error);
             told

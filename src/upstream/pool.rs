@@ -10,8 +10,6 @@ use crate::telemetry::metrics::EndpointMetrics;
 /// Idle connections to one endpoint.
 #[derive(Debug)]
 pub struct IdlePool {
-    /// Position of the endpoint in its upstream.
-    pub endpoint: usize,
     worker: usize,
     #[expect(clippy::vec_box, reason = "an exchange is moved in and out at each request and is large")]
     idle: RefCell<Vec<Box<Exchange>>>,
@@ -22,14 +20,8 @@ pub struct IdlePool {
 
 impl IdlePool {
     /// An empty pool that keeps at most `most` connections, each for at most `timeout`.
-    pub fn new(
-        endpoint: usize,
-        worker: usize,
-        most: usize,
-        timeout: Duration,
-        metrics: Arc<EndpointMetrics>,
-    ) -> Self {
-        Self { endpoint, worker, idle: RefCell::default(), most, timeout, metrics }
+    pub fn new(worker: usize, most: usize, timeout: Duration, metrics: Arc<EndpointMetrics>) -> Self {
+        Self { worker, idle: RefCell::default(), most, timeout, metrics }
     }
 
     /// What is counted about the endpoint.

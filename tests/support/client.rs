@@ -46,7 +46,14 @@ pub enum Broken {
 impl Client {
     /// Connects in the clear.
     pub fn connect(address: SocketAddr) -> Self {
-        let socket = connect(address);
+        Self::on(TcpStream::connect_timeout(&address, PATIENCE).expect("the sidecar accepts"))
+    }
+
+    /// Speaks over a connection that was opened elsewhere.
+    pub fn on(socket: TcpStream) -> Self {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        socket.set_nodelay(true).unwrap();
         Self { stream: Box::new(socket.try_clone().unwrap()), socket, pending: Vec::new() }
     }
 
@@ -56,15 +63,19 @@ impl Client {
         name: &str,
         config: Arc<rustls::ClientConfig>,
     ) -> std::io::Result<Self> {
-        let socket = connect(address);
+        Self::connect(address).over_tls(name, config)
+    }
+
+    /// Goes on over TLS.
+    pub fn over_tls(self, name: &str, config: Arc<rustls::ClientConfig>) -> std::io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut session = rustls::ClientConnection::new(config, name).unwrap();
-        let mut plain = socket.try_clone()?;
+        let mut plain = self.socket.try_clone()?;
         while session.is_handshaking() {
             session.complete_io(&mut plain)?;
         }
         let stream = rustls::StreamOwned::new(session, plain);
-        Ok(Self { stream: Box::new(stream), socket, pending: Vec::new() })
+        Ok(Self { stream: Box::new(stream), ..self })
     }
 
     /// Sends exactly these bytes; fails if the connection does not take them.
@@ -292,14 +303,6 @@ impl Response {
     pub fn assert_error(&self, status: u16, error_code: &str) {
         assert_eq!((self.status, self.error_code().as_str()), (status, error_code), "{}", self.text());
     }
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let socket = TcpStream::connect_timeout(&address, PATIENCE).expect("the sidecar accepts");
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket
 }
 
 fn parse_head(head: &str) -> Response {

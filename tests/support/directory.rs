@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use postern::config::StoreConfig;
 use postern::directory::model::{
-    IdentityProviderKind, MethodKind, Principal, Resource, Timestamp, TokenWithUsage,
+    DomainVerification, IdentityProviderKind, MethodKind, Principal, Resource, Timestamp, TokenWithUsage,
 };
 use postern::directory::operations::{
     self, IdentityProviderUpdate, NewApplicationUser, NewIdentityProvider, NewOrganizationUser, NewToken,
@@ -71,6 +71,14 @@ impl Directory {
         operations::add_member(&*self.store, &user, ORGANIZATION, now()).unwrap();
         let method = self.method(&user, MethodKind::Password, None);
         (user, method)
+    }
+
+    /// Makes a domain one that the organization has shown to be its own: it manages everybody there.
+    pub fn verify(&self, domain: &str) {
+        let store = &*self.store;
+        let added =
+            operations::add_domain(store, ORGANIZATION, domain, DomainVerification::Dns, now()).unwrap();
+        operations::verify_domain(store, ORGANIZATION, &added.value.id, now()).unwrap();
     }
 
     /// Makes a person a member of another organization as well.

@@ -34,6 +34,14 @@ impl Http2Client {
         Self::start(async move { TcpStream::connect(address).await.unwrap() })
     }
 
+    /// Speaks over a connection that was opened elsewhere, with prior knowledge.
+    pub fn over(socket: std::net::TcpStream) -> Self {
+        Self::start(async move {
+            socket.set_nonblocking(true).unwrap();
+            TcpStream::from_std(socket).unwrap()
+        })
+    }
+
     /// Connects over TLS and expects ALPN to choose HTTP/2.
     pub fn connect_tls(address: SocketAddr, name: &str, config: Arc<rustls::ClientConfig>) -> Self {
         let name = ServerName::try_from(name.to_owned()).unwrap();

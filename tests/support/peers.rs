@@ -36,6 +36,18 @@ pub fn python_program(name: &str) -> Option<PathBuf> {
     found_or_skipped(name, (is_current && program.is_file()).then_some(program))
 }
 
+/// The folder of target/peers that `tests/run` installs from these files, which it keeps there as `installed`; `None`, as for
+/// [`program`].
+#[track_caller]
+pub fn folder(name: &str, sources: &[&str]) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("target/peers").join(name);
+    let wanted: Vec<u8> =
+        sources.iter().flat_map(|source| std::fs::read(root.join(source)).unwrap()).collect();
+    let is_current = std::fs::read(folder.join("installed")).is_ok_and(|installed| installed == wanted);
+    found_or_skipped(name, is_current.then_some(folder))
+}
+
 #[track_caller]
 fn found_or_skipped(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {

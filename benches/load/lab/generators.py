@@ -130,6 +130,52 @@ class Open:
         return Load(result["requests"], result["seconds"], {key: value for key, value in result.items() if key.endswith("_us")}, {"waited_for_connection": result["waited_for_connection"]})
 
 
+@dataclasses.dataclass(frozen=True)
+class WebSocket:
+    """Text messages there and back over kept tunnels ("echo"), or a tunnel for each message ("open")."""
+
+    kind: str
+    tunnels: int
+    bytes: int = 64
+
+    def __call__(self, proxy, seconds, cores=machine.LOAD_CORES):
+        return client_load(proxy, "websocket", cores, kind=self.kind, tunnels=self.tunnels, bytes=self.bytes, seconds=seconds, tokens=proxy.tokens_file, path=PATH)
+
+    def check_refusal(self, proxy):
+        client_load(proxy, "websocket", kind="refused", tokens=proxy.site.bad, path=PATH)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grpc:
+    """Calls over HTTP/2 in the clear: "unary", streams that the server fills ("pour"), kept streams with messages there and back ("both")."""
+
+    kind: str
+    connections: int = 4
+    streams: int = 16
+    bytes: int = 128
+    messages: int = 1000  # of one call that the server fills
+
+    def __call__(self, proxy, seconds, cores=machine.LOAD_CORES):
+        return client_load(proxy, "grpc", cores, **dataclasses.asdict(self), seconds=seconds, tokens=proxy.tokens_file)
+
+    def check_refusal(self, proxy):
+        client_load(proxy, "grpc", kind="refused", tokens=proxy.site.bad)
+
+
+def client_load(proxy, command, cores=machine.LOAD_CORES, **options):
+    """The lab's own client, which checks every answer itself; empty for a refusal that came as it should."""
+    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+    try:
+        result = json.loads(run([proxy.site.client, command, f"127.0.0.1:{proxy.plain}", *arguments], cores))
+    except Failure as failure:
+        raise Failure(f"{proxy.name}: {failure}") from None
+    if "refused" in result:
+        return Load(0, 0.0)
+    if not result["requests"]:
+        raise Failure(f"{proxy.name}: nothing came back")
+    return Load(result["requests"], result["seconds"], {key: value for key, value in result.items() if key.endswith("_us")})
+
+
 @contextlib.contextmanager
 def idle(proxy, count):
     """So many connections, each used once and then idle, as long as the context lasts."""

@@ -16,8 +16,16 @@ from lab.generators import NICENESS, Open, Wrk, idle
 from lab.process import Failure
 from lab.site import PATH
 
-COST = (("CPU µs a request", "cpu_us", ".1f"), ("user", "user_us", ".1f"), ("system", "system_us", ".1f"))
-SPEED = (("requests a second", "rate", ",.0f"), ("p50 ms", "p50_us", "ms"), ("p99 ms", "p99_us", "ms"), ("core busy", "busy", ".0%"))
+def cost(unit):
+    return (f"CPU µs a {unit}", "cpu_us", ".1f"), ("user", "user_us", ".1f"), ("system", "system_us", ".1f")
+
+
+def speed(unit):
+    return (f"{unit}s a second", "rate", ",.0f"), *LATENCY
+
+
+LATENCY = (("p50 ms", "p50_us", "ms"), ("p99 ms", "p99_us", "ms"), ("core busy", "busy", ".0%"))
+COST, SPEED = cost("request"), speed("request")
 
 
 def under_load(proxy, load, seconds, cores=machine.LOAD_CORES):
@@ -61,6 +69,27 @@ class Latency(Closed):
 
     columns = (("p50 ms", "p50_us", "ms"), ("p90 ms", "p90_us", "ms"), ("p99 ms", "p99_us", "ms"), ("p99.9 ms", "p999_us", "ms"), ("requests a second", "rate", ",.0f"), ("CPU µs a request", "cpu_us", ".1f"))
     chart = "p99_us"
+
+
+@dataclasses.dataclass(frozen=True)
+class Messages(Closed):
+    """Messages through streams that let in only who has a token, which is tried first."""
+
+    columns = cost("message") + speed("message")
+
+    def measure(self, proxy, seconds, prepared):
+        self.load.check_refusal(proxy)
+        return super().measure(proxy, seconds, prepared)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calls(Messages):
+    columns = cost("call") + speed("call")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tunnels(Messages):
+    columns = cost("tunnel") + speed("tunnel")
 
 
 @dataclasses.dataclass(frozen=True)

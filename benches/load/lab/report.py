@@ -32,7 +32,8 @@ def page(whole):
     ]
     for group, results in groups.items():
         parts += [f"\n## {group}\n", *(section(result) for result in results)]
-    parts += ["\n## Not measured\n", *(f"- {what}: {reason}." for what, reason in whole["not_measured"])]
+    if whole["not_measured"]:
+        parts += ["\n## Not measured\n", *(f"- {what}: {reason}." for what, reason in whole["not_measured"])]
     if whole["failures"]:
         parts += ["\n## Failed\n", *(f"- {name}: {reason}" for name, reason in whole["failures"])]
     return "\n".join(parts) + "\n"

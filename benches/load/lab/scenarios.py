@@ -3,8 +3,8 @@
 import dataclasses
 
 from lab import machine
-from lab.generators import Attempts, H2load, Handshakes, Wrk
-from lab.kinds import Changing, Closed, Denial, FixedRate, Held, Idle, Latency, Scaling
+from lab.generators import Attempts, Grpc, H2load, Handshakes, WebSocket, Wrk
+from lab.kinds import Calls, Changing, Closed, Denial, FixedRate, Held, Idle, Latency, Messages, Scaling, Tunnels
 from lab.site import LARGE_PATH, SINK_PATH, Setting
 
 
@@ -61,6 +61,10 @@ SCALING_KEY = "capacity" if IS_SHARED else "rate"
 WITH_RELAY = "postern haproxy nginx envoy relay"
 
 
+WEBSOCKET = lineup(behind="websocket")
+GRPC = lineup(behind="grpc")
+
+
 def core(*arguments, **more):
     return Scenario(*arguments, core=True, **({"rounds": 5} | more))
 
@@ -78,6 +82,15 @@ SCENARIOS = (
     Scenario("tls_resumed", "New TLS connection for each request, sessions resumed", "Cost", Closed(Wrk(connections=16, scheme="https", close=True))),
     Scenario("upload_16k", "POST with a body of 16 KiB", "Bodies", Closed(Wrk(path=SINK_PATH, body_bytes=16 << 10)), entrants=lineup(WITH_RELAY)),
     Scenario("upload_1m", "POST with a body of 1 MiB", "Bodies", Closed(Wrk(connections=16, path=SINK_PATH, body_bytes=1 << 20)), entrants=lineup(WITH_RELAY)),
+    Scenario("websocket_messages", "WebSocket: messages there and back over 64 kept tunnels", "Streams", Messages(WebSocket("echo", 64)), entrants=WEBSOCKET,
+             note="64 bytes each way. The upstream is the lab's own, on tungstenite."),
+    Scenario("websocket_tunnels", "WebSocket: a new tunnel for each message", "Streams", Tunnels(WebSocket("open", 16)), entrants=WEBSOCKET,
+             note="TCP connections on both sides, upgrade, one message there and back, a close that both sides have agreed to."),
+    Scenario("grpc_unary", "gRPC: unary calls, 4 connections × 16 streams", "Streams", Calls(Grpc("unary")), entrants=GRPC,
+             note="128 bytes each way, HTTP/2 in the clear on both sides. The upstream is the lab's own, on h2."),
+    Scenario("grpc_pour", "gRPC: streams of 1,000 messages from the server", "Streams", Messages(Grpc("pour")), entrants=GRPC,
+             note="Messages of 128 bytes, a frame each as the upstream sends them. A latency is a whole call's."),
+    Scenario("grpc_both", "gRPC: messages there and back over 64 kept streams", "Streams", Messages(Grpc("both")), entrants=GRPC, note="128 bytes each way, 16 streams on each of 4 connections."),
     Scenario("rate_50", "Fixed rate: half of what the slowest can do", "Latency", FixedRate(0.5), seconds=5),
     Scenario("rate_80", "Fixed rate: 80 % of what the slowest can do", "Latency", FixedRate(0.8), seconds=5),
     Scenario("access_log", "HTTP/1.1 keep-alive, access log on", "Size", Closed(Wrk()), entrants=lineup(access_log=True),
@@ -101,9 +114,7 @@ SCENARIOS = (
     Scenario("denial_handshakes", "50 % of TLS handshakes broken off", "Denial", Denial(Handshakes(broken=True))),
 )
 
-NOT_MEASURED = (
-    ("WebSocket streams", "Postern does not pass upgrades yet (issue 5)"),
-    ("gRPC streams", "Postern speaks HTTP/1.1 to upstreams; end-to-end HTTP/2 comes with issue 5"),
-)
+# What cannot be measured, with the reason.
+NOT_MEASURED = ()
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -31,6 +31,8 @@ class Setting:
     workers: int = 1
     access_log: bool = False
     cores: str = machine.PROXY_CORE
+    # What is behind: "answers" (nginx), "websocket", or "grpc", which is spoken to in HTTP/2, in the clear on both sides.
+    behind: str = "answers"
     # Makes a process that nothing else is measured with, where the memory of a fresh one matters.
     alone_for: str = ""
 
@@ -44,7 +46,7 @@ class Site:
         self.binary = binary
         self.client = machine.load_client()
         self.envoy = machine.envoy()
-        self.upstream, self.directories = None, {}
+        self.upstreams, self.upstream_ports, self.directories = [], {}, {}
         try:
             self.make_material()
         except BaseException:
@@ -54,14 +56,19 @@ class Site:
     def make_material(self):
         self.make_certificate()
         (self.folder / "large").write_bytes(random.Random(1).randbytes(LARGE_BYTES))
-        self.upstream = self.start_upstream()
+        self.upstreams.append(self.start_upstream())
+        for behind in ("websocket", "grpc"):
+            (port,) = free_ports(1)
+            command = [self.client, f"serve-{behind}", f"127.0.0.1:{port}"]
+            self.upstreams.append(Process(f"upstream-{behind}", command, self.folder, machine.LOAD_CORES, [port]))
+            self.upstream_ports[behind] = port
         self.bad = self.folder / "bad.txt"
         self.bad.write_text("\n".join(self.make_tokens(self.folder / "foreign", MANY)) + "\n")
         self.write_attacks()
 
     def close(self):
-        if self.upstream:
-            self.upstream.stop()
+        for upstream in self.upstreams:
+            upstream.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def make_certificate(self):
@@ -86,7 +93,7 @@ http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 600; {te
       proxy_http_version 1.1; proxy_set_header Connection ""; }} }}
   server {{ listen 127.0.0.1:{answer} backlog=16384; location / {{ return 200 '{BODY}'; }} }} }}
 """)
-        self.upstream_port = port
+        self.upstream_ports["answers"] = port
         return Process("upstream", ["nginx", "-c", str(self.folder / "upstream.conf"), "-p", str(self.folder)], self.folder, machine.LOAD_CORES, [port])
 
     def postern(self, folder, *arguments):
@@ -166,10 +173,11 @@ address = "127.0.0.1:{port}"
 """
 
 
-def upstream_toml(port):
+def upstream_toml(port, protocol="http1"):
     return f"""[[upstreams]]
 name = "upstream"
 endpoints = ["127.0.0.1:{port}"]
+protocol = "{protocol}"
 idle_connections = 1024
 idle_seconds = 300
 """

@@ -2,9 +2,11 @@
 
 use super::super::directory::Directory;
 use super::super::failure::Failure;
-use super::{Backend, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce};
+use super::{Backend, InvitedPerson, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce};
 use crate::directory::OperationError;
-use crate::directory::model::{Grant, Group, Member, Principal, Resource, Timestamp, Token, TokenWithUsage};
+use crate::directory::model::{
+    Grant, Group, Invitation, Member, Principal, Resource, Timestamp, Token, TokenWithUsage,
+};
 use crate::directory::operations::{
     self, ApplicationUserUpdate, Assignment, AssignmentOperation, NewApplicationUser, NewToken, PolicyUpdate,
 };
@@ -106,6 +108,18 @@ impl Backend for Local {
     fn delete_person(&self, member: &Member) -> Result<PersonEnded, Failure> {
         operations::delete_user(&*self.directory.store, &member.user.id, Timestamp::now())?;
         Ok(PersonEnded::Deleted)
+    }
+
+    fn invite(&self, email: &str) -> Result<InvitedPerson, Failure> {
+        let (store, organization_id) = (&*self.directory.store, self.organization_id());
+        let invited = operations::invite(store, organization_id, email, None, Timestamp::now())?.value;
+        let Invitation { user_email, expiry_time, .. } = invited.invitation;
+        Ok(InvitedPerson { user_email, expiry_time, code: invited.code })
+    }
+
+    fn reset_two_factor(&self, id: &str) -> Result<(), Failure> {
+        operations::set_two_factor(&*self.directory.store, id, false, Timestamp::now())?;
+        Ok(())
     }
 
     fn place(&self) -> Place<'_> {

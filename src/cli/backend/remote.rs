@@ -1,12 +1,15 @@
 //! The directory behind a running sidecar's management API: each of a command's questions is one request, or a few.
 
 use http::{Method, StatusCode};
+use secrecy::SecretString;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
 use super::super::failure::Failure;
 use super::api::{Api, Refusal, Unanswered};
-use super::{Backend, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce, wire};
+use super::{
+    Backend, InvitedPerson, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce, wire,
+};
 use crate::directory::OperationError;
 use crate::directory::model::{
     Grant, Group, Member, Principal, Resource, Timestamp, Token, TokenWithUsage, Word as _,
@@ -171,6 +174,18 @@ impl Backend for Remote {
         let IgnoredAny = self.ask(Method::DELETE, &["user", &member.user.id], None)?;
         let is_managed = member.user.managing_organization_id.as_ref() == Some(&self.organization_id);
         Ok(if is_managed { PersonEnded::Deleted } else { PersonEnded::Removed })
+    }
+
+    fn invite(&self, email: &str) -> Result<InvitedPerson, Failure> {
+        let body = json!({ "user_email": email });
+        let made: wire::CreatedInvitation = self.ask(Method::POST, &["invitation"], Some(&body))?;
+        let wire::Invitation { user_email, expiry_time } = made.invitation;
+        Ok(InvitedPerson { user_email, expiry_time, code: made.code.map(SecretString::from) })
+    }
+
+    fn reset_two_factor(&self, id: &str) -> Result<(), Failure> {
+        let IgnoredAny = self.ask(Method::POST, &["user", id, "reset_two_factor"], Some(&json!({})))?;
+        Ok(())
     }
 
     fn place(&self) -> Place<'_> {

@@ -20,6 +20,19 @@ pub(super) struct Organization {
     pub(super) organization_id: String,
 }
 
+/// Its code opens an account: it has no `Debug`.
+#[derive(Deserialize)]
+pub(super) struct CreatedInvitation {
+    pub(super) invitation: Invitation,
+    pub(super) code: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Invitation {
+    pub(super) user_email: String,
+    pub(super) expiry_time: Timestamp,
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Projects {
     pub(super) projects: Vec<Project>,

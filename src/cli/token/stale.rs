@@ -3,6 +3,7 @@
 use clap::Args;
 use http::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::cli::arguments::seconds;
 use crate::cli::backend::{Backend, Place, Remote};
@@ -106,11 +107,23 @@ pub(super) fn expire(
     arguments: &ExpireArguments,
     output: Output,
 ) -> Result<(), Failure> {
-    let directory = directory.store_only(
-        "revoking all unused tokens",
-        "with the API `postern token stale` lists them and `postern token revoke` ends each; \
-         `expire_unused_after_days` under [tokens] does it by itself",
-    )?;
+    let tokens = match directory.place() {
+        Place::Store(directory) => expire_in_store(directory, arguments)?,
+        Place::Api(remote) if arguments.dry_run => ask(remote, arguments.unused_for, usize::MAX)?.tokens,
+        Place::Api(remote) => expire_by_api(remote, arguments.unused_for)?,
+    };
+    let expired = Expired { dry_run: arguments.dry_run, unused_for_seconds: arguments.unused_for, tokens };
+    output.result(&expired, |expired| {
+        let count = expired.tokens.len();
+        let what = if expired.dry_run { "would be revoked; none was" } else { "were revoked" };
+        if count == 0 {
+            return format!("0 tokens {what}");
+        }
+        format!("{}\n{count} tokens {what}", in_rows(&expired.tokens))
+    })
+}
+
+fn expire_in_store(directory: &Directory, arguments: &ExpireArguments) -> Result<Vec<TokenSummary>, Failure> {
     let (_synchronizer, view) = directory.in_memory()?;
     let (now, unused_since) = (Timestamp::now(), before_now(arguments.unused_for));
     let mut tokens = Vec::new();
@@ -139,18 +152,39 @@ pub(super) fn expire(
         }
         after = stale.listed.last().copied();
         if !stale.has_more {
-            break;
+            return Ok(tokens);
         }
     }
-    let expired = Expired { dry_run: arguments.dry_run, unused_for_seconds: arguments.unused_for, tokens };
-    output.result(&expired, |expired| {
-        let count = expired.tokens.len();
-        let what = if expired.dry_run { "would be revoked; none was" } else { "were revoked" };
-        if count == 0 {
-            return format!("0 tokens {what}");
+}
+
+/// What the API has revoked, a transaction's worth.
+#[derive(Deserialize)]
+struct ExpiredPage {
+    tokens: Vec<TokenSummary>,
+    next_cursor: Option<String>,
+}
+
+fn expire_by_api(remote: &Remote, unused_for: u32) -> Result<Vec<TokenSummary>, Failure> {
+    let days = whole_days(unused_for)?;
+    let mut tokens = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let body = json!({ "unused_for_days": days, "cursor": cursor });
+        let page: ExpiredPage =
+            remote.ask_with(Method::POST, &["tokens", "expire-unused"], &[], Some(&body))?;
+        tokens.extend(page.tokens);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(tokens);
         }
-        format!("{}\n{count} tokens {what}", in_rows(&expired.tokens))
-    })
+    }
+}
+
+fn whole_days(seconds: u32) -> Result<u32, Failure> {
+    if seconds == 0 || !seconds.is_multiple_of(DAY_SECONDS) {
+        return Err(Failure::Usage("the management API counts in days: write one such as 90d".to_owned()));
+    }
+    Ok(seconds / DAY_SECONDS)
 }
 
 /// A page of the API's list.
@@ -162,10 +196,7 @@ struct Page {
 }
 
 fn ask(remote: &Remote, unused_for: u32, limit: usize) -> Result<Shown, Failure> {
-    if unused_for == 0 || !unused_for.is_multiple_of(DAY_SECONDS) {
-        return Err(Failure::Usage("the management API counts in days: write one such as 90d".to_owned()));
-    }
-    let days = (unused_for / DAY_SECONDS).to_string();
+    let days = whole_days(unused_for)?.to_string();
     let mut shown = Shown { unused_for_seconds: unused_for, count: 0, tokens: Vec::new() };
     let mut cursor: Option<String> = None;
     loop {

@@ -40,6 +40,7 @@ fn one(listener: &ListenerTable, resolution: &mut Resolution<'_, '_>) -> Option<
     let name = resolution.text(listener.name.as_ref(), text::name);
     let address = resolution.text(listener.address.as_ref(), text::socket_address);
     let trusted_proxies = resolution.networks(listener.trusted_proxies.as_ref());
+    let proxy_protocol = proxy_protocol(listener, resolution);
     let tls = listener.tls.as_ref().map(|table| tls(&table.value, resolution));
     Some(ListenerConfig {
         name: name?,
@@ -49,7 +50,41 @@ fn one(listener: &ListenerTable, resolution: &mut Resolution<'_, '_>) -> Option<
             None => None,
         },
         trusted_proxies: trusted_proxies?,
+        proxy_protocol: proxy_protocol?,
     })
+}
+
+/// Who has to speak the PROXY protocol, if anybody; `None` with the problems noted.
+fn proxy_protocol(
+    listener: &ListenerTable,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<Option<Vec<IpNet>>> {
+    let is_required = resolution.text(listener.proxy_protocol.as_ref(), |text| match text {
+        "off" => Ok(false),
+        "required" => Ok(true),
+        _ => Err(Refusal {
+            reason: format!("{} is not how a listener takes the PROXY protocol", text::quoted(text)),
+            remedy: "write `required`, or `off`".to_owned(),
+        }),
+    });
+    let networks = resolution.networks(listener.proxy_protocol_from.as_ref());
+    let (is_required, networks) = (is_required?, networks?);
+    match (is_required, networks.is_empty()) {
+        (true, false) => Some(Some(networks)),
+        (false, true) => Some(None),
+        (true, true) => {
+            let reason = "nobody may speak the PROXY protocol, so nobody could connect";
+            let remedy = "give your load balancers' networks in `proxy_protocol_from`";
+            resolution.report.value_problem(&listener.proxy_protocol.as_ref()?.at, reason, remedy);
+            None
+        }
+        (false, false) => {
+            let reason = "these networks have no effect while `proxy_protocol` is off";
+            let remedy = "add `proxy_protocol = \"required\"`, or leave this out";
+            resolution.report.value_problem(&listener.proxy_protocol_from.as_ref()?.at, reason, remedy);
+            None
+        }
+    }
 }
 
 /// Notes an address that is taken, or that was taken before.

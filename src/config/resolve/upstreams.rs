@@ -1,5 +1,7 @@
 //! `[[upstreams]]`: endpoints, TLS, the credential they see.
 
+mod health;
+
 use std::collections::HashMap;
 
 use data_encoding::BASE64;
@@ -14,7 +16,7 @@ use crate::config::file::{CredentialTable, FileConfig, UpstreamTable, UpstreamTl
 use crate::config::report::{Located, Location};
 use crate::config::secret::SecretReference;
 use crate::config::{
-    EndpointConfig, UpstreamConfig, UpstreamCredential, UpstreamProtocol, UpstreamTlsConfig,
+    Balance, EndpointConfig, UpstreamConfig, UpstreamCredential, UpstreamProtocol, UpstreamTlsConfig,
 };
 
 pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) -> Option<Vec<UpstreamConfig>> {
@@ -36,11 +38,23 @@ fn one(upstream: &UpstreamTable, resolution: &mut Resolution<'_, '_>) -> Option<
     let endpoints = upstream.endpoints.as_ref().map(|endpoints| self::endpoints(endpoints, resolution));
     let tls = upstream.tls.as_ref().map(|table| tls(&table.value, resolution));
     let protocol = resolution.text(upstream.protocol.as_ref(), protocol);
+    let balance = resolution.text(upstream.balance.as_ref(), balance);
+    let health = upstream.health.as_ref().map(|table| health::health(table, protocol, resolution));
+    let ejection = upstream.ejection.as_ref().map(|table| health::ejection(&table.value, resolution));
     let credential = upstream.credential.as_ref().map(|table| credential(table, resolution));
     Some(UpstreamConfig {
         name: name?,
         endpoints: endpoints??,
         protocol: protocol?,
+        balance: balance?,
+        health: match health {
+            Some(health) => Some(health?),
+            None => None,
+        },
+        ejection: match ejection {
+            Some(ejection) => Some(ejection?),
+            None => None,
+        },
         tls: match tls {
             Some(tls) => Some(tls?),
             None => None,
@@ -63,6 +77,17 @@ fn protocol(text: &str) -> Result<UpstreamProtocol, Refusal> {
         _ => Err(Refusal {
             reason: format!("there is no protocol {}", text::quoted(text)),
             remedy: "write `http1` or `http2`".to_owned(),
+        }),
+    }
+}
+
+fn balance(text: &str) -> Result<Balance, Refusal> {
+    match text {
+        "round_robin" => Ok(Balance::RoundRobin),
+        "least_requests" => Ok(Balance::LeastRequests),
+        _ => Err(Refusal {
+            reason: format!("there is no way to balance called {}", text::quoted(text)),
+            remedy: "write `round_robin` or `least_requests`".to_owned(),
         }),
     }
 }

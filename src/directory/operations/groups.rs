@@ -1,7 +1,7 @@
 //! Groups and their members.
 
+use super::members::find_membership;
 use super::passwords::void_reset;
-use super::users::find_membership;
 use super::{
     Result, already_exists, check_count, check_description, check_name, invalid, not_found, organization,
 };

@@ -3,9 +3,10 @@
 //! There is no mail server: an invitation of somebody without an account answers with a code, which whoever invited hands
 //! over, and with which the person makes the account.
 
+use super::members::find_membership;
 use super::passwords::{OneTimeCode, PasswordOrigin, password_method, put_password, unusable_code};
 use super::tokens::PreparedSession;
-use super::users::{find_membership, managing_organization, new_person};
+use super::users::{managing_organization, new_person};
 use super::{
     CreatedToken, Result, already_exists, check_email, check_name, conflict, not_found, organization,
 };

@@ -4,8 +4,9 @@
 //! What must not live here: hashing and checking ([`crate::login`]). Hashes come in made, proofs come in proved, and each
 //! operation sees to it that what was proved is still so.
 
+use super::members::check_managed;
 use super::tokens::PreparedSession;
-use super::users::{check_managed, note_of_user};
+use super::users::note_of_user;
 use super::{CreatedToken, Result, conflict, invalid, not_found, user};
 use crate::directory::model::{
     AuthenticationMethod, Invitation, MethodKind, PasswordRecord, PasswordReset, Timestamp, Token,
@@ -200,6 +201,25 @@ pub fn start_reset(
         note_of_user(changes, &user.id, "password_reset_started")
     })?;
     Ok(Changed { value: StartedReset { code: code.text, expiry_time }, sequence: changed.sequence })
+}
+
+/// Switches the two-factor authentication of a managed person off, for an admin of the organization that manages them. It
+/// revokes the personal tokens that are bound to the password method.
+///
+/// # Errors
+///
+/// If the person is not a member whom the organization manages, or the store fails.
+pub fn reset_two_factor(
+    store: &dyn Store,
+    organization_id: &str,
+    user_id: &str,
+    now: Timestamp,
+) -> Result<Changed<()>> {
+    store.change(now, |changes| {
+        let user = check_managed(changes.records(), organization_id, user_id)?;
+        switch_two_factor_off(changes, &user)?;
+        Ok(())
+    })
 }
 
 /// Sets the password of the person whom a code was handed over to, and begins a session.

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::members::find_membership;
 use super::passwords::void_reset;
-use super::users::find_membership;
 use super::{Result, check_count, invalid, not_found};
 use crate::directory::model::{Grant, Principal, Resource, Timestamp};
 use crate::directory::store::{Changed, Changes, Records, Store};

@@ -4,9 +4,10 @@
 //! The subject is the identity: once it is a person's, it stays that person's, whatever becomes of email addresses.
 //! Before that, an address counts only if the provider's word for it does. Everything happens in one transaction.
 
+use super::members::find_membership;
 use super::passwords::void_reset;
 use super::tokens::PreparedSession;
-use super::users::{find_membership, managing_organization, note_of_user};
+use super::users::{managing_organization, note_of_user};
 use super::{CreatedToken, Result, check_name, methods};
 use crate::directory::model::{
     AuthenticationMethod, DomainState, IdentityProvider, MembershipRecord, MethodKind, Timestamp, User,

@@ -36,6 +36,17 @@ fn an_address_is_allowed_when_a_range_holds_it() {
 }
 
 #[test]
+fn an_address_that_is_not_known_is_in_no_range() {
+    assert!(UNKNOWN.is_unspecified());
+    for ranges in [&["::/0"][..], &["0.0.0.0/0"], &["::/128"], &["0.0.0.0/32"], &["::/0", "0.0.0.0/0"]] {
+        check(ranges, "::", false);
+        check(ranges, "0.0.0.0", false);
+        check(ranges, "::ffff:0.0.0.0", false);
+    }
+    check(&[], "::", true);
+}
+
+#[test]
 fn families_do_not_mix() {
     check(&["::/0"], "10.1.2.3", false);
     check(&["0.0.0.0/0"], "2001:db8::1", false);

@@ -78,7 +78,8 @@ fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
     fields.text("time", &format!("{time:.3}"));
     fields.text("request_id", &header(&record.request_id, ID_BYTES));
     fields.text("trace_id", &utf8(&record.trace_id, ID_BYTES));
-    fields.text("client_address", &record.client_address.to_canonical().to_string());
+    let known = Some(record.client_address).filter(|address| !address.is_unspecified());
+    fields.maybe("client_address", known.map(|address| address.to_canonical().to_string().into()));
     fields.maybe("method", record.method.as_ref().map(|it| utf8(it.as_str().as_bytes(), METHOD_BYTES)));
     fields.text("host", &utf8(record.host.as_bytes(), HOST_BYTES));
     fields.text("path", &utf8(path.as_bytes(), PATH_BYTES));
@@ -94,6 +95,7 @@ fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
         | Ending::BadRequest
         | Ending::ClientAborted
         | Ending::NoRoute
+        | Ending::UpstreamUnhealthy
         | Ending::UpstreamUnreachable
         | Ending::UpstreamTimeout
         | Ending::UpstreamFailed

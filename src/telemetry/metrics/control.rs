@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::family;
+use super::upstream::EndpointFigures;
 
 /// How a reload of the configuration went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,25 @@ impl SignInOutcome {
     }
 }
 
+/// What came of an active check of an upstream's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckOutcome {
+    /// A service answered as it should.
+    Passed,
+    /// It did not, or nobody answered.
+    Failed,
+}
+
+impl CheckOutcome {
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What the directory's owner says of it at each scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryFigures {
@@ -134,6 +154,7 @@ pub struct ControlMetrics {
     logins: IntCounterVec,
     password_hashes: IntCounter,
     sign_ins: IntCounterVec,
+    upstream_checks: IntCounterVec,
 }
 
 impl ControlMetrics {
@@ -192,6 +213,14 @@ impl ControlMetrics {
                 &["outcome"],
             )
             .expect(VALID),
+            upstream_checks: IntCounterVec::new(
+                Opts::new(
+                    "postern_upstream_checks_total",
+                    "Active checks of an endpoint's addresses, by what came of them.",
+                ),
+                &["upstream", "endpoint", "outcome"],
+            )
+            .expect(VALID),
         };
         for outcome in SignInOutcome::ALL {
             metrics.sign_ins.with_label_values(&[outcome.code()]);
@@ -211,7 +240,7 @@ impl ControlMetrics {
         .expect(VALID);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
-        let collectors: [Box<dyn Collector>; 11] = [
+        let collectors: [Box<dyn Collector>; 12] = [
             Box::new(metrics.directory_errors.clone()),
             Box::new(metrics.usage_flush_duration.clone()),
             Box::new(metrics.usage_flushed.clone()),
@@ -221,6 +250,7 @@ impl ControlMetrics {
             Box::new(metrics.access_log_errors.clone()),
             Box::new(metrics.logins.clone()),
             Box::new(metrics.sign_ins.clone()),
+            Box::new(metrics.upstream_checks.clone()),
             Box::new(metrics.password_hashes.clone()),
             Box::new(build_info),
         ];
@@ -267,6 +297,11 @@ impl ControlMetrics {
         self.sign_ins.with_label_values(&[outcome.code()]).inc();
     }
 
+    /// An address of this endpoint was checked.
+    pub fn upstream_checked(&self, upstream: &str, endpoint: &str, outcome: CheckOutcome) {
+        self.upstream_checks.with_label_values(&[upstream, endpoint, outcome.code()]).inc();
+    }
+
     /// Counts every password hash that is computed.
     pub fn password_hashes(&self) -> IntCounter {
         self.password_hashes.clone()
@@ -280,11 +315,13 @@ fn counter(name: &str, help: &str) -> IntCounter {
 }
 
 type ReadDirectory = Box<dyn Fn() -> DirectoryFigures + Send + Sync>;
+type ReadUpstreams = Box<dyn Fn() -> Vec<EndpointFigures> + Send + Sync>;
 
 /// What is asked for only when it is scraped.
 #[derive(Default)]
 pub(super) struct Observed {
     pub(super) directory: Mutex<Option<ReadDirectory>>,
+    pub(super) upstreams: Mutex<Option<ReadUpstreams>>,
     pub(super) certificates: Mutex<BTreeMap<(String, String), SystemTime>>,
 }
 
@@ -302,6 +339,7 @@ impl Observed {
             &family::DIRECTORY_AGE,
             &family::USAGE_PENDING,
             &family::CERTIFICATE_EXPIRY,
+            &family::UPSTREAM_ADDRESSES,
         ]
         .into_iter()
         .map(family::Family::describe)
@@ -312,6 +350,9 @@ impl Observed {
         if let Some(read) = &*self.directory.lock() {
             collect_directory(&read(), families);
         }
+        if let Some(read) = &*self.upstreams.lock() {
+            collect_addresses(&read(), families);
+        }
         let certificates = self.certificates.lock();
         let expiries = certificates.iter().map(|((listener, certificate), expires)| {
             let seconds = expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -319,6 +360,20 @@ impl Observed {
         });
         families.push(family::CERTIFICATE_EXPIRY.with(expiries.collect()));
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
+fn collect_addresses(endpoints: &[EndpointFigures], families: &mut Vec<MetricFamily>) {
+    let mut samples = Vec::new();
+    for figures in endpoints {
+        let states =
+            [("healthy", figures.healthy), ("unhealthy", figures.unhealthy), ("ejected", figures.ejected)];
+        for (state, count) in states {
+            let labels = [figures.upstream.as_str(), figures.endpoint.as_str(), state];
+            samples.push(family::UPSTREAM_ADDRESSES.level(&labels, count as f64));
+        }
+    }
+    families.push(family::UPSTREAM_ADDRESSES.with(samples));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]

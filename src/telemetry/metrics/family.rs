@@ -72,6 +72,20 @@ pub(super) static UPSTREAM_CONNECTIONS: Family = Family {
     labels: &["upstream", "state"],
 };
 
+pub(super) static UPSTREAM_REFUSALS: Family = Family {
+    name: "postern_upstream_refusals_total",
+    help: "Requests that were not sent to an upstream, by why not.",
+    kind: MetricType::COUNTER,
+    labels: &["upstream", "reason"],
+};
+
+pub(super) static UPSTREAM_ADDRESSES: Family = Family {
+    name: "postern_upstream_addresses",
+    help: "Addresses of an upstream's endpoint, by how they are.",
+    kind: MetricType::GAUGE,
+    labels: &["upstream", "endpoint", "state"],
+};
+
 pub(super) static CONNECTIONS: Family = Family {
     name: "postern_connections",
     help: "Open client connections of a listener.",
@@ -84,6 +98,13 @@ pub(super) static TLS_HANDSHAKES: Family = Family {
     help: "TLS handshakes with clients, by how they went.",
     kind: MetricType::COUNTER,
     labels: &["listener", "outcome"],
+};
+
+pub(super) static PROXY_PROTOCOL_FAILURES: Family = Family {
+    name: "postern_proxy_protocol_failures_total",
+    help: "Connections closed for want of a header of the PROXY protocol, by what was wrong.",
+    kind: MetricType::COUNTER,
+    labels: &["listener", "reason"],
 };
 
 pub(super) static TOKENS: Family = Family {

@@ -33,6 +33,35 @@ impl TlsOutcome {
     }
 }
 
+/// Why a connection was closed that had to begin with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ProxyProtocolFailure {
+    /// Who connected may not speak it.
+    Untrusted,
+    /// What came is no such header.
+    Malformed,
+    /// It did not come in time.
+    Timeout,
+    /// The connection ended before.
+    Aborted,
+}
+
+impl ProxyProtocolFailure {
+    /// Every failure, in the order of the declaration.
+    pub const ALL: [Self; 4] = [Self::Untrusted, Self::Malformed, Self::Timeout, Self::Aborted];
+
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Untrusted => "untrusted",
+            Self::Malformed => "malformed",
+            Self::Timeout => "timeout",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
 /// One listener's metrics; shared by all workers, each of which writes only its own cells.
 ///
 /// `worker` is always the calling worker's own index; no other worker may use it.
@@ -47,6 +76,7 @@ pub struct ListenerMetrics {
 struct ListenerCells {
     connections: Cell,
     handshakes: [Cell; TlsOutcome::ALL.len()],
+    proxy_protocol_failures: [Cell; ProxyProtocolFailure::ALL.len()],
 }
 
 /// An open client connection; it counts as open until this is dropped, on the worker that made it.
@@ -63,6 +93,8 @@ pub(super) struct ListenerSum {
     pub(super) connections: i64,
     /// In the order of [`TlsOutcome::ALL`].
     pub(super) handshakes: [u64; TlsOutcome::ALL.len()],
+    /// In the order of [`ProxyProtocolFailure::ALL`].
+    pub(super) proxy_protocol_failures: [u64; ProxyProtocolFailure::ALL.len()],
 }
 
 impl ListenerMetrics {
@@ -87,11 +119,19 @@ impl ListenerMetrics {
         self.workers[worker].handshakes[outcome as usize].add(1);
     }
 
+    /// Counts one connection that was closed for want of a header of the PROXY protocol.
+    pub fn proxy_protocol_failed(&self, worker: usize, failure: ProxyProtocolFailure) {
+        self.workers[worker].proxy_protocol_failures[failure as usize].add(1);
+    }
+
     pub(super) fn sum(&self) -> ListenerSum {
         let mut sum = ListenerSum::default();
         for cells in &self.workers {
             sum.connections += cells.connections.value().cast_signed();
             for (total, cell) in sum.handshakes.iter_mut().zip(&cells.handshakes) {
+                *total += cell.value();
+            }
+            for (total, cell) in sum.proxy_protocol_failures.iter_mut().zip(&cells.proxy_protocol_failures) {
                 *total += cell.value();
             }
         }

@@ -34,7 +34,19 @@ fn with_a_bit_of_everything() -> Arc<Metrics> {
         UpstreamOutcome::Ok,
         Some(Duration::from_millis(3)),
     );
+    metrics.upstream_totals("opensearch").refused(1, UpstreamRefusal::Unhealthy);
+    metrics.control().upstream_checked("opensearch", "10.0.0.1:9200", CheckOutcome::Failed);
+    metrics.observe_upstreams(|| {
+        vec![EndpointFigures {
+            upstream: "opensearch".into(),
+            endpoint: "10.0.0.1:9200".into(),
+            healthy: 2,
+            unhealthy: 1,
+            ejected: 0,
+        }]
+    });
     metrics.listener("public").handshake(1, TlsOutcome::Failed);
+    metrics.listener("public").proxy_protocol_failed(0, ProxyProtocolFailure::Malformed);
     metrics.observe_directory(|| DirectoryFigures {
         application_tokens: 3,
         sequence: 17,
@@ -76,8 +88,22 @@ fn every_metric_of_the_list_is_scraped_with_its_value() {
         ),
         (r#"postern_upstream_connections{upstream="opensearch",state="active"}"#, 0.0),
         (r#"postern_upstream_connections{upstream="opensearch",state="idle"}"#, 0.0),
+        (r#"postern_upstream_refusals_total{upstream="opensearch",reason="unhealthy"}"#, 1.0),
+        (
+            r#"postern_upstream_checks_total{endpoint="10.0.0.1:9200",outcome="failed",upstream="opensearch"}"#,
+            1.0,
+        ),
+        (
+            r#"postern_upstream_addresses{upstream="opensearch",endpoint="10.0.0.1:9200",state="healthy"}"#,
+            2.0,
+        ),
+        (
+            r#"postern_upstream_addresses{upstream="opensearch",endpoint="10.0.0.1:9200",state="unhealthy"}"#,
+            1.0,
+        ),
         (r#"postern_connections{listener="public"}"#, 0.0),
         (r#"postern_tls_handshakes_total{listener="public",outcome="failed"}"#, 1.0),
+        (r#"postern_proxy_protocol_failures_total{listener="public",reason="malformed"}"#, 1.0),
         (r#"postern_tokens{kind="application"}"#, 3.0),
         (r#"postern_tokens{kind="personal"}"#, 0.0),
         (r#"postern_tokens{kind="session"}"#, 0.0),

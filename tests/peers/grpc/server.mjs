@@ -2,13 +2,15 @@
 //
 //   node server.mjs FOLDER-WITH-NODE_MODULES
 //
-// Says `{"port": …}` once it listens. Ends with its standard input.
+// Says `{"port": …}` once it listens. Says of `test.Echo`'s health what a line of its standard input says, `SERVING` at first.
+// Ends with its standard input.
 
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
 const require = createRequire(pathToFileURL(`${process.argv[2]}/package.json`));
 const grpc = require("@grpc/grpc-js");
+const { HealthImplementation } = require("grpc-health-check");
 
 const bytes = { serialize: (value) => value, deserialize: (value) => value };
 const method = (path, requestStream, responseStream) => ({
@@ -59,8 +61,11 @@ server.addService(service, {
   },
   never() {},
 });
+const health = new HealthImplementation({ "test.Echo": "SERVING" });
+health.addToServer(server);
 server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
   if (error) throw error;
   console.log(JSON.stringify({ port }));
 });
-process.stdin.on("end", () => process.exit(0)).resume();
+process.stdin.on("data", (line) => health.setStatus("test.Echo", line.toString().trim()));
+process.stdin.on("end", () => process.exit(0));

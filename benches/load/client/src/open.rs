@@ -12,7 +12,7 @@ use rustix::time::{
 };
 
 use crate::response::{Progress, ResponseReader};
-use crate::{Options, Outcome, socket};
+use crate::{Options, Outcome, latency, socket};
 
 /// The timer's number among the events; connections have their index.
 const TIMER: u64 = u64::MAX;
@@ -125,8 +125,8 @@ pub fn run(target: SocketAddrV4, options: &Options) -> Outcome {
         r#"{{"requests":{answered},"unanswered":{},"wrong":{wrong},"reconnected":{reconnected},"waited_for_connection":{waited},"seconds":{took:.3},"counted":{},{},"sent_late_p99_us":{:.1}}}"#,
         total - answered,
         latencies.len(),
-        percentiles(&latencies),
-        at(&lateness, 0.99),
+        latency::percentiles(&latencies),
+        latency::at(&lateness, 0.99),
     );
     Ok(())
 }
@@ -142,16 +142,4 @@ fn set_timer(timer: &impl std::os::fd::AsFd, after: Duration) -> rustix::io::Res
     let value = Timespec { tv_sec: after.as_secs() as i64, tv_nsec: i64::from(after.subsec_nanos().max(1)) };
     let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
     timerfd_settime(timer, TimerfdTimerFlags::empty(), &once).map(drop)
-}
-
-/// Microseconds below which this share of the sorted durations lies.
-fn at(sorted: &[Duration], share: f64) -> f64 {
-    let index = ((sorted.len() as f64 * share).ceil() as usize).saturating_sub(1);
-    sorted.get(index).map_or(0.0, |duration| duration.as_nanos() as f64 / 1e3)
-}
-
-fn percentiles(sorted: &[Duration]) -> String {
-    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)]
-        .map(|(name, share)| format!(r#""{name}_us":{:.1}"#, at(sorted, share)))
-        .join(",")
 }

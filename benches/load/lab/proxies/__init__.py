@@ -18,6 +18,7 @@ class Proxy:
         self.site, self.setting = site, setting
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=site.folder))
         self.plain, self.tls, self.other = free_ports(3)
+        self.upstream_port = site.upstream_ports[setting.behind]
         self.process = None
         self.tokens_file = site.tokens_file(setting.tokens)
         self.command = self.configure()

@@ -22,9 +22,12 @@ class Envoy(Proxy):
         cluster = {
             "name": "upstream",
             "type": "STATIC",
-            "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(self.site.upstream_port)}}]}]},
+            "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(self.upstream_port)}}]}]},
             "circuit_breakers": {"thresholds": [limits]},
         }
+        if self.setting.behind == "grpc":
+            http2 = {"@type": f"{TYPE}.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": {"http2_protocol_options": {}}}
+            cluster["typed_extension_protocol_options"] = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2}
         listeners = [
             self.listener("plain", self.plain, {}),
             self.listener("tls", self.tls, {"transport_socket": {"name": "tls", "typed_config": tls}}),
@@ -59,6 +62,7 @@ class Envoy(Proxy):
             "use_remote_address": True,
             # The others make no request ids; Envoy does not have to either.
             "generate_request_id": False,
+            "upgrade_configs": [{"upgrade_type": "websocket"}] if self.setting.behind == "websocket" else [],
             "access_log": [log] if self.setting.access_log else [],
             "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
             "http_filters": [

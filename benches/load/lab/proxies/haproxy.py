@@ -27,6 +27,7 @@ defaults
   timeout client 600s
   timeout server 600s
   timeout http-keep-alive 600s
+  timeout tunnel 600s
   timeout connect 5s
   option http-keep-alive
   http-reuse always
@@ -40,7 +41,7 @@ frontend main
   option forwardfor
   {backend}
 backend upstream
-  server one 127.0.0.1:{self.site.upstream_port}
+  server one 127.0.0.1:{self.upstream_port}{" proto h2" if self.setting.behind == "grpc" else ""}
 """)
         return ["haproxy", "-f", str(file), "-db"]
 
@@ -72,7 +73,7 @@ defaults
   timeout connect 5s
 listen relay
   bind 127.0.0.1:{self.plain} backlog 16384
-  server one 127.0.0.1:{self.site.upstream_port}
+  server one 127.0.0.1:{self.upstream_port}
 """)
         return ["haproxy", "-f", str(file), "-db"]
 

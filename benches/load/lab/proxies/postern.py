@@ -27,7 +27,7 @@ key_file = "{self.site.key}"
 [ops]
 address = "127.0.0.1:{self.other}"
 {shared.listener_toml("plain", self.plain)}{shared.listener_toml("tls", self.tls)}{tls}
-{shared.upstream_toml(self.site.upstream_port)}
+{shared.upstream_toml(self.upstream_port, "http2" if self.setting.behind == "grpc" else "http1")}
 {"".join(routes)}
 [limits]
 connections = 20000

@@ -1,0 +1,1 @@
+//! Nothing: only what `Cargo.toml` beside it names is of use.
