@@ -34,8 +34,9 @@ use secrecy::SecretString;
 
 pub use self::error::{ConfigError, Excerpt, Problem};
 pub use self::route::{
-    ConditionsConfig, CorsPreflight, EncodedSlashes, FixedResponseConfig, HeaderChangesConfig, HttpsRedirect,
-    RouteAuthentication, RouteConfig, RoutePath, RouteTarget, Wanted,
+    ConditionsConfig, CorsPreflight, CredentialCarrier, CredentialsConfig, EncodedSlashes,
+    FixedResponseConfig, HeaderChangesConfig, HttpsRedirect, RouteAuthentication, RouteConfig, RoutePath,
+    RouteTarget, Wanted,
 };
 use crate::policy::{AuthenticationPolicy, ThirdParty};
 

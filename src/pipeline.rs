@@ -25,7 +25,7 @@ use http::{HeaderValue, Method, Version, header};
 
 use crate::config::{HttpsRedirect, UpstreamCredential};
 use crate::error::Answer;
-use crate::error::response::{Details, grpc};
+use crate::error::response::{Challenges, Details, grpc};
 use crate::headers::Additions;
 use crate::headers::forwarded::{self, Scheme};
 use crate::headers::trace::RequestIds;
@@ -37,9 +37,10 @@ use crate::serve::http1::{Received, Violation};
 use crate::snapshot::{DeclaredOpen, Route, Target as RouteTarget};
 use crate::telemetry::metrics::UpstreamOutcome;
 use crate::telemetry::record::{Decision, Ending};
+use crate::token::credential::elsewhere::{Carriers, Opening};
 use crate::upstream::{OutgoingHead, Reply, UpstreamError};
 use crate::worker::{LocalSnapshot, Worker};
-use admission::{Admission, Refusal};
+use admission::{Admission, Presenting, Refusal};
 use body::{ForwardBody, Upload, UploadError, UploadState};
 use glance::Glance;
 use outcome::Outcome;
@@ -51,6 +52,7 @@ struct Refused {
     answer: Answer,
     required: Option<Permission>,
     token_prefix: Option<HeaderValue>,
+    challenges: Challenges,
     location: Option<String>,
 }
 
@@ -90,6 +92,15 @@ pub enum Caller {
     Http,
     /// By a status in the trailers.
     Grpc,
+}
+
+impl Intent {
+    const fn opening(self) -> Opening {
+        match self {
+            Self::Ask | Self::Exchange => Opening::Nothing,
+            Self::Tunnel => Opening::WebSocket,
+        }
+    }
 }
 
 impl Caller {
@@ -199,8 +210,12 @@ fn admit(
         Intent::Ask | Intent::Exchange => required_permission(route, &head.method),
         Intent::Tunnel => route.write_permission,
     };
-    let admission = admission::authorize(worker, route, required, &glance, outcome)
-        .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
+    let presenting = Presenting { glance: &glance, head, opening: intent.opening() };
+    let admission =
+        admission::authorize(worker, route, required, &presenting, outcome).map_err(|refusal| {
+            let challenges = route.carriers.as_deref().map(Carriers::challenges);
+            Refused { required: Some(required), challenges: challenges.unwrap_or_default(), ..refusal.into() }
+        })?;
     outcome.decided(Decision::Permit);
     Ok(Admitted { route: position, host, target, admission })
 }
@@ -226,7 +241,9 @@ async fn forward(
     {
         outcome.limit_time(total);
     }
-    let target = admitted.target.rewritten(route)?;
+    let target = admitted.target.for_service(route)?;
+    let carriers = route.carriers.as_deref();
+    let without_token = carriers.and_then(|carriers| carriers.headers_without_token(&head.headers));
     let authorization = match &upstream.shared.config.credential {
         UpstreamCredential::Fixed(value) => Some(value),
         // A preflight request's was looked at by nobody, and browsers send none.
@@ -243,7 +260,7 @@ async fn forward(
     let outgoing = OutgoingHead {
         method: &head.method,
         target: target.as_str(),
-        headers: &head.headers,
+        headers: without_token.as_ref().unwrap_or(&head.headers),
         timeout: match caller {
             Caller::Http => None,
             Caller::Grpc => head.headers.get("grpc-timeout").and_then(grpc::timeout),
@@ -304,6 +321,7 @@ fn answer(
     let details = Details {
         required: refused.required,
         token_prefix: refused.token_prefix.as_ref().and_then(|prefix| prefix.to_str().ok()),
+        challenges: refused.challenges,
         location: refused.location.as_deref(),
     };
     let rendered = match asked.caller {
@@ -380,7 +398,7 @@ fn upstream_outcome(result: &Result<Reply, Answer>) -> UpstreamOutcome {
 
 impl From<Answer> for Refused {
     fn from(answer: Answer) -> Self {
-        Self { answer, required: None, token_prefix: None, location: None }
+        Self { answer, required: None, token_prefix: None, challenges: Challenges::default(), location: None }
     }
 }
 

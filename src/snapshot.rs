@@ -25,6 +25,7 @@ use crate::route::pattern::{Pattern, Rewrite};
 use crate::route::{Choice, RouteTable};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{EndpointMetrics, Metrics, NO_ROUTE, RouteMetrics};
+use crate::token::credential::elsewhere::Carriers;
 use crate::upstream::connect::Connector;
 use crate::upstream::{Endpoint, Upstream};
 
@@ -80,6 +81,8 @@ pub struct Route {
     pub write_permission: Permission,
     /// What these methods need instead.
     pub permissions: Box<[(Method, Permission)]>,
+    /// Where tokens are taken from; `None`: from `Authorization: Bearer` alone.
+    pub carriers: Option<Box<Carriers>>,
     /// Whether the client's own `Authorization` goes on.
     pub pass_authorization: bool,
     /// How long the response's head may take, if not as long as the upstream says.
@@ -234,6 +237,7 @@ impl Route {
             read_permission: config.read_permission,
             write_permission: config.write_permission,
             permissions: config.permissions.clone().into(),
+            carriers: Carriers::of(&config.credentials),
             pass_authorization: config.pass_authorization,
             response_header_timeout: config.response_header_timeout,
             total_timeout: config.total_timeout,

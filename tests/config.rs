@@ -481,6 +481,15 @@ fn routes_change_only_what_they_may() {
         "no meaning where `authentication` is off",
         "remove one",
     );
+    let upstream = "upstream = \"metrics\"\nauthentication = \"off\"\n";
+    let open = "upstream = \"metrics\"\nauthentication = \"off\"\ncredentials = ‸[\"basic\"]\n";
+    check(upstream, open, "never asked for where `authentication` is off", "remove one");
+    check_route("credentials = ‸[]", "taken from nowhere", "at least one");
+    check_route("credentials = [‸\"cookie\"]", "not taken from `cookie`", "some of `bearer`");
+    check_route("credentials = [\"basic\", ‸\"basic\"]", "listed twice", "once");
+    check_route("query_parameter = ‸\"a b\"", "no name of a parameter", "1 to 64 letters");
+    let in_the_clear = "credentials = [\"query\"]\nredirect = ‸\"https\"";
+    check_route(in_the_clear, "sent in the clear", "remove `redirect`");
     check_route("cors_preflight = ‸\"off\"", "`cors_preflight` cannot be `off`", "write `pass`");
 }
 

@@ -347,7 +347,7 @@ fn a_routes_own_time_for_the_head() {
 fn the_whole_takes_too_long() {
     let (tell, told) = mpsc::channel();
     let upstream = answering_when_told(told);
-    let sidecar = Sidecar::in_front_of(&upstream).route("total_seconds = 1").start();
+    let sidecar = Sidecar::in_front_of(&upstream).one_worker().route("total_seconds = 1").start();
     assert_eq!(sidecar.request(sidecar.head("GET /fast", "")).text(), "done");
     let started = Instant::now();
     sidecar.request(sidecar.head("GET /never", "")).assert_error(504, "upstream_timeout");
@@ -464,7 +464,8 @@ fn a_response_of_ones_own_is_for_those_with_a_token() {
     }
     upstream.assert_untouched();
     let lines = sidecar.access_log(7);
-    assert_eq!((lines[1]["ending"].as_str(), lines[1]["route"].as_str()), (Some("completed"), Some("fixed")));
+    let of_fixed = lines.iter().filter(|line| line["route"] == "fixed" && line["ending"] == "completed");
+    assert_eq!(of_fixed.count(), 5, "{lines:?}");
 }
 
 #[test]

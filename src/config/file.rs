@@ -240,6 +240,8 @@ table! {
         write_permission: String = Derived("\"service:data:write\""),
         permissions: Map<String> = Default("{}"),
         authentication: String = Derived("a valid token is required"),
+        credentials: List<String> = Default("[\"bearer\"]"),
+        query_parameter: String = Default("\"access_token\""),
         cors_preflight: String = Derived("a valid token is required"),
         pass_authorization: bool = Default("false"),
         response_header_seconds: Seconds<1, 86_400> = Derived("the upstream's"),

@@ -39,6 +39,8 @@ pub struct RouteConfig {
     pub permissions: Vec<(Method, Permission)>,
     /// Off only by explicit declaration.
     pub authentication: RouteAuthentication,
+    /// Where its token is taken from.
+    pub credentials: CredentialsConfig,
     /// Who answers a browser that asks whether a page of another origin may send a request.
     pub cors_preflight: CorsPreflight,
     /// Whether the client's own `Authorization` goes on to the upstream.
@@ -129,6 +131,35 @@ pub struct FixedResponseConfig {
 pub struct HttpsRedirect {
     /// The port, if it is not 443.
     pub port: Option<u16>,
+}
+
+/// Where a route takes tokens from. A request has one credential, in one of these places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialsConfig {
+    /// At least one, each once.
+    pub carriers: Vec<CredentialCarrier>,
+    /// The query's parameter that carries tokens, if one does; decoded.
+    pub query_parameter: String,
+}
+
+impl Default for CredentialsConfig {
+    /// `Authorization: Bearer` alone.
+    fn default() -> Self {
+        Self { carriers: vec![CredentialCarrier::Bearer], query_parameter: "access_token".to_owned() }
+    }
+}
+
+/// A place in a request that may carry a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialCarrier {
+    /// `Authorization: Bearer`, or `aivenv1`.
+    Bearer,
+    /// `Authorization: Basic`: the password.
+    Basic,
+    /// `Sec-WebSocket-Protocol`, of a WebSocket.
+    WebsocketProtocol,
+    /// A parameter of the query.
+    Query,
 }
 
 /// Who answers a browser that asks whether a page of another origin may send a request, which it asks without a token.

@@ -58,8 +58,22 @@ pub struct Details<'a> {
     pub required: Option<Permission>,
     /// Prefix of the known token that was presented.
     pub token_prefix: Option<&'a str>,
+    /// How it is asked for a token.
+    pub challenges: Challenges,
     /// Where the client is sent.
     pub location: Option<&'a str>,
+}
+
+/// How clients are asked for a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Challenges {
+    /// As RFC 6750 has it.
+    #[default]
+    Bearer,
+    /// As RFC 7617 has it: browsers and old clients ask their user.
+    Basic,
+    /// Whichever the client knows.
+    BearerAndBasic,
 }
 
 impl Answers {
@@ -78,6 +92,9 @@ impl Answers {
     /// The whole response to a request that Postern answers itself.
     pub fn render(&self, answer: Answer, details: Details<'_>) -> Rendered {
         match answer {
+            _ if details.challenges != Challenges::Bearer => {
+                render(answer, details, &self.realm, &self.quoted_realm)
+            }
             Answer::Denied(Denial::MissingCredentials) => self.missing.clone(),
             Answer::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => self.invalid.clone(),
             _ => render(answer, details, &self.realm, &self.quoted_realm),
@@ -137,7 +154,7 @@ fn render(answer: Answer, details: Details<'_>, realm: &str, quoted_realm: &str)
     let body_bytes = buffer.len();
 
     push_line(&mut buffer, &CACHE_CONTROL, &["no-store"]);
-    push_challenge(&mut buffer, answer, details.required, quoted_realm);
+    push_challenge(&mut buffer, answer, details, quoted_realm);
     if let Some(location) = details.location {
         push_line(&mut buffer, &LOCATION, &[location]);
     }
@@ -202,9 +219,32 @@ fn push_length(lines: &mut Vec<u8>, length: usize) {
     lines.extend_from_slice(b"\r\n");
 }
 
-/// RFC 6750, section 3: no `error` attribute when no credentials came.
-fn push_challenge(lines: &mut Vec<u8>, answer: Answer, required: Option<Permission>, quoted_realm: &str) {
+fn push_challenge(lines: &mut Vec<u8>, answer: Answer, details: Details<'_>, quoted_realm: &str) {
     let Answer::Denied(denial) = answer else { return };
+    match details.challenges {
+        Challenges::Bearer => push_bearer_challenge(lines, denial, details.required, quoted_realm),
+        Challenges::Basic => push_basic_challenge(lines, denial, quoted_realm),
+        Challenges::BearerAndBasic => {
+            push_bearer_challenge(lines, denial, details.required, quoted_realm);
+            push_basic_challenge(lines, denial, quoted_realm);
+        }
+    }
+}
+
+/// RFC 7617, section 2: another password would help, which it does not where the token is a good one.
+fn push_basic_challenge(lines: &mut Vec<u8>, denial: Denial, quoted_realm: &str) {
+    if denial.status() == StatusCode::UNAUTHORIZED {
+        push_line(lines, &WWW_AUTHENTICATE, &["Basic realm=\"", quoted_realm, "\", charset=\"UTF-8\""]);
+    }
+}
+
+/// RFC 6750, section 3: no `error` attribute when no credentials came.
+fn push_bearer_challenge(
+    lines: &mut Vec<u8>,
+    denial: Denial,
+    required: Option<Permission>,
+    quoted_realm: &str,
+) {
     let (start, realm, end) = ("Bearer realm=\"", quoted_realm, "\"");
     match denial {
         Denial::MissingCredentials => push_line(lines, &WWW_AUTHENTICATE, &[start, realm, end]),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::request::Parts;
 
 use super::denials::{Denied, OfToken};
 use super::glance::{Glance, Lines};
@@ -15,6 +16,7 @@ use crate::policy::facts::UserKind;
 use crate::policy::{self, Denial, Facts, Permission, Permit};
 use crate::snapshot::{DeclaredOpen, Route};
 use crate::token::credential::CredentialError;
+use crate::token::credential::elsewhere::{Carrying, Opening};
 use crate::token::{Credential, TokenEntry, credential};
 use crate::worker::Worker;
 
@@ -50,6 +52,26 @@ impl Admission {
     }
 }
 
+/// Where a request may present a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Presenting<'a> {
+    /// The header lines that were seen at first sight.
+    pub glance: &'a Glance<'a>,
+    /// All of its head.
+    pub head: &'a Parts,
+    /// What it opens.
+    pub opening: Opening,
+}
+
+impl Presenting<'_> {
+    /// Checks 1 and 2: the one credential of a request, from where this route takes it.
+    fn credential(&self, route: &Route) -> Result<Credential, CredentialError> {
+        let Some(carriers) = &route.carriers else { return of_authorization(self.glance) };
+        let (headers, query) = (&self.head.headers, self.head.uri.query());
+        carriers.read(Carrying { headers, query, opening: self.opening })
+    }
+}
+
 /// A known token, as a request presented it.
 struct Presented<'a> {
     entry: TokenEntry<'a>,
@@ -61,12 +83,12 @@ pub fn authorize(
     worker: &Worker,
     route: &Route,
     required: Permission,
-    glance: &Glance<'_>,
+    presenting: &Presenting<'_>,
     outcome: &mut Outcome,
 ) -> Result<Admission, Refusal> {
     let asked = Some((route, required));
-    let Presented { entry, credential } =
-        present(worker, glance).map_err(|denial| refuse_stranger(worker, outcome, asked, denial))?;
+    let Presented { entry, credential } = present(worker, presenting.credential(route))
+        .map_err(|denial| refuse_stranger(worker, outcome, asked, denial))?;
     let now = worker.shared.clock.seconds(outcome.time());
     let directory = &worker.shared.directory;
     let client_address = outcome.client_address();
@@ -84,7 +106,7 @@ pub fn authorize(
         Err(denial) => return Err(refuse(worker, outcome, asked, &gathered, prefix, denial)),
     };
     outcome.permitted(entry.index(), required, client_address);
-    let user_agent = glance.user_agent.map(HeaderValue::as_bytes);
+    let user_agent = presenting.glance.user_agent.map(HeaderValue::as_bytes);
     directory.usage.touch(entry, now, client_address, user_agent);
     worker.request_counts.count(entry, &directory.usage);
 
@@ -100,8 +122,8 @@ pub fn authorize(
 
 /// Checks 1 to 6, for a request that no route matches: only who holds a valid token learns that.
 pub fn holds_valid_token(worker: &Worker, glance: &Glance<'_>, outcome: &mut Outcome) -> Result<(), Refusal> {
-    let Presented { entry, credential } =
-        present(worker, glance).map_err(|denial| refuse_stranger(worker, outcome, None, denial))?;
+    let Presented { entry, credential } = present(worker, of_authorization(glance))
+        .map_err(|denial| refuse_stranger(worker, outcome, None, denial))?;
     let now = worker.shared.clock.seconds(outcome.time());
     let directory = &worker.shared.directory;
     // No route, so no permission is asked for either: whichever stands here is never looked at.
@@ -183,16 +205,22 @@ fn denied(outcome: &Outcome, asked: Option<(&Route, Permission)>, reason: Denial
 }
 
 /// Checks 1 to 3: a credential, and a token that the directory knows.
-fn present<'a>(worker: &'a Worker, glance: &Glance<'_>) -> Result<Presented<'a>, Denial> {
-    let credential = match glance.authorization {
-        Lines::None => Err(CredentialError::Missing),
-        Lines::One(value) => credential::from_header(value),
-        Lines::Several => Err(CredentialError::Malformed),
-    };
+fn present(
+    worker: &Worker,
+    credential: Result<Credential, CredentialError>,
+) -> Result<Presented<'_>, Denial> {
     let credential = credential?;
     let found = worker.shared.directory.tokens.find(&credential.digest);
     let entry = found.ok_or(Denial::UnknownToken)?;
     Ok(Presented { entry, credential })
+}
+
+fn of_authorization(glance: &Glance<'_>) -> Result<Credential, CredentialError> {
+    match glance.authorization {
+        Lines::None => Err(CredentialError::Missing),
+        Lines::One(value) => credential::from_header(value),
+        Lines::Several => Err(CredentialError::Malformed),
+    }
 }
 
 /// The token's public handle: its own beginning, or what it was imported under.

@@ -69,8 +69,16 @@ impl Target {
         self.path_and_query.as_str()
     }
 
-    /// What goes on over this route.
-    pub(super) fn rewritten(self, route: &Route) -> Result<Self, Answer> {
+    /// What goes on over this route: under the path that it says, without the parameter that carries tokens.
+    pub(super) fn for_service(self, route: &Route) -> Result<Self, Answer> {
+        let carriers = route.carriers.as_deref();
+        match carriers.and_then(|carriers| carriers.without_token(self.as_str())) {
+            Some(without) => Self { path_and_query: whole(without)?, ..self }.rewritten(route),
+            None => self.rewritten(route),
+        }
+    }
+
+    fn rewritten(self, route: &Route) -> Result<Self, Answer> {
         let Some(rewrite) = &route.rewrite else { return Ok(self) };
         let path = rewrite.apply(self.path()).ok_or(Answer::NoRoute)?;
         let path_and_query = match self.path_and_query.query() {

@@ -112,6 +112,7 @@ fn one(
     let write_permission =
         permission(route.write_permission.as_ref(), WRITE_PERMISSION, authentication, resolution);
     let permissions = permissions(route.permissions.as_ref(), authentication, resolution);
+    let credentials = request::credentials(route, authentication, resolution);
     let cors_preflight = request::cors_preflight(route, authentication, resolution);
     let (of_request, of_response) = (route.request_headers.as_ref(), route.response_headers.as_ref());
     let request_headers = of_request.map(|Located { value: table, .. }| {
@@ -142,6 +143,7 @@ fn one(
         write_permission: write_permission?,
         permissions: permissions?,
         authentication: authentication?,
+        credentials: credentials?,
         cors_preflight: cors_preflight?,
         pass_authorization: settings::value(&route.pass_authorization)?,
         response_header_timeout,

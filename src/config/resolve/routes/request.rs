@@ -7,8 +7,68 @@ use super::super::{Resolution, all};
 use crate::config::file::RouteTable;
 use crate::config::map::Map;
 use crate::config::report::Located;
-use crate::config::{CorsPreflight, HeaderChangesConfig, RouteAuthentication};
+use crate::config::{
+    CorsPreflight, CredentialCarrier, CredentialsConfig, HeaderChangesConfig, RouteAuthentication,
+};
 use crate::headers::change::{self, Direction};
+
+/// Where tokens are taken from.
+pub(super) fn credentials(
+    route: &RouteTable,
+    authentication: Option<RouteAuthentication>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<CredentialsConfig> {
+    let query_parameter = resolution.text(route.query_parameter.as_ref(), query_parameter);
+    let written = route.credentials.as_ref()?;
+    let carriers = written.value.iter().map(|word| resolution.text(Some(word), carrier));
+    let carriers: Option<Vec<_>> = all(carriers.collect());
+    let carriers = carriers?;
+    if carriers.is_empty() && !resolution.report.is_noted(&written.at) {
+        let remedy = "name at least one, or write `authentication = \"off\"` to let everybody in";
+        resolution.report.value_problem(&written.at, "tokens would be taken from nowhere", remedy);
+    }
+    let repeated = (1..carriers.len()).find(|at| carriers[..*at].contains(&carriers[*at]));
+    if let Some(repeated) = repeated.and_then(|at| written.value.get(at)) {
+        resolution.report.value_problem(&repeated.at, "it is listed twice", "list each place once");
+    }
+    let is_usual = carriers == [CredentialCarrier::Bearer];
+    if authentication == Some(RouteAuthentication::Off) && !is_usual {
+        let reason = "`credentials` are never asked for where `authentication` is off";
+        resolution.report.value_problem(&written.at, reason, "remove one of the two");
+    }
+    if let Some(redirect) = &route.redirect
+        && carriers.contains(&CredentialCarrier::Query)
+    {
+        let reason = "a token in a query would have been sent in the clear, and be sent back in `Location`";
+        let remedy = "remove `redirect`, or `query` from `credentials`";
+        resolution.report.value_problem(&redirect.at, reason, remedy);
+    }
+    Some(CredentialsConfig { carriers, query_parameter: query_parameter? })
+}
+
+fn carrier(word: &str) -> Result<CredentialCarrier, Refusal> {
+    match word {
+        "bearer" => Ok(CredentialCarrier::Bearer),
+        "basic" => Ok(CredentialCarrier::Basic),
+        "websocket_protocol" => Ok(CredentialCarrier::WebsocketProtocol),
+        "query" => Ok(CredentialCarrier::Query),
+        _ => Err(Refusal {
+            reason: format!("tokens are not taken from {}", text::quoted(word)),
+            remedy: "name some of `bearer`, `basic`, `websocket_protocol` and `query`".to_owned(),
+        }),
+    }
+}
+
+fn query_parameter(name: &str) -> Result<String, Refusal> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    if (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
+        return Ok(name.to_owned());
+    }
+    Err(Refusal {
+        reason: format!("{} is no name of a parameter for tokens", text::quoted(name)),
+        remedy: "use 1 to 64 letters, digits, `-`, `_`, `.` or `~`".to_owned(),
+    })
+}
 
 /// Whether browsers may ask without a token: no, unless it says `pass`.
 pub(super) fn cors_preflight(
