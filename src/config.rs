@@ -35,8 +35,8 @@ use secrecy::SecretString;
 pub use self::error::{ConfigError, Excerpt, Problem};
 pub use self::route::{
     ConditionsConfig, CorsPreflight, CredentialCarrier, CredentialsConfig, EncodedSlashes,
-    FixedResponseConfig, HeaderChangesConfig, HttpsRedirect, RouteAuthentication, RouteConfig, RoutePath,
-    RouteTarget, Wanted,
+    FixedResponseConfig, HeaderChangesConfig, HttpsRedirect, RateConfig, RateLimitConfig,
+    RouteAuthentication, RouteConfig, RoutePath, RouteTarget, Wanted,
 };
 use crate::policy::{AuthenticationPolicy, ThirdParty};
 
@@ -64,6 +64,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// What goes where, and what it needs.
     pub routes: Vec<RouteConfig>,
+    /// How often each network may fail to authenticate; `None`: as often as it likes.
+    pub authentication_throttle: Option<AuthenticationThrottleConfig>,
     /// How usage is flushed.
     pub usage: UsageConfig,
     /// How long the event log goes back, and where else it goes.
@@ -285,6 +287,19 @@ pub enum UpstreamCredential {
     None,
     /// A fixed value (`Basic …` or `Bearer …`), marked sensitive.
     Fixed(HeaderValue),
+}
+
+/// `[authentication_throttle]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthenticationThrottleConfig {
+    /// Failures of one source at once, and in a period.
+    pub failures: u32,
+    /// The period.
+    pub period: Duration,
+    /// Leading bits of an IPv4 address that tell sources apart.
+    pub ipv4_prefix_bits: u32,
+    /// Leading bits of an IPv6 address that tell sources apart.
+    pub ipv6_prefix_bits: u32,
 }
 
 /// `[usage]`.

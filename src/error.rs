@@ -6,6 +6,7 @@ pub mod response;
 
 use http::StatusCode;
 
+use crate::limit::Limit;
 use crate::policy::Denial;
 use crate::serve::http1::Violation;
 use crate::serve::target::Ambiguity;
@@ -40,6 +41,8 @@ pub enum Answer {
     NoRoute,
     /// Policy: refused.
     Denied(Denial),
+    /// Client: one too many.
+    LimitExceeded(Limit),
     /// Upstream: checks find none of its addresses healthy.
     UpstreamUnhealthy,
     /// Upstream: no connection could be had.
@@ -81,6 +84,7 @@ impl Answer {
             Self::ServerOptions => StatusCode::NO_CONTENT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Denied(denial) => denial.status(),
+            Self::LimitExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamUnhealthy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
@@ -98,6 +102,7 @@ impl Answer {
             | Self::AmbiguousCondition
             | Self::HttpsRequired
             | Self::BodyTooLarge
+            | Self::LimitExceeded(_)
             | Self::ClientBodyBroken
             | Self::ClientBodyTimeout
             | Self::ServerOptions
@@ -128,6 +133,7 @@ impl Answer {
             Self::NoRoute => "no_route",
             Self::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => "invalid_token",
             Self::Denied(denial) => denial.code(),
+            Self::LimitExceeded(limit) => limit.code(),
             Self::UpstreamUnhealthy => "upstream_unhealthy",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -150,6 +156,7 @@ impl Answer {
             Self::ServerOptions | Self::HttpsRequired => Ending::Completed,
             Self::NoRoute => Ending::NoRoute,
             Self::Denied(denial) => Ending::Denied(denial),
+            Self::LimitExceeded(limit) => Ending::LimitExceeded(limit),
             Self::UpstreamUnhealthy => Ending::UpstreamUnhealthy,
             Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
             Self::UpstreamTimeout => Ending::UpstreamTimeout,

@@ -29,6 +29,7 @@ use crate::error::response::{Challenges, Details, grpc};
 use crate::headers::Additions;
 use crate::headers::forwarded::{self, Scheme};
 use crate::headers::trace::RequestIds;
+use crate::limit::Exceeded;
 use crate::policy::Permission;
 use crate::route;
 use crate::serve::body::{BodyError, RequestBody};
@@ -52,6 +53,7 @@ struct Refused {
     answer: Answer,
     required: Option<Permission>,
     token_prefix: Option<HeaderValue>,
+    exceeded: Option<Box<Exceeded>>,
     challenges: Challenges,
     location: Option<String>,
 }
@@ -160,7 +162,8 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
         RouteTarget::Response(fixed) => {
             outcome.answered(fixed.status);
             outcome.end(Ending::Completed);
-            return Response::own(fixed.clone().to(&head.method), ids.request_id.clone(), false, outcome);
+            let rendered = fixed.clone().to(&head.method).with_lines(&outcome.rate_lines());
+            return Response::own(rendered, ids.request_id.clone(), false, outcome);
         }
     };
     match forward(&snapshot, upstream, admitted, &asked, body, &ids, &mut outcome).await {
@@ -203,6 +206,7 @@ fn admit(
     }
     if let Some(declared) = route.declared_open().or_else(|| asked.preflight(route)) {
         let admission = Admission::open(declared);
+        enter(route, &admission, outcome)?;
         outcome.decided(Decision::Open);
         return Ok(Admitted { route: position, host, target, admission });
     }
@@ -217,7 +221,17 @@ fn admit(
             Refused { required: Some(required), challenges: challenges.unwrap_or_default(), ..refusal.into() }
         })?;
     outcome.decided(Decision::Permit);
+    enter(route, &admission, outcome)?;
     Ok(Admitted { route: position, host, target, admission })
+}
+
+/// Takes a permitted request's places within its route's limits. Strangers take none: they could else use up what others may.
+#[inline]
+fn enter(route: &Route, admission: &Admission, outcome: &mut Outcome) -> Result<(), Refused> {
+    if let Some(limits) = &route.limits {
+        outcome.hold(limits.enter(admission.token(), outcome.started())?);
+    }
+    Ok(())
 }
 
 /// Sends the request on and waits for the response's head.
@@ -301,6 +315,9 @@ async fn forward(
     if let Some(changes) = &route.response_headers {
         reply.change_fields(changes);
     }
+    if route.limits.is_some() {
+        reply.add_fields(&outcome.rate_lines());
+    }
     Ok(reply)
 }
 
@@ -321,6 +338,7 @@ fn answer(
     let details = Details {
         required: refused.required,
         token_prefix: refused.token_prefix.as_ref().and_then(|prefix| prefix.to_str().ok()),
+        exceeded: refused.exceeded.as_deref(),
         challenges: refused.challenges,
         location: refused.location.as_deref(),
     };
@@ -398,12 +416,30 @@ fn upstream_outcome(result: &Result<Reply, Answer>) -> UpstreamOutcome {
 
 impl From<Answer> for Refused {
     fn from(answer: Answer) -> Self {
-        Self { answer, required: None, token_prefix: None, challenges: Challenges::default(), location: None }
+        Self {
+            answer,
+            required: None,
+            token_prefix: None,
+            exceeded: None,
+            challenges: Challenges::default(),
+            location: None,
+        }
+    }
+}
+
+impl From<Exceeded> for Refused {
+    fn from(exceeded: Exceeded) -> Self {
+        Self { exceeded: Some(Box::new(exceeded)), ..Answer::LimitExceeded(exceeded.limit).into() }
     }
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { token_prefix: refusal.token_prefix, ..Answer::Denied(refusal.denial).into() }
+        match refusal {
+            Refusal::Denied { denial, token_prefix } => {
+                Self { token_prefix, ..Answer::Denied(denial).into() }
+            }
+            Refusal::Throttled(exceeded) => exceeded.into(),
+        }
     }
 }

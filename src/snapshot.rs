@@ -18,6 +18,8 @@ use crate::directory::view::{DirectoryView, ProjectCell};
 use crate::error::response::Rendered;
 use crate::headers::change::HeaderChanges;
 use crate::headers::forwarded::Scheme;
+use crate::limit::RouteLimits;
+use crate::limit::source::FailureThrottle;
 use crate::listen::tls::{self, TlsError};
 use crate::policy::Permission;
 use crate::route::condition::Conditions;
@@ -48,6 +50,8 @@ pub struct Snapshot {
     pub connections_per_worker: usize,
     /// Bounds on requests.
     pub limits: LimitsConfig,
+    /// How often networks may fail to authenticate.
+    pub failure_throttle: Option<FailureThrottle>,
     /// How long things may take.
     pub timeouts: TimeoutsConfig,
     /// The organization's name.
@@ -91,6 +95,8 @@ pub struct Route {
     pub total_timeout: Option<Duration>,
     /// Bytes of a request's body at most.
     pub request_body_bytes: Option<u64>,
+    /// How often, and how many at the same time.
+    pub limits: Option<Box<RouteLimits>>,
     /// What is changed in a request's headers.
     pub request_headers: Option<Box<HeaderChanges>>,
     /// What is changed in a response's.
@@ -201,10 +207,28 @@ impl Snapshot {
             listeners: config.listeners.iter().map(listener).collect::<Result<_, _>>()?,
             connections_per_worker: config.limits.connections.div_ceil(config.workers),
             limits: config.limits,
+            failure_throttle: config.authentication_throttle.as_ref().map(FailureThrottle::new),
             timeouts: config.timeouts,
             realm: config.organization.name.as_str().into(),
             access_log,
         })
+    }
+}
+
+impl Snapshot {
+    /// Goes on with what was counted under the configuration before: a reload gives nobody anew what is used up.
+    pub fn go_on_from(&mut self, before: &Self) {
+        for route in &mut self.routes {
+            let same = before.routes.iter().find(|known| known.name == route.name);
+            if let (Some(limits), Some(known)) =
+                (&mut route.limits, same.and_then(|known| known.limits.as_ref()))
+            {
+                limits.go_on_from(known);
+            }
+        }
+        if let (Some(throttle), Some(known)) = (&mut self.failure_throttle, &before.failure_throttle) {
+            throttle.go_on_from(known);
+        }
     }
 }
 
@@ -242,6 +266,7 @@ impl Route {
             response_header_timeout: config.response_header_timeout,
             total_timeout: config.total_timeout,
             request_body_bytes: config.request_body_bytes,
+            limits: RouteLimits::of(config),
             request_headers: HeaderChanges::of(&config.request_headers),
             response_headers: HeaderChanges::of(&config.response_headers),
             metrics: metrics.route(&config.name),

@@ -517,6 +517,15 @@ impl Reply {
         }
     }
 
+    /// Adds header lines, each with its end.
+    pub fn add_fields(&mut self, lines: &[u8]) {
+        match &mut self.source {
+            Source::Http1(Some(exchange)) => exchange.add_fields(lines),
+            Source::Http1(None) => {}
+            Source::Http2(exchange) => exchange.add_fields(lines),
+        }
+    }
+
     /// Changes the header lines as a route says.
     pub fn change_fields(&mut self, changes: &HeaderChanges) {
         match &mut self.source {

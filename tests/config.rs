@@ -494,6 +494,28 @@ fn routes_change_only_what_they_may() {
 }
 
 #[test]
+fn limits_limit_something() {
+    check_route("rate_limit = ‸{}", "this limits nothing", "`requests`, `concurrent_requests` or both");
+    check_route("token_rate_limit = ‸{ per_seconds = 5 }", "this limits nothing", "or remove the table");
+    let burst = "rate_limit = { burst = ‸5, concurrent_requests = 1 }";
+    check_route(burst, "a burst of no rate has no meaning", "add `requests`");
+    check_route("rate_limit = { requests = ‸0 }", "out of range", "from 1 to");
+    check_route("rate_limit = { requests = ‸\"5\" }", "expected a whole number", "without quotes");
+    check(
+        "authentication = \"off\"",
+        "authentication = \"off\"\ntoken_rate_limit = ‸{ requests = 1 }",
+        "limits nothing where `authentication` is off",
+        "use `rate_limit`",
+    );
+    check(
+        "[usage]",
+        "[authentication_throttle]\nipv4_prefix_bits = ‸33\n[usage]",
+        "out of range",
+        "from 8 to 32",
+    );
+}
+
+#[test]
 fn routes_answer_in_one_way() {
     check_route(
         "rewrite = ‸\"/{tenant}\"",

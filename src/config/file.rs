@@ -22,6 +22,7 @@ table! {
         organization: OrganizationTable = Required,
         upstreams: List<UpstreamTable> = Required,
         routes: List<RouteTable> = Required,
+        authentication_throttle: AuthenticationThrottleTable = Optional,
         usage: UsageTable = Default("{}"),
         events: EventsTable = Default("{}"),
         tokens: TokensTable = Default("{}"),
@@ -250,6 +251,38 @@ table! {
         request_headers: RequestHeadersTable = Default("{}"),
         response_headers: ResponseHeadersTable = Default("{}"),
         response: FixedResponseTable = Optional,
+        rate_limit: RateLimitTable = Optional,
+        token_rate_limit: TokenRateLimitTable = Optional,
+    }
+}
+
+table! {
+    /// What all of a route's requests together may do.
+    RateLimitTable = "[routes.rate_limit]" {
+        requests: Count<1, 10_000_000> = Optional,
+        per_seconds: Seconds<1, 86_400> = Default("1"),
+        burst: Count<1, 10_000_000> = Derived("as many as `requests`"),
+        concurrent_requests: Count<1, 10_000_000> = Optional,
+    }
+}
+
+table! {
+    /// What each token may do on a route.
+    TokenRateLimitTable = "[routes.token_rate_limit]" {
+        requests: Count<1, 10_000_000> = Optional,
+        per_seconds: Seconds<1, 86_400> = Default("1"),
+        burst: Count<1, 10_000_000> = Derived("as many as `requests`"),
+        concurrent_requests: Count<1, 10_000_000> = Optional,
+    }
+}
+
+table! {
+    /// How often each network may fail to authenticate; left out, as often as it likes.
+    AuthenticationThrottleTable = "[authentication_throttle]" {
+        failures: Count<1, 1_000_000> = Default("100"),
+        per_seconds: Seconds<1, 86_400> = Default("60"),
+        ipv4_prefix_bits: Count<8, 32> = Default("32"),
+        ipv6_prefix_bits: Count<16, 128> = Default("64"),
     }
 }
 

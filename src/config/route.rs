@@ -51,10 +51,34 @@ pub struct RouteConfig {
     pub total_timeout: Option<Duration>,
     /// Bytes of a request's body at most (413).
     pub request_body_bytes: Option<u64>,
+    /// What all of its requests together may do.
+    pub rate_limit: Option<RateLimitConfig>,
+    /// What each token may do on it.
+    pub token_rate_limit: Option<RateLimitConfig>,
     /// What is changed in a request's headers.
     pub request_headers: HeaderChangesConfig,
     /// What is changed in a response's headers.
     pub response_headers: HeaderChangesConfig,
+}
+
+/// `[routes.rate_limit]` and `[routes.token_rate_limit]`: at least one of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimitConfig {
+    /// How often.
+    pub rate: Option<RateConfig>,
+    /// How many at the same time.
+    pub concurrent_requests: Option<u32>,
+}
+
+/// How often requests may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateConfig {
+    /// So many in a period.
+    pub requests: u32,
+    /// The period.
+    pub period: Duration,
+    /// So many at once, after some time without any.
+    pub burst: u32,
 }
 
 /// Which paths a route is for. Segments such as `{name}` are parameters.

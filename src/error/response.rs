@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use super::Answer;
 use crate::config::FixedResponseConfig;
 use crate::headers;
+use crate::limit::{Exceeded, Limit};
 use crate::policy::{Denial, Permission};
 
 #[cfg(test)]
@@ -58,6 +59,8 @@ pub struct Details<'a> {
     pub required: Option<Permission>,
     /// Prefix of the known token that was presented.
     pub token_prefix: Option<&'a str>,
+    /// What it is one too many of.
+    pub exceeded: Option<&'a Exceeded>,
     /// How it is asked for a token.
     pub challenges: Challenges,
     /// Where the client is sent.
@@ -110,6 +113,14 @@ impl Answers {
 }
 
 impl Rendered {
+    /// With further header lines, each with its end.
+    pub fn with_lines(mut self, more: &[u8]) -> Self {
+        if !more.is_empty() {
+            self.lines = [&self.lines, more].concat().into();
+        }
+        self
+    }
+
     /// The response that a route answers with.
     pub fn fixed(config: &FixedResponseConfig) -> Self {
         let body = Bytes::copy_from_slice(config.body.as_bytes());
@@ -155,6 +166,12 @@ fn render(answer: Answer, details: Details<'_>, realm: &str, quoted_realm: &str)
 
     push_line(&mut buffer, &CACHE_CONTROL, &["no-store"]);
     push_challenge(&mut buffer, answer, details, quoted_realm);
+    if let Some(exceeded) = details.exceeded {
+        // Rounded up: who comes back a moment too early would have to wait again.
+        let seconds = exceeded.wait.as_secs() + u64::from(exceeded.wait.subsec_nanos() > 0);
+        push_line(&mut buffer, &RETRY_AFTER, &[&seconds.max(1).to_string()]);
+        exceeded.standings.write_lines(&mut buffer);
+    }
     if let Some(location) = details.location {
         push_line(&mut buffer, &LOCATION, &[location]);
     }
@@ -285,6 +302,14 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         }
         Answer::HttpsRequired => "This is served over HTTPS only. Send requests, and tokens above all, to the address in Location.".into(),
         Answer::BodyTooLarge => "The request's body is longer than is taken here. Send less at once.".into(),
+        Answer::LimitExceeded(limit) => match limit {
+            Limit::TokenRate => "This token has sent more requests than it may. Send fewer, or wait as Retry-After says.",
+            Limit::TokenConcurrency => "This token has as many requests under way as it may. Wait for one of them to end.",
+            Limit::RouteRate => "More requests have come here than are taken. Try again as Retry-After says.",
+            Limit::RouteConcurrency => "As many requests are under way here as are taken. Try again in a moment.",
+            Limit::FailedAuthentication => "Too many requests without a valid token came from this network. Check the token, and try again as Retry-After says.",
+        }
+        .into(),
         Answer::ClientBodyBroken => "The request's body broke off before its end.".into(),
         Answer::ClientBodyTimeout => "The request's body did not come on in time.".into(),
         Answer::ServerOptions => "".into(),

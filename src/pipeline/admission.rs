@@ -12,38 +12,50 @@ use super::outcome::Outcome;
 use crate::directory::candidate::{Candidate, Difference};
 use crate::directory::gather::{Gathered, Question};
 use crate::headers::Identity;
+use crate::limit::Exceeded;
 use crate::policy::facts::UserKind;
 use crate::policy::{self, Denial, Facts, Permission, Permit};
 use crate::snapshot::{DeclaredOpen, Route};
 use crate::token::credential::CredentialError;
 use crate::token::credential::elsewhere::{Carrying, Opening};
-use crate::token::{Credential, TokenEntry, credential};
+use crate::token::{Credential, TokenEntry, TokenIndex, credential};
 use crate::worker::Worker;
 
 /// Proof that a request may be sent on, with what the upstream is told about its sender.
 #[derive(Debug)]
 pub struct Admission {
     identity: Option<Identity>,
+    token: Option<TokenIndex>,
 }
 
-/// A refusal, with the prefix of the token if it is a known one.
+/// Why a request may not pass.
 #[derive(Debug)]
-pub struct Refusal {
-    /// Why.
-    pub denial: Denial,
-    /// Whose holder learns why.
-    pub token_prefix: Option<HeaderValue>,
+pub enum Refusal {
+    /// The policy refuses it.
+    Denied {
+        /// Why.
+        denial: Denial,
+        /// Prefix of the token if it is a known one, whose holder learns why.
+        token_prefix: Option<HeaderValue>,
+    },
+    /// It comes from where too many have failed, with no known token.
+    Throttled(Exceeded),
 }
 
 impl Admission {
     /// The policy permitted it.
-    fn permitted(_permit: Permit, identity: Identity) -> Self {
-        Self { identity: Some(identity) }
+    fn permitted(_permit: Permit, identity: Identity, token: TokenIndex) -> Self {
+        Self { identity: Some(identity), token: Some(token) }
     }
 
     /// The route was declared open: nobody is identified.
     pub fn open(_declared: DeclaredOpen) -> Self {
-        Self { identity: None }
+        Self { identity: None, token: None }
+    }
+
+    /// The token that let it in.
+    pub fn token(&self) -> Option<TokenIndex> {
+        self.token
     }
 
     /// What the upstream is told.
@@ -117,7 +129,7 @@ pub fn authorize(
         project: route.project_header.clone(),
         token_prefix: prefix,
     };
-    Ok(Admission::permitted(permit, identity))
+    Ok(Admission::permitted(permit, identity, entry.index()))
 }
 
 /// Checks 1 to 6, for a request that no route matches: only who holds a valid token learns that.
@@ -179,18 +191,25 @@ fn refuse(
             facts: gathered.to_kept(),
         },
     );
-    Refusal { denial, token_prefix: Some(prefix) }
+    Refusal::Denied { denial, token_prefix: Some(prefix) }
 }
 
-/// Who presents no known token is refused.
+/// Who presents no known token is refused. Who presents none at all costs nothing and has not failed.
 fn refuse_stranger(
     worker: &Worker,
     outcome: &Outcome,
     asked: Option<(&Route, Permission)>,
     denial: Denial,
 ) -> Refusal {
+    let failed = matches!(denial, Denial::MalformedCredentials | Denial::UnknownToken);
+    if failed
+        && let Some(throttle) = outcome.failure_throttle()
+        && let Err(exceeded) = throttle.fail(outcome.client_address(), outcome.started())
+    {
+        return Refusal::Throttled(exceeded);
+    }
     worker.shared.denials.remember_stranger(worker.index, denied(outcome, asked, denial));
-    Refusal { denial, token_prefix: None }
+    Refusal::Denied { denial, token_prefix: None }
 }
 
 fn denied(outcome: &Outcome, asked: Option<(&Route, Permission)>, reason: Denial) -> Denied {

@@ -17,6 +17,8 @@ use super::body::Upload;
 use super::watch::{Place, Watch};
 use crate::directory::candidate::Difference;
 use crate::headers::trace::{RequestId, RequestIds};
+use crate::limit::Held;
+use crate::limit::source::FailureThrottle;
 use crate::policy::{Denial, Permission};
 use crate::serve::connection::RunningRequest;
 use crate::snapshot::{Route, Snapshot};
@@ -33,6 +35,8 @@ pub struct Outcome {
     running: RunningRequest,
     /// Where it is watched, once it was permitted.
     watch: Option<Place>,
+    /// Its places among those that run at the same time.
+    held: Option<Box<Held>>,
     /// When its route wants it to have ended.
     deadline: Option<Pin<Box<Sleep>>>,
     time: SystemTime,
@@ -98,6 +102,7 @@ impl Outcome {
             snapshot: Rc::clone(snapshot),
             running,
             watch: None,
+            held: None,
             deadline: None,
             time: SystemTime::now(),
             started: Instant::now(),
@@ -177,6 +182,25 @@ impl Outcome {
     /// Why it would not be let in any more, if it would not; whoever asks is woken when that changes.
     pub fn denied_meanwhile(&self, context: &Context<'_>) -> Option<Denial> {
         self.worker.watches.denial(self.watch.as_ref()?, context)
+    }
+
+    /// How often its network may fail to authenticate.
+    pub fn failure_throttle(&self) -> Option<&FailureThrottle> {
+        self.snapshot.shared.failure_throttle.as_ref()
+    }
+
+    /// Holds its places until it is over.
+    pub fn hold(&mut self, held: Held) {
+        self.held = Some(Box::new(held));
+    }
+
+    /// The header lines that tell its client how its rates stand; nothing without any.
+    pub fn rate_lines(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        if let Some(held) = &self.held {
+            held.standings.write_lines(&mut lines);
+        }
+        lines
     }
 
     /// The whole may take so long, counted from the head's arrival.
@@ -289,6 +313,9 @@ impl Drop for Outcome {
         let snapshot = &self.snapshot.shared;
         let metrics = self.route.map_or(&snapshot.unrouted, |route| &snapshot.routes[route].metrics);
         metrics.record(index, self.status, self.denial(), duration);
+        if let Some(Ending::LimitExceeded(limit)) = self.ending {
+            metrics.record_limited(index, limit);
+        }
         if let Some(call) = self.upstream {
             let endpoint = &snapshot.upstreams[call.upstream].endpoints[call.endpoint];
             endpoint.metrics.record(index, call.outcome, call.answered);

@@ -118,6 +118,11 @@ impl Fields {
         headers::write_field(&mut self.lines, name, value);
     }
 
+    /// Adds lines that are written already.
+    pub(super) fn add_lines(&mut self, lines: &[u8]) {
+        self.lines.extend_from_slice(lines);
+    }
+
     /// Changes the lines as a route says.
     pub(super) fn change(&mut self, changes: &HeaderChanges) {
         changes.apply(&mut self.lines);

@@ -259,6 +259,11 @@ impl Exchange {
         &self.fields
     }
 
+    /// Adds header lines to the response's, each with its end.
+    pub(super) fn add_fields(&mut self, lines: &[u8]) {
+        self.fields.add_lines(lines);
+    }
+
     /// Changes the response's header lines as a route says.
     pub(super) fn change_fields(&mut self, changes: &HeaderChanges) {
         self.fields.change(changes);

@@ -260,6 +260,10 @@ impl Exchange2 {
         &self.fields
     }
 
+    pub(super) fn add_fields(&mut self, lines: &[u8]) {
+        self.fields.add_lines(lines);
+    }
+
     pub(super) fn change_fields(&mut self, changes: &HeaderChanges) {
         self.fields.change(changes);
     }

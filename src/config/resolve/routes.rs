@@ -2,6 +2,7 @@
 //! lets a preflight pass but the word `pass`.
 
 mod answer;
+mod limits;
 mod matching;
 mod request;
 
@@ -12,7 +13,7 @@ use http::Method;
 
 use super::text::{self, Refusal};
 use super::{Resolution, all, settings};
-use crate::config::file::{FileConfig, RouteTable};
+use crate::config::file::{FileConfig, RateLimitTable, RouteTable, TokenRateLimitTable};
 use crate::config::map::Map;
 use crate::config::report::{Located, Location};
 use crate::config::unknown::nearest;
@@ -124,6 +125,15 @@ fn one(
         request::header_changes(set, add, remove, Direction::Response, resolution)
     });
     let (response_header_timeout, total_timeout) = timeouts(route, resolution);
+    let rate_limit = route.rate_limit.as_ref().map(|table| {
+        let RateLimitTable { requests, per_seconds, burst, concurrent_requests } = &table.value;
+        limits::rate(&table.at, requests, per_seconds, (burst, concurrent_requests), resolution)
+    });
+    let token_rate_limit = route.token_rate_limit.as_ref().map(|table| {
+        let TokenRateLimitTable { requests, per_seconds, burst, concurrent_requests } = &table.value;
+        limits::of_tokens(&table.at, authentication, resolution);
+        limits::rate(&table.at, requests, per_seconds, (burst, concurrent_requests), resolution)
+    });
     let name = match &route.name {
         Some(name) => resolution.text(Some(name), text::route_name),
         None => default_name(hosts.as_ref(), path.as_ref()),
@@ -149,6 +159,8 @@ fn one(
         response_header_timeout,
         total_timeout,
         request_body_bytes: settings::value(&route.request_body_bytes).map(|bytes| bytes.size() as u64),
+        rate_limit: limits::given(rate_limit)?,
+        token_rate_limit: limits::given(token_rate_limit)?,
         request_headers: request_headers??,
         response_headers: response_headers??,
     })
