@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
@@ -24,6 +25,7 @@ use crate::config::watch::ConfigWatcher;
 use crate::config::{Config, certificates};
 use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
 use crate::explain::{DenialReport, Names};
+use crate::identity_token::keys::IdentityKeys;
 use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
 use crate::listen;
 use crate::login::Login;
@@ -34,6 +36,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::access_log::{AccessLog, AccessLogError};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::CertificateExpiry;
+use crate::telemetry::spans::Spans;
 use crate::worker::Shared;
 use control_socket::{ControlRequest, ControlSocket, Order};
 use keeper::Keeper;
@@ -61,6 +64,7 @@ pub struct App {
     workers: Workers,
     keeper: Keeper,
     upstream_tasks: UpstreamTasks,
+    tracing: Tracing,
     /// The operators' listener; ends with this, also when the start fails half-way.
     ops: JoinSet<()>,
     /// The management API, if the configuration has one; its listener ends with this too.
@@ -121,11 +125,16 @@ impl App {
         let ops_listener = bind_control(config.ops.address, "ops.address")?;
         let ops_address = ops_listener.local_addr()?;
         tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
+        let identity_keys = Arc::<IdentityKeys>::default();
+        identity_keys.configure(config.identity_key_rotation);
         let ops_drain = drain.clone();
         let mut ops = JoinSet::new();
-        ops.spawn(ops::serve(ops_listener, Arc::clone(&metrics), Arc::clone(&readiness), async move {
-            ops_drain.nothing_alive().await
-        }));
+        let told = ops::Told {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            identity_keys: Arc::clone(&identity_keys),
+        };
+        ops.spawn(ops::serve(ops_listener, told, async move { ops_drain.nothing_alive().await }));
 
         let (keeper, view) = load(&config, &metrics).await?;
         readiness.directory_loaded();
@@ -134,10 +143,12 @@ impl App {
         let snapshot = Snapshot::new(&config, &view, &metrics, access_log.clone(), None)?;
         publish_certificates(&config, &metrics);
         let denials = RecentDenials::new(config.workers, config.logging.recent_denials);
-        let shared = Arc::new(Shared::new(snapshot, view, denials));
+        let (spans, tracing) = start_tracing(&config, &metrics)?;
+        let shared = Shared::new(snapshot, view, denials).with_identity_keys(identity_keys).with_spans(spans);
+        let shared = Arc::new(shared);
         observe_upstreams(&shared, &metrics);
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
-        upstream_tasks.follow(&shared.snapshot());
+        upstream_tasks.follow(&shared.snapshot()).await;
 
         let (admin, admin_listener, admin_address) =
             start_admin(&config, &shared, &keeper, &metrics, &drain)?;
@@ -163,6 +174,7 @@ impl App {
             workers,
             keeper,
             upstream_tasks,
+            tracing,
             ops,
             admin,
             admin_listener,
@@ -240,6 +252,7 @@ impl App {
             }
         }
         self.keeper.stop();
+        self.tracing.stop().await;
         if let Some(access_log) = &self.access_log
             && let Err(error) = access_log.close(ACCESS_LOG_PATIENCE)
         {
@@ -278,6 +291,37 @@ impl App {
             access_log.reopen();
         }
     }
+}
+
+/// The task that sends traces, if any are sent; it ends with this.
+#[derive(Debug)]
+struct Tracing {
+    ending: watch::Sender<bool>,
+    exporter: JoinSet<()>,
+}
+
+impl Tracing {
+    /// What is queued goes out, if the collector takes it soon.
+    async fn stop(&mut self) {
+        self.ending.send_replace(true);
+        while let Some(ended) = self.exporter.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(error = %error, "sending traces ended early");
+            }
+        }
+    }
+}
+
+/// Where traces go, if the configuration says so.
+fn start_tracing(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<(Option<Arc<Spans>>, Tracing), StartError> {
+    let mut running = Tracing { ending: watch::Sender::new(false), exporter: JoinSet::new() };
+    let Some(tracing) = &config.tracing else { return Ok((None, running)) };
+    let (spans, exporter) = Spans::new(tracing, metrics).map_err(io::Error::other)?;
+    running.exporter.spawn(exporter.run(running.ending.subscribe()));
+    Ok((Some(spans), running))
 }
 
 /// Loads the directory beside the runtime, which meanwhile tells whoever asks that the sidecar is alive and not ready.

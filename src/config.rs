@@ -72,12 +72,16 @@ pub struct Config {
     pub events: EventsConfig,
     /// What becomes of tokens that nobody uses.
     pub tokens: TokensConfig,
+    /// How long a key signs upstreams' statements of identity; `None`: there are none.
+    pub identity_key_rotation: Option<Duration>,
     /// Bounds on what a client may send and hold.
     pub limits: LimitsConfig,
     /// How long things may take.
     pub timeouts: TimeoutsConfig,
     /// What is logged, where and how.
     pub logging: LoggingConfig,
+    /// Where traces go; `None`: nothing is traced. Needs a restart to change.
+    pub tracing: Option<TracingConfig>,
     /// Files that this depends on, beside `file`: certificates, keys, authorities, secrets. For the watcher.
     pub referenced_files: Vec<PathBuf>,
 }
@@ -153,6 +157,19 @@ pub struct AdminConfig {
     pub login: LoginConfig,
 }
 
+/// `[tracing]`: traces for an OpenTelemetry collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracingConfig {
+    /// URL that takes OTLP over HTTP.
+    pub endpoint: String,
+    /// What the collector knows this service by.
+    pub service_name: String,
+    /// Of requests that nobody has decided about, so many in a million are traced.
+    pub sampled_per_million: u32,
+    /// Whether a client's `traceparent` decides.
+    pub follow_parent: bool,
+}
+
 /// `[organization]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrganizationConfig {
@@ -171,6 +188,8 @@ pub struct UpstreamConfig {
     pub name: String,
     /// Its addresses, used in turn; at least one.
     pub endpoints: Vec<EndpointConfig>,
+    /// Servers that its names are looked up with; none: as the system does.
+    pub resolvers: Vec<SocketAddr>,
     /// What it is spoken to in.
     pub protocol: UpstreamProtocol,
     /// Which address is asked next.
@@ -179,6 +198,10 @@ pub struct UpstreamConfig {
     pub health: Option<HealthConfig>,
     /// When addresses rest because requests fail there; `None`: they never do.
     pub ejection: Option<EjectionConfig>,
+    /// What is sent again to another address; `None`: only what no connection could be opened for.
+    pub retries: Option<RetriesConfig>,
+    /// How much it is given at once.
+    pub limits: UpstreamLimitsConfig,
     /// TLS towards it, if it wants that.
     pub tls: Option<UpstreamTlsConfig>,
     /// What it is told about who we are.
@@ -191,6 +214,21 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// Unused connections kept per worker and endpoint.
     pub idle_connections: usize,
+    /// The signed statement that it gets of who is asking, if it wants one.
+    pub identity_token: Option<IdentityTokenConfig>,
+}
+
+/// `[identity_token]` and `[upstreams.identity_token]`, together: what an upstream's statements of identity say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityTokenConfig {
+    /// Who states it.
+    pub issuer: String,
+    /// For whom.
+    pub audience: String,
+    /// How long one is valid.
+    pub lifetime: Duration,
+    /// Whether it has the request's id, so that each request has one of its own.
+    pub request_id: bool,
 }
 
 /// What an upstream is spoken to in.
@@ -214,12 +252,44 @@ pub enum Balance {
 /// One address of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointConfig {
-    /// Host name or address literal, an IPv6 one without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// `host:port` as written, for logs and metric labels.
+    /// Where it is.
+    pub address: EndpointAddress,
+    /// As written, for logs and metric labels.
     pub label: String,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointAddress {
+    /// `host:port`.
+    Host {
+        /// Host name or address literal, an IPv6 one without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `unix:/path`: an absolute path.
+    Unix(PathBuf),
+}
+
+impl EndpointConfig {
+    /// What a request of Postern's own calls the service.
+    pub fn authority(&self) -> &str {
+        match self.address {
+            EndpointAddress::Host { .. } => &self.label,
+            EndpointAddress::Unix(_) => "localhost",
+        }
+    }
+}
+
+impl EndpointAddress {
+    /// The host that a certificate is for; a Unix socket has none.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Host { host, .. } => host,
+            Self::Unix(_) => "",
+        }
+    }
 }
 
 /// `[upstreams.health]`: active checks of each address.
@@ -271,11 +341,35 @@ pub struct EjectionConfig {
     pub most_percent: usize,
 }
 
+/// `[upstreams.retries]`: what is sent again to another address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetriesConfig {
+    /// How often one request is sent again at most.
+    pub most_per_request: usize,
+    /// Retries in percent of requests.
+    pub budget_percent: usize,
+    /// Retries a second, over all workers, that need no requests.
+    pub least_per_second: usize,
+    /// Statuses after which another address is asked.
+    pub statuses: Vec<StatusCode>,
+}
+
+/// `[upstreams.limits]`: bounds over all workers; `None`: there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamLimitsConfig {
+    /// Requests under way at once, until the end of their responses.
+    pub concurrent_requests: Option<usize>,
+    /// Connections that are being opened at once, TLS included.
+    pub pending_connections: Option<usize>,
+}
+
 /// `[upstreams.tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTlsConfig {
-    /// PEM file of the authorities that may sign its certificate.
-    pub ca_file: PathBuf,
+    /// PEM file of the authorities that may sign its certificate; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What Postern shows it, if it asks for a certificate.
+    pub client_certificate: Option<CertificateConfig>,
     /// Name its certificate must carry, when not the endpoint's host.
     pub server_name: Option<String>,
 }

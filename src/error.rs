@@ -45,6 +45,8 @@ pub enum Answer {
     LimitExceeded(Limit),
     /// Upstream: checks find none of its addresses healthy.
     UpstreamUnhealthy,
+    /// Upstream: it has as much to do as its limits allow.
+    UpstreamOverloaded,
     /// Upstream: no connection could be had.
     UpstreamUnreachable,
     /// Upstream: connected, but no response's head in time.
@@ -53,6 +55,8 @@ pub enum Answer {
     UpstreamFailed,
     /// Internal: the directory is not loaded.
     NotReady,
+    /// Internal: the upstream's statement of identity could not be signed.
+    NotSigned,
 }
 
 /// Who caused an answer of Postern's own.
@@ -87,7 +91,9 @@ impl Answer {
             Self::LimitExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::UpstreamUnhealthy | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnhealthy | Self::UpstreamOverloaded | Self::NotReady | Self::NotSigned => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -109,10 +115,11 @@ impl Answer {
             | Self::NoRoute => Origin::Client,
             Self::Denied(_) => Origin::Policy,
             Self::UpstreamUnhealthy
+            | Self::UpstreamOverloaded
             | Self::UpstreamUnreachable
             | Self::UpstreamTimeout
             | Self::UpstreamFailed => Origin::Upstream,
-            Self::NotReady => Origin::Internal,
+            Self::NotReady | Self::NotSigned => Origin::Internal,
         }
     }
 
@@ -135,10 +142,12 @@ impl Answer {
             Self::Denied(denial) => denial.code(),
             Self::LimitExceeded(limit) => limit.code(),
             Self::UpstreamUnhealthy => "upstream_unhealthy",
+            Self::UpstreamOverloaded => "upstream_overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
             Self::NotReady => "not_ready",
+            Self::NotSigned => "not_signed",
         }
     }
 
@@ -158,9 +167,10 @@ impl Answer {
             Self::Denied(denial) => Ending::Denied(denial),
             Self::LimitExceeded(limit) => Ending::LimitExceeded(limit),
             Self::UpstreamUnhealthy => Ending::UpstreamUnhealthy,
+            Self::UpstreamOverloaded => Ending::UpstreamOverloaded,
             Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
             Self::UpstreamTimeout => Ending::UpstreamTimeout,
-            Self::UpstreamFailed | Self::NotReady => Ending::UpstreamFailed,
+            Self::UpstreamFailed | Self::NotReady | Self::NotSigned => Ending::UpstreamFailed,
         }
     }
 
@@ -169,6 +179,7 @@ impl Answer {
         match self {
             // As often as upstreams are checked by default.
             Self::UpstreamUnhealthy => Some("5"),
+            Self::UpstreamOverloaded => Some("1"),
             _ => None,
         }
     }

@@ -30,6 +30,8 @@ pub struct Identity {
     pub project: HeaderValue,
     /// `x-postern-token-prefix`.
     pub token_prefix: HeaderValue,
+    /// `x-postern-identity-token`: the same, signed, for an upstream that wants it.
+    pub token: Option<HeaderValue>,
 }
 
 /// What is set on an upstream request after stripping.
@@ -76,6 +78,9 @@ pub fn write_upstream_request(client: &HeaderMap, additions: Additions<'_>, line
         write_field(lines, b"x-postern-organization-id", identity.organization_id.as_bytes());
         write_field(lines, b"x-postern-project", identity.project.as_bytes());
         write_field(lines, b"x-postern-token-prefix", identity.token_prefix.as_bytes());
+        if let Some(token) = &identity.token {
+            write_field(lines, b"x-postern-identity-token", token.as_bytes());
+        }
     }
     lines.extend_from_slice(additions.ids.lines());
     lines.extend_from_slice(additions.forwarding.lines());

@@ -13,6 +13,7 @@
 //! | [`token`] | credential, digest, token format, token cache, usage |
 //! | [`policy`] | the decision, a pure function |
 //! | [`headers`] | hop-by-hop, identity, forwarding, trace |
+//! | [`identity_token`] | the signed statement of who is asking, for upstreams that want one |
 //! | [`upstream`] | connections to the services behind |
 //! | [`explain`] | a decision as it is told to people |
 //! | [`error`] | Postern's own answers |
@@ -23,7 +24,7 @@
 //! | [`admin`] | the management API: one file a resource |
 //! | [`config`] | the TOML file and what it resolves to |
 //! | [`telemetry`] | metrics, access log, the program's own log |
-//! | [`ops`] | `/metrics`, `/healthz`, `/readyz` |
+//! | [`ops`] | `/metrics`, `/healthz`, `/readyz`, the public keys |
 //! | [`lifecycle`] | readiness, drain, signals |
 //! | [`cli`] | the command line: one file a group of commands |
 
@@ -35,6 +36,7 @@ pub mod directory;
 pub mod error;
 pub mod explain;
 pub mod headers;
+pub mod identity_token;
 pub mod lifecycle;
 pub mod limit;
 pub mod listen;

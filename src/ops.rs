@@ -1,4 +1,4 @@
-//! The operators' listener: `/metrics`, `/healthz` and `/readyz`, on the control runtime.
+//! The operators' listener: `/metrics`, `/healthz` and `/readyz`, and the keys of `/.well-known/jwks.json`, on the control runtime.
 //!
 //! It goes on answering while the process drains. What must not live here: anything that changes state, and anything
 //! about single tokens or users; whoever can connect may read.
@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
+use crate::identity_token::keys::{self, IdentityKeys};
 use crate::lifecycle::{Readiness, Unready};
 use crate::telemetry::Metrics;
 
@@ -41,16 +42,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JWK_SET: HeaderValue = HeaderValue::from_static("application/jwk-set+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Serves until `shutdown` resolves and what runs then has finished, which takes no longer than five seconds.
-pub async fn serve(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
-    shutdown: impl Future<Output = ()>,
-) {
-    let ops = Arc::new(Ops { metrics, readiness });
+pub async fn serve(listener: TcpListener, told: Told, shutdown: impl Future<Output = ()>) {
+    let ops = Arc::new(told);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let closing = watch::Sender::new(false);
     let mut connections = JoinSet::new();
@@ -74,9 +71,15 @@ pub async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-struct Ops {
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
+/// What this listener tells.
+#[derive(Debug)]
+pub struct Told {
+    /// Everything that is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the process can serve.
+    pub readiness: Arc<Readiness>,
+    /// What upstreams check statements of identity with.
+    pub identity_keys: Arc<IdentityKeys>,
 }
 
 /// The next connection and its slot; cancelling loses neither.
@@ -104,7 +107,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn serve_connection(stream: TcpStream, ops: Arc<Ops>, mut closing: watch::Receiver<bool>) {
+async fn serve_connection(stream: TcpStream, ops: Arc<Told>, mut closing: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
         let ops = Arc::clone(&ops);
         async move { Ok::<_, Infallible>(ops.respond(&request)) }
@@ -146,12 +149,13 @@ where
     tokio::time::timeout(CONNECTION_GRACE, connection).await.unwrap_or(Ok(()))
 }
 
-impl Ops {
+impl Told {
     fn respond<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let answer: fn(&Self) -> Response<Full<Bytes>> = match request.uri().path() {
             "/metrics" => Self::metrics,
             "/healthz" => Self::health,
             "/readyz" => Self::ready,
+            "/.well-known/jwks.json" => Self::keys,
             _ => return not_found(),
         };
         match *request.method() {
@@ -180,6 +184,28 @@ impl Ops {
         respond(StatusCode::OK, PLAIN_TEXT, "ok\n")
     }
 
+    fn keys(&self) -> Response<Full<Bytes>> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        match self.identity_keys.list(u32::try_from(now.as_secs()).unwrap_or(u32::MAX)) {
+            Some(Ok(list)) => {
+                let mut response = respond(StatusCode::OK, JWK_SET, list);
+                let keep = HeaderValue::from_str(&format!("public, max-age={}", keys::LIST_SECONDS));
+                response.headers_mut().insert(CACHE_CONTROL, keep.expect("a number is valid in a header"));
+                response
+            }
+            Some(Err(error)) => {
+                error!(%error, "there are no keys for statements of identity");
+                let message = "There are no keys; the log says why.";
+                let problem = Problem { message, code: "internal_error" };
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, message, &[problem])
+            }
+            None => {
+                let message = "Nothing is signed here: the configuration has no [identity_token].";
+                refuse(StatusCode::NOT_FOUND, message, &[Problem { message, code: "not_found" }])
+            }
+        }
+    }
+
     fn ready(&self) -> Response<Full<Bytes>> {
         let missing = self.readiness.missing();
         if missing.is_empty() {
@@ -205,7 +231,8 @@ impl From<Unready> for Problem {
 }
 
 fn not_found() -> Response<Full<Bytes>> {
-    let message = "There is nothing here. This listener has /metrics, /healthz and /readyz.";
+    let message =
+        "There is nothing here. This listener has /metrics, /healthz, /readyz and /.well-known/jwks.json.";
     refuse(StatusCode::NOT_FOUND, message, &[Problem { message, code: "not_found" }])
 }
 

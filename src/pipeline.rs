@@ -29,6 +29,7 @@ use crate::error::response::{Challenges, Details, grpc};
 use crate::headers::Additions;
 use crate::headers::forwarded::{self, Scheme};
 use crate::headers::trace::RequestIds;
+use crate::identity_token::keys::SigningError;
 use crate::limit::Exceeded;
 use crate::policy::Permission;
 use crate::route;
@@ -141,10 +142,13 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let running = connection.begin_request();
     let snapshot = worker.snapshot();
     let glance = Glance::over(&head.headers);
-    let ids = worker.ids.request(glance.traceparent);
+    let (ids, trace) = match &worker.shared.spans {
+        None => (worker.ids.request(glance.traceparent), None),
+        Some(spans) => worker.ids.traced(glance.traceparent, spans.sampling()),
+    };
     let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
     let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
-    let mut outcome = Outcome::begin(worker, &snapshot, running, &head, &ids, client_address);
+    let mut outcome = Outcome::begin(worker, &snapshot, running, &head, (&ids, trace), client_address);
 
     let caller = Caller::of(&head);
     let intent = match &body {
@@ -222,6 +226,8 @@ fn admit(
         })?;
     outcome.decided(Decision::Permit);
     enter(route, &admission, outcome)?;
+    let admission =
+        admission.stated(worker, snapshot, position, outcome).map_err(|SigningError| Answer::NotSigned)?;
     Ok(Admitted { route: position, host, target, admission })
 }
 
@@ -396,6 +402,7 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
         }
         _ if state == Some(UploadState::Broken) => Answer::ClientBodyBroken,
         UpstreamError::Unhealthy => Answer::UpstreamUnhealthy,
+        UpstreamError::Overloaded => Answer::UpstreamOverloaded,
         UpstreamError::Unreachable(_) => Answer::UpstreamUnreachable,
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,

@@ -9,7 +9,7 @@ pub mod method;
 pub mod permission;
 pub mod reason;
 
-pub use decision::{Check, CheckResult, ExplainedCheck, Permit, check, decide, explain};
+pub use decision::{Check, CheckResult, ExplainedCheck, Permit, check, decide, explain, held};
 pub use facts::{
     AuthenticationPolicy, ExpandedGrant, Facts, IdentityProviderFacts, Membership, OrganizationFacts,
     RequestFacts, TokenFacts, UserFacts,

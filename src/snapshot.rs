@@ -101,6 +101,8 @@ pub struct Route {
     pub request_headers: Option<Box<HeaderChanges>>,
     /// What is changed in a response's.
     pub response_headers: Option<Box<HeaderChanges>>,
+    /// Whether its upstream gets a signed statement of who is asking.
+    pub states_identity: bool,
     /// What is counted about it.
     pub metrics: Arc<RouteMetrics>,
     /// What recent denials remember of it.
@@ -193,7 +195,7 @@ impl Snapshot {
         let mut table = RouteTable::default();
         let mut routes = Vec::with_capacity(config.routes.len());
         for (position, route) in config.routes.iter().enumerate() {
-            let ready = Route::new(route, directory, metrics)?;
+            let ready = Route::new(route, config, directory, metrics)?;
             let choice = if ready.conditions.is_some() { Choice::OnConditions } else { Choice::Always };
             table.add(&route.hosts, &pattern(&route.path), position, choice);
             routes.push(ready);
@@ -235,6 +237,7 @@ impl Snapshot {
 impl Route {
     fn new(
         config: &RouteConfig,
+        whole: &Config,
         directory: &DirectoryView,
         metrics: &Metrics,
     ) -> Result<Self, SnapshotError> {
@@ -251,6 +254,10 @@ impl Route {
             conditions: Conditions::of(&config.conditions),
             encoded_slashes: config.encoded_slashes,
             redirect: config.redirect,
+            states_identity: match &config.target {
+                RouteTarget::Upstream(position) => whole.upstreams[*position].identity_token.is_some(),
+                RouteTarget::Response(_) => false,
+            },
             target: match &config.target {
                 RouteTarget::Upstream(position) => Target::Upstream(*position),
                 RouteTarget::Response(fixed) => Target::Response(Rendered::fixed(fixed)),
@@ -326,7 +333,8 @@ fn upstreams(
             })
             .collect();
         let totals = metrics.upstream_totals(&upstream.name);
-        Ok(Arc::new(Upstream::new(upstream, connector, endpoints, totals, before.map(|before| &**before))))
+        let before = before.map(|before| &**before);
+        Ok(Arc::new(Upstream::new(upstream, connector, endpoints, totals, config.workers, before)))
     };
     config.upstreams.iter().map(ready).collect()
 }

@@ -6,6 +6,7 @@ pub mod access_log;
 pub mod log;
 pub mod metrics;
 pub mod record;
+pub mod spans;
 
 pub use access_log::AccessLog;
 pub use metrics::Metrics;

@@ -14,11 +14,14 @@ use arc_swap::ArcSwap;
 use crate::directory::view::DirectoryView;
 use crate::error::response::Answers;
 use crate::headers::trace::IdGenerator;
+use crate::identity_token::IdentityTokens;
+use crate::identity_token::keys::IdentityKeys;
 use crate::lifecycle::WorkerDrain;
 use crate::pipeline::denials::RecentDenials;
 use crate::pipeline::watch::Watches;
 use crate::serve::registry::Registry;
 use crate::snapshot::Snapshot;
+use crate::telemetry::spans::Spans;
 use crate::token::usage::RequestCounts;
 use crate::upstream::WorkerUpstream;
 
@@ -34,6 +37,10 @@ pub struct Shared {
     pub denials: RecentDenials,
     /// Seconds that never step back.
     pub clock: Clock,
+    /// What signs upstreams' statements of identity.
+    pub identity_keys: Arc<IdentityKeys>,
+    /// Where traces go; `None`: nothing is traced.
+    pub spans: Option<Arc<Spans>>,
 }
 
 /// One thread's state.
@@ -51,6 +58,8 @@ pub struct Worker {
     pub request_counts: RequestCounts,
     /// Its running requests, for what may end them.
     pub watches: Watches,
+    /// Statements of identity that can be shown again.
+    pub identity_tokens: IdentityTokens,
     /// When to stop.
     pub drain: WorkerDrain,
     local: RefCell<Rc<LocalSnapshot>>,
@@ -96,7 +105,21 @@ impl Shared {
             directory,
             denials,
             clock: Clock::default(),
+            identity_keys: Arc::default(),
+            spans: None,
         }
+    }
+
+    /// The same, with traces that go somewhere.
+    #[must_use]
+    pub fn with_spans(self, spans: Option<Arc<Spans>>) -> Self {
+        Self { spans, ..self }
+    }
+
+    /// The same with keys that others know too.
+    #[must_use]
+    pub fn with_identity_keys(self, identity_keys: Arc<IdentityKeys>) -> Self {
+        Self { identity_keys, ..self }
     }
 
     /// Puts a new configuration into force: each worker takes it up with its next request.
@@ -128,6 +151,7 @@ impl Worker {
             registry: Registry::default(),
             request_counts: RequestCounts::default(),
             watches: Watches::default(),
+            identity_tokens: IdentityTokens::default(),
             drain,
             local: RefCell::new(Rc::new(local)),
             shared,
@@ -160,6 +184,11 @@ impl Worker {
 }
 
 impl LocalSnapshot {
+    /// How many configurations have been in force before this one.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Connections to an upstream that did not change are kept.
     fn new(generation: u64, shared: Arc<Snapshot>, worker: usize, before: &[Rc<WorkerUpstream>]) -> Self {
         let upstreams = shared

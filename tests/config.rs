@@ -307,6 +307,52 @@ fn checks_of_upstreams_can_be_made() {
 }
 
 #[test]
+fn resolvers_are_addresses() {
+    check("connect_seconds = 5", "resolvers = [‸\"10.0.0.1\"]", "is no address with a port", "add a port");
+    check(
+        "connect_seconds = 5",
+        "resolvers = [‸\"ns.internal:53\"]",
+        "is no address with a port",
+        "IP address",
+    );
+    check(
+        "connect_seconds = 5",
+        "resolvers = [‸\"10.0.0.1:0\"]",
+        "no server answers at port 0",
+        "usually 53",
+    );
+}
+
+#[test]
+fn unix_sockets_have_absolute_paths() {
+    check("\"localhost:9200\"", "‸\"unix:search.sock\"", "is no Unix socket", "absolute path");
+    check("\"localhost:9200\"", "‸\"unix:/run/\"", "is no Unix socket", "absolute path");
+    let long = format!("‸\"unix:/{}\"", "x".repeat(107));
+    check("\"localhost:9200\"", &long, "no path of that length", "107 bytes");
+    check("\"localhost:9200\"", "\"unix:/a\", ‸\"unix:/a\"", "listed twice, first on line 17", "once");
+}
+
+#[test]
+fn a_certificate_needs_its_key_and_a_unix_socket_a_name() {
+    let table = "[upstreams.credential]\nkind";
+    check(
+        table,
+        &format!("‸[upstreams.tls]\nkey_file = \"key.pem\"\n{table}"),
+        "`tls` needs `certificate_file`",
+        "add",
+    );
+    let marked = GOOD.replace("\"localhost:9200\"", "\"unix:/run/search.sock\"").replacen(
+        table,
+        &format!("[upstreams.tls]\n{table}"),
+        1,
+    );
+    let error = parse(&marked).unwrap_err();
+    let [problem] = &error.problems[..] else { panic!("not one problem:\n{error}") };
+    assert!(problem.reason.contains("cannot be checked without a name"), "{error}");
+    assert!(problem.remedy.contains("server_name"), "{error}");
+}
+
+#[test]
 fn rests_of_addresses_grow() {
     check(
         "connect_seconds = 5",

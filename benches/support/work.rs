@@ -234,6 +234,7 @@ pub fn header_rewrite(setting: &Setting) -> impl FnMut() + use<> {
         organization_id: value("org1a2b3c4d5e6"),
         project: value("example-project"),
         token_prefix: value("psta_AbCdEfGhIjKl"),
+        token: None,
     };
     let host = value("service-1.example.com");
     let forwarding = forwarded::start(CLIENT, Scheme::Https, &host);

@@ -75,8 +75,9 @@ impl App {
         }
 
         // From here on nothing can fail: the new configuration comes into force as a whole.
+        self.shared.identity_keys.configure(config.identity_key_rotation);
+        self.upstream_tasks.follow(&snapshot).await;
         self.shared.replace(snapshot);
-        self.upstream_tasks.follow(&self.shared.snapshot());
         if let (Some(running), Some(settings)) = (&self.admin, admin) {
             running.replace_settings(settings);
         }
@@ -94,6 +95,7 @@ fn keep_what_needs_restart(old: &Config, new: &mut Config) {
     new.workers = old.workers;
     new.store = old.store.clone();
     new.ops = old.ops.clone();
+    new.tracing.clone_from(&old.tracing);
     new.logging.format = old.logging.format;
     new.logging.recent_denials = old.logging.recent_denials;
     new.admin = match (&old.admin, new.admin.take()) {

@@ -1,6 +1,7 @@
 //! `postern token`: making, listing, showing and revoking the tokens of application users. The full token is shown
 //! once, when it is made, and nowhere else.
 
+mod import;
 mod leaked;
 mod rotate;
 mod shown;
@@ -97,6 +98,9 @@ enum TokenCommand {
     /// Revoke tokens that have not been used for long.
     #[command(after_help = stale::EXPIRE_EXAMPLES)]
     ExpireUnused(stale::ExpireArguments),
+    /// Take in tokens that were made elsewhere, by their digests and prefixes.
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArguments),
     /// Revoke tokens that have become known to others, and say whose they are.
     #[command(after_help = leaked::EXAMPLES)]
     Leaked(leaked::LeakedArguments),
@@ -170,6 +174,7 @@ pub(super) fn execute(arguments: TokenArguments, output: Output) -> Result<Exit,
         TokenCommand::Rotate(arguments) => rotate::rotate(directory, &arguments, output),
         TokenCommand::Stale(arguments) => stale::list(directory, &arguments, output),
         TokenCommand::ExpireUnused(arguments) => stale::expire(directory, &arguments, output),
+        TokenCommand::Import(arguments) => import::import(directory, &arguments, output),
         TokenCommand::Leaked(arguments) => leaked::revoke(directory, &arguments, output),
         TokenCommand::Revoke { prefix } => revoke(directory, &prefix, output),
     }?;

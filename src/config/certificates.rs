@@ -67,6 +67,12 @@ pub enum CertificateError {
         /// Which certificate of the file, from 1.
         number: usize,
     },
+    /// The system has no authorities.
+    #[error("the system has no authorities that certificates could be checked with: {reason}")]
+    NoSystemAuthorities {
+        /// What was found instead.
+        reason: String,
+    },
     /// The private key is encrypted.
     #[error("the key in `{path}` is encrypted")]
     EncryptedKey {
@@ -141,6 +147,23 @@ pub(crate) fn check(config: &CertificateConfig) -> Vec<CertificateError> {
     }
 }
 
+/// The authorities that the system believes, from where its OpenSSL looks for them; `SSL_CERT_FILE` and `SSL_CERT_DIR` say
+/// otherwise.
+///
+/// # Errors
+/// There are none.
+pub fn load_system_authorities() -> Result<RootCertStore, CertificateError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut authorities = RootCertStore::empty();
+    // The system's collection may have some that are broken, or of a kind that is not used any more.
+    authorities.add_parsable_certificates(found.certs);
+    if authorities.is_empty() {
+        let reason = found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
+        return Err(CertificateError::NoSystemAuthorities { reason });
+    }
+    Ok(authorities)
+}
+
 /// The authorities in a PEM file.
 ///
 /// # Errors
@@ -162,9 +185,10 @@ impl CertificateError {
             Self::Unreadable { part, .. } | Self::Missing { part, .. } | Self::BrokenPem { part, .. } => {
                 *part
             }
-            Self::BrokenCertificate { .. } | Self::Expired { .. } | Self::NotYetValid { .. } => {
-                CertificatePart::Certificate
-            }
+            Self::NoSystemAuthorities { .. }
+            | Self::BrokenCertificate { .. }
+            | Self::Expired { .. }
+            | Self::NotYetValid { .. } => CertificatePart::Certificate,
             Self::EncryptedKey { .. } | Self::UnusableKey { .. } | Self::Mismatch { .. } => {
                 CertificatePart::Key
             }
@@ -183,6 +207,9 @@ impl CertificateError {
             Self::Missing { part: CertificatePart::Key, .. }
             | Self::BrokenPem { part: CertificatePart::Key, .. } => {
                 "give a PEM file with one `-----BEGIN PRIVATE KEY-----` block"
+            }
+            Self::NoSystemAuthorities { .. } => {
+                "install the system's authorities (Debian: ca-certificates), or name a `ca_file`"
             }
             Self::EncryptedKey { .. } => {
                 "decrypt it with `openssl pkey -in KEY -out NEW_KEY`; protect the file by its permissions"

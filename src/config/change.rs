@@ -33,6 +33,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             }
         }
     }
+    if old.tracing != new.tracing {
+        keys.push("tracing".to_owned());
+    }
     if old.logging.format != new.logging.format {
         keys.push("logging.format".to_owned());
     }

@@ -26,9 +26,11 @@ table! {
         usage: UsageTable = Default("{}"),
         events: EventsTable = Default("{}"),
         tokens: TokensTable = Default("{}"),
+        identity_token: IdentityTokenTable = Optional,
         limits: LimitsTable = Default("{}"),
         timeouts: TimeoutsTable = Default("{}"),
         logging: LoggingTable = Default("{}"),
+        tracing: TracingTable = Optional,
     }
 }
 
@@ -170,6 +172,7 @@ table! {
     UpstreamTable = "[[upstreams]]" {
         name: String = Required,
         endpoints: List<String> = Required,
+        resolvers: List<String> = Default("[]"),
         protocol: String = Default("\"http1\""),
         balance: String = Default("\"round_robin\""),
         connect_seconds: Seconds<1, 300> = Default("5"),
@@ -178,8 +181,11 @@ table! {
         idle_connections: Count<0, 10_000> = Default("64"),
         health: HealthTable = Optional,
         ejection: EjectionTable = Optional,
+        retries: RetriesTable = Optional,
+        limits: UpstreamLimitsTable = Default("{}"),
         tls: UpstreamTlsTable = Optional,
         credential: CredentialTable = Optional,
+        identity_token: UpstreamIdentityTokenTable = Optional,
     }
 }
 
@@ -207,8 +213,26 @@ table! {
 }
 
 table! {
+    RetriesTable = "[upstreams.retries]" {
+        most_per_request: Count<1, 10> = Default("1"),
+        budget_percent: Count<0, 100> = Default("20"),
+        least_per_second: Count<0, 10_000> = Default("10"),
+        statuses: List<Count<500, 599>> = Default("[]"),
+    }
+}
+
+table! {
+    UpstreamLimitsTable = "[upstreams.limits]" {
+        concurrent_requests: Count<1, 1_000_000> = Optional,
+        pending_connections: Count<1, 1_000_000> = Optional,
+    }
+}
+
+table! {
     UpstreamTlsTable = "[upstreams.tls]" {
-        ca_file: String = Required,
+        ca_file: String = Derived("the system's authorities"),
+        certificate_file: String = Optional,
+        key_file: String = Optional,
         server_name: String = Derived("the endpoint's host"),
     }
 }
@@ -219,6 +243,13 @@ table! {
         username: String = Optional,
         password: SecretReference = Optional,
         token: SecretReference = Optional,
+    }
+}
+
+table! {
+    UpstreamIdentityTokenTable = "[upstreams.identity_token]" {
+        audience: String = Required,
+        request_id: bool = Default("false"),
     }
 }
 
@@ -333,6 +364,15 @@ table! {
 }
 
 table! {
+    /// How upstreams are told in a signed statement who is asking; left out, none is.
+    IdentityTokenTable = "[identity_token]" {
+        issuer: String = Required,
+        lifetime_seconds: Seconds<10, 600> = Default("60"),
+        rotation_seconds: Seconds<600, 31_536_000> = Default("86400"),
+    }
+}
+
+table! {
     LimitsTable = "[limits]" {
         header_bytes: Bytes<8192, 1_048_576> = Default("65536"),
         header_count: Count<8, 4096> = Default("100"),
@@ -355,6 +395,16 @@ table! {
         format: String = Default("\"text\""),
         recent_denials: Count<0, 1_000_000> = Default("10000"),
         access_log: AccessLogTable = Default("{}"),
+    }
+}
+
+table! {
+    /// Where traces go; left out, nothing is traced.
+    TracingTable = "[tracing]" {
+        endpoint: String = Required,
+        service_name: String = Default("\"postern\""),
+        sampled_per_million: Count<0, 1_000_000> = Default("10000"),
+        follow_parent: bool = Default("true"),
     }
 }
 

@@ -4,12 +4,14 @@
 //! are read to be checked.
 
 mod admin;
+mod identity_token;
 mod listeners;
 mod organization;
 mod routes;
 mod settings;
 mod sign_in;
 mod text;
+mod tracing;
 mod upstreams;
 
 use std::ffi::OsString;
@@ -109,9 +111,11 @@ fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) 
     let listeners = listeners::resolve(file, resolution);
     let organization =
         file.organization.as_ref().map(|table| organization::resolve(&table.value, resolution));
-    let upstreams = upstreams::resolve(file, resolution);
+    let identity_token = identity_token::resolve(file, resolution);
+    let upstreams = upstreams::resolve(file, &identity_token, resolution);
     let routes = routes::resolve(file, resolution);
     let limits = file.limits.as_ref().map(|table| settings::limits(&table.value, resolution));
+    let tracing = file.tracing.as_ref().map(|table| tracing::resolve(&table.value, resolution));
     let logging = file.logging.as_ref().map(|table| settings::logging(&table.value, resolution));
     Some(Config {
         file: path.to_owned(),
@@ -133,9 +137,14 @@ fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) 
         usage: settings::usage(&file.usage.as_ref()?.value)?,
         events: settings::events(&file.events.as_ref()?.value)?,
         tokens: settings::tokens(&file.tokens.as_ref()?.value)?,
+        identity_key_rotation: identity_token?.map(|issued| issued.rotation),
         limits: limits??,
         timeouts: settings::timeouts(&file.timeouts.as_ref()?.value)?,
         logging: logging??,
+        tracing: match tracing {
+            Some(tracing) => Some(tracing?),
+            None => None,
+        },
         referenced_files: Vec::new(),
     })
 }

@@ -33,6 +33,8 @@ fn reference_folder() -> tempfile::TempDir {
     write("tls/api.key", &made.signing_key.serialize_pem());
     write("tls/search-ca.pem", &made.cert.pem());
     write("tls/internal-ca.pem", &made.cert.pem());
+    write("tls/postern.pem", &made.cert.pem());
+    write("tls/postern-key.pem", &made.signing_key.serialize_pem());
     write("secrets/microsoft", "hush\n");
     write("secrets/github", "hush\n");
     write("secrets/search-password", "hush\n");
@@ -67,6 +69,8 @@ fn the_reference_loads_also_with_its_examples_switched_on() {
             "secrets/github",
             "tls/internal-ca.pem",
             "tls/search-ca.pem",
+            "tls/postern.pem",
+            "tls/postern-key.pem",
             "secrets/search-password",
         ];
         assert_eq!(config.referenced_files, files.map(|file| folder.path().join(file)));

@@ -8,6 +8,7 @@ mod domains;
 mod groups;
 mod housekeeping;
 mod identity_providers;
+mod import;
 mod invitations;
 mod members;
 mod methods;
@@ -37,6 +38,7 @@ pub use identity_providers::{
     IdentityProviderUpdate, NewIdentityProvider, SettingsUpdate, create_identity_provider,
     delete_identity_provider, set_up_identity_provider, update_identity_provider,
 };
+pub use import::{Import, Imported, import_tokens, try_import};
 pub use invitations::{INVITATION_SECONDS, Invited, accept_invitation, delete_invitation, invite, sign_up};
 pub use members::{MemberUpdate, add_member, remove_member, set_super_admin, update_member};
 pub use methods::{add_authentication_method, delete_authentication_method, delete_own_method};

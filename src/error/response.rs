@@ -315,10 +315,12 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         Answer::ServerOptions => "".into(),
         Answer::NoRoute => "Nothing is served at this host and path.".into(),
         Answer::UpstreamUnhealthy => "The service behind is not healthy. Try again in a moment.".into(),
+        Answer::UpstreamOverloaded => "The service behind has all it can do. Try again in a moment.".into(),
         Answer::UpstreamUnreachable => "The service behind could not be reached. Try again later.".into(),
         Answer::UpstreamTimeout => "The service behind did not answer in time. Try again later.".into(),
         Answer::UpstreamFailed => "The service behind broke off before answering. Try again later.".into(),
         Answer::NotReady => "The directory is not loaded yet. Try again in a moment.".into(),
+        Answer::NotSigned => "The service behind cannot be told who is asking. Try again in a moment.".into(),
         Answer::Denied(denial) => match denial {
             Denial::MissingCredentials => {
                 "A token is needed: send it as \"Authorization: Bearer TOKEN\".".into()

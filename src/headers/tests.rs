@@ -25,6 +25,7 @@ fn identity() -> Identity {
         user_kind: HeaderValue::from_static("application"),
         organization_id: HeaderValue::from_static("org1"),
         project: HeaderValue::from_static("demo"),
+        token: None,
         token_prefix: HeaderValue::from_static("psta_0123456789ab"),
     }
 }

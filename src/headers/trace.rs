@@ -22,6 +22,30 @@ pub struct RequestIds {
     lines: Bytes,
 }
 
+/// Which requests are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// Of those that nobody has decided about: so many in a million.
+    pub per_million: u32,
+    /// Whether a valid `traceparent` decides, by its flag.
+    pub follows_parent: bool,
+}
+
+/// The ids of a request that is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    /// The client's, or a new one.
+    pub trace_id: [u8; 16],
+    /// The client's span, if it named one.
+    pub parent_id: Option<[u8; 8]>,
+    /// The request's span.
+    pub request_span: [u8; 8],
+    /// The decision's span.
+    pub decision_span: [u8; 8],
+    /// The upstream call's span, which the upstream is told as its parent.
+    pub upstream_span: [u8; 8],
+}
+
 /// A request id's digits.
 pub type RequestId = [u8; REQUEST_ID_BYTES];
 
@@ -70,6 +94,37 @@ impl IdGenerator {
         RequestIds { request_id, lines }
     }
 
+    /// The same, and whether the request is traced: then its upstream is told our span as its parent, and that it is sampled.
+    pub fn traced(
+        &self,
+        traceparent: Option<&HeaderValue>,
+        sampling: Sampling,
+    ) -> (RequestIds, Option<TraceContext>) {
+        let ids = self.request(traceparent);
+        let parent = traceparent.map(HeaderValue::as_bytes).filter(|value| is_valid(value));
+        let trace_id = bytes_of(&ids.trace_id());
+        let is_sampled = match parent {
+            Some(parent) if sampling.follows_parent => {
+                let flags: [u8; 1] = bytes_of(&parent[TRACEPARENT_BYTES - 2..]);
+                flags[0] & 1 == 1
+            }
+            Some(_) | None => sampling.takes(trace_id),
+        };
+        if !is_sampled {
+            return (ids, None);
+        }
+        // Never zero: zero is no id.
+        let span = || (self.next() | 1).to_be_bytes();
+        let context = TraceContext {
+            trace_id,
+            parent_id: parent.map(|parent| bytes_of(&parent[36..52])),
+            request_span: span(),
+            decision_span: span(),
+            upstream_span: span(),
+        };
+        (ids.naming(context.upstream_span), Some(context))
+    }
+
     fn next(&self) -> u64 {
         let state = self.state.get().wrapping_add(0xa076_1d64_78bd_642f);
         self.state.set(state);
@@ -88,6 +143,14 @@ impl RequestIds {
     pub fn request_id_digits(&self) -> RequestId {
         let id = self.lines.get(REQUEST_ID_START..REQUEST_ID_END);
         id.and_then(|id| id.try_into().ok()).unwrap_or([b'0'; REQUEST_ID_BYTES])
+    }
+
+    /// The same lines, with this span in `traceparent` and the flag of a sampled trace.
+    fn naming(&self, span: [u8; 8]) -> Self {
+        let mut lines = self.lines.to_vec();
+        lines[TRACEPARENT_START + 36..TRACEPARENT_START + 52].copy_from_slice(&hex(u64::from_be_bytes(span)));
+        lines[TRACEPARENT_END - 2..TRACEPARENT_END].copy_from_slice(b"01");
+        Self { request_id: self.request_id.clone(), lines: lines.into() }
     }
 
     /// The trace id within `traceparent`, 32 hexadecimal digits.
@@ -110,6 +173,24 @@ fn hex(number: u64) -> [u8; 16] {
     (digits + LOW * u128::from(b'0') + is_letter * u128::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
+/// The bytes that hexadecimal digits stand for; the digits are known to be some.
+fn bytes_of<const N: usize>(digits: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    // Nothing else comes here; a byte that is none stays zero.
+    let _decoded = data_encoding::HEXLOWER.decode_mut(digits, &mut bytes);
+    bytes
+}
+
+impl Sampling {
+    /// Decided by the trace's id, so that everybody who samples by it takes the same ones: its last seven bytes are random
+    /// (W3C Trace Context, level 2).
+    fn takes(self, trace_id: [u8; 16]) -> bool {
+        const RANDOM_BITS: u32 = 56;
+        let random = u128::from_be_bytes(trace_id) & ((1 << RANDOM_BITS) - 1);
+        random * 1_000_000 < u128::from(self.per_million) << RANDOM_BITS
+    }
+}
+
 /// Version 00 exactly, lower-case hexadecimal digits, neither id all zero (W3C Trace Context, section 3.2.2).
 fn is_valid(value: &[u8]) -> bool {
     let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -129,7 +210,55 @@ fn is_valid(value: &[u8]) -> bool {
 mod tests {
     //! Digits.
 
-    use super::hex;
+    use http::HeaderValue;
+
+    use super::{IdGenerator, Sampling, hex};
+
+    const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+    #[track_caller]
+    fn check_traced(traceparent: Option<&'static str>, sampling: (u32, bool), expected: bool) {
+        let (per_million, follows_parent) = sampling;
+        let ids = IdGenerator::seeded().expect("random bytes");
+        let traceparent = traceparent.map(HeaderValue::from_static);
+        let sampling = Sampling { per_million, follows_parent };
+        let (told, context) = ids.traced(traceparent.as_ref(), sampling);
+        assert_eq!(context.is_some(), expected, "{traceparent:?} {sampling:?}");
+        let lines = String::from_utf8(told.lines().to_vec()).expect("ASCII");
+        let line = lines.lines().find_map(|line| line.strip_prefix("traceparent: ")).expect("a line");
+        let parts: Vec<_> = line.split('-').collect();
+        if let Some(context) = context {
+            let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+            assert_eq!(parts, ["00", &hex(&context.trace_id), &hex(&context.upstream_span), "01"]);
+            assert_eq!(
+                context.parent_id.map(|id| hex(&id)),
+                traceparent.as_ref().map(|_| "b7ad6b7169203331".into())
+            );
+        }
+        if let Some(given) = &traceparent {
+            assert_eq!(parts[1], "0af7651916cd43dd8448eb211c80319c", "the trace goes on");
+            assert!(expected || line.as_bytes() == given.as_bytes(), "passed on as it came");
+        }
+    }
+
+    #[test]
+    fn the_parent_decides_if_it_may_else_the_share() {
+        check_traced(Some(SAMPLED), (0, true), true);
+        check_traced(Some(UNSAMPLED), (1_000_000, true), false);
+        check_traced(Some(SAMPLED), (0, false), false);
+        check_traced(Some(UNSAMPLED), (1_000_000, false), true);
+        check_traced(None, (0, true), false);
+        check_traced(None, (1_000_000, true), true);
+    }
+
+    #[test]
+    fn the_share_is_what_was_asked_for() {
+        let ids = IdGenerator::seeded().expect("random bytes");
+        let sampling = Sampling { per_million: 100_000, follows_parent: true };
+        let taken = (0..10_000).filter(|_| ids.traced(None, sampling).1.is_some()).count();
+        assert!((800..1_200).contains(&taken), "{taken} of 10,000, a tenth was asked for");
+    }
 
     #[test]
     fn numbers_are_written_as_the_library_writes_them() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 
@@ -63,16 +63,25 @@ pub fn server(settings: &ListenerTlsConfig) -> Result<Arc<ServerConfig>, TlsErro
     Ok(Arc::new(server))
 }
 
-/// TLS towards an upstream, for one protocol, trusting only the configured authorities.
+/// TLS towards an upstream, for one protocol, trusting the configured authorities alone, or the system's where none are.
 pub fn client(
     settings: &UpstreamTlsConfig,
     protocol: UpstreamProtocol,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let authorities = certificates::load_authorities(&settings.ca_file)?;
-    let mut client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let authorities = match &settings.ca_file {
+        Some(ca_file) => certificates::load_authorities(ca_file)?,
+        None => certificates::load_system_authorities()?,
+    };
+    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(authorities)
-        .with_no_client_auth();
+        .with_root_certificates(authorities);
+    let mut client = match &settings.client_certificate {
+        Some(own) => {
+            let own = certificates::load(own)?.certified_key;
+            client.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
+        }
+        None => client.with_no_client_auth(),
+    };
     client.alpn_protocols = match protocol {
         UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
         UpstreamProtocol::Http2 => vec![b"h2".to_vec()],

@@ -1,4 +1,4 @@
-//! The three pages, what is not one of them, and the listener's end.
+//! The four pages, what is not one of them, and the listener's end.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::Value;
@@ -13,6 +13,7 @@ struct Server {
     address: std::net::SocketAddr,
     drain: Drain,
     readiness: Arc<Readiness>,
+    identity_keys: Arc<IdentityKeys>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
@@ -23,10 +24,16 @@ async fn start() -> Server {
     let drain = Drain::new(1);
     let readiness = Readiness::new(drain.clone());
     let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(serve(listener, Metrics::new(1), Arc::clone(&readiness), async move {
+    let identity_keys = Arc::<IdentityKeys>::default();
+    let told = Told {
+        metrics: Metrics::new(1),
+        readiness: Arc::clone(&readiness),
+        identity_keys: Arc::clone(&identity_keys),
+    };
+    let running = tokio::spawn(serve(listener, told, async move {
         let _ = stopped.await;
     }));
-    Server { address, drain, readiness, stop, running }
+    Server { address, drain, readiness, identity_keys, stop, running }
 }
 
 struct Answer {
@@ -76,6 +83,20 @@ async fn metrics_are_prometheus_text() {
     );
     assert!(answer.body.contains("\npostern_build_info{"), "{}", answer.body);
     server.ask("GET", "/metrics?x=y").await.check_status(200);
+}
+
+#[tokio::test]
+async fn keys_are_listed_if_anything_is_signed() {
+    let server = start().await;
+    server.ask("GET", "/.well-known/jwks.json").await.check_status(404);
+    server.identity_keys.configure(Some(Duration::from_secs(600)));
+    let answer = server.ask("GET", "/.well-known/jwks.json").await;
+    assert!(answer.head.starts_with("http/1.1 200 "), "{}", answer.head);
+    assert!(answer.head.contains("content-type: application/jwk-set+json"), "{}", answer.head);
+    assert!(answer.head.contains("cache-control: public, max-age=300"), "{}", answer.head);
+    let list: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(list["keys"].as_array().unwrap().len(), 2, "{list}");
+    server.ask("POST", "/.well-known/jwks.json").await.check_status(405);
 }
 
 #[tokio::test]

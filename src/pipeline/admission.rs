@@ -12,20 +12,24 @@ use super::outcome::Outcome;
 use crate::directory::candidate::{Candidate, Difference};
 use crate::directory::gather::{Gathered, Question};
 use crate::headers::Identity;
+use crate::identity_token::keys::SigningError;
+use crate::identity_token::{Standing, Statement};
 use crate::limit::Exceeded;
 use crate::policy::facts::UserKind;
 use crate::policy::{self, Denial, Facts, Permission, Permit};
-use crate::snapshot::{DeclaredOpen, Route};
+use crate::snapshot::{DeclaredOpen, Route, Target};
 use crate::token::credential::CredentialError;
 use crate::token::credential::elsewhere::{Carrying, Opening};
 use crate::token::{Credential, TokenEntry, TokenIndex, credential};
-use crate::worker::Worker;
+use crate::worker::{LocalSnapshot, Worker};
 
 /// Proof that a request may be sent on, with what the upstream is told about its sender.
 #[derive(Debug)]
 pub struct Admission {
     identity: Option<Identity>,
     token: Option<TokenIndex>,
+    /// What a statement of the identity would say beside it, if the upstream wants one.
+    standing: Option<Standing>,
 }
 
 /// Why a request may not pass.
@@ -44,13 +48,13 @@ pub enum Refusal {
 
 impl Admission {
     /// The policy permitted it.
-    fn permitted(_permit: Permit, identity: Identity, token: TokenIndex) -> Self {
-        Self { identity: Some(identity), token: Some(token) }
+    fn permitted(_permit: Permit, identity: Identity, token: TokenIndex, standing: Option<Standing>) -> Self {
+        Self { identity: Some(identity), token: Some(token), standing }
     }
 
     /// The route was declared open: nobody is identified.
     pub fn open(_declared: DeclaredOpen) -> Self {
-        Self { identity: None, token: None }
+        Self { identity: None, token: None, standing: None }
     }
 
     /// The token that let it in.
@@ -61,6 +65,36 @@ impl Admission {
     /// What the upstream is told.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
+    }
+
+    /// Adds the signed statement, if the upstream wants one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be signed: without it the upstream would not know whom to believe.
+    pub fn stated(
+        self,
+        worker: &Worker,
+        snapshot: &LocalSnapshot,
+        route: usize,
+        outcome: &Outcome,
+    ) -> Result<Self, SigningError> {
+        let Self { identity: Some(identity), standing: Some(standing), .. } = &self else { return Ok(self) };
+        let Target::Upstream(upstream) = &snapshot.shared.routes[route].target else { return Ok(self) };
+        let upstream = &snapshot.shared.upstreams[*upstream];
+        let Some(wanted) = &upstream.config.identity_token else { return Ok(self) };
+        let request_id = outcome.request_id();
+        let statement = Statement {
+            wanted,
+            generation: snapshot.generation(),
+            route,
+            identity,
+            standing: *standing,
+            request_id: str::from_utf8(&request_id).unwrap_or_default(),
+            now: worker.shared.clock.seconds(outcome.time()),
+        };
+        let token = Some(worker.identity_tokens.state(&worker.shared.identity_keys, &statement)?);
+        Ok(Self { identity: self.identity.map(|identity| Identity { token, ..identity }), ..self })
     }
 }
 
@@ -117,6 +151,7 @@ pub fn authorize(
         Ok(permit) => permit,
         Err(denial) => return Err(refuse(worker, outcome, asked, &gathered, prefix, denial)),
     };
+    let standing = route.states_identity.then(|| Standing::of(entry.index(), &facts));
     outcome.permitted(entry.index(), required, client_address);
     let user_agent = presenting.glance.user_agent.map(HeaderValue::as_bytes);
     directory.usage.touch(entry, now, client_address, user_agent);
@@ -128,8 +163,9 @@ pub fn authorize(
         organization_id: gathered.organization_id().cloned().unwrap_or(HeaderValue::from_static("")),
         project: route.project_header.clone(),
         token_prefix: prefix,
+        token: None,
     };
-    Ok(Admission::permitted(permit, identity, entry.index()))
+    Ok(Admission::permitted(permit, identity, entry.index(), standing))
 }
 
 /// Checks 1 to 6, for a request that no route matches: only who holds a valid token learns that.

@@ -154,6 +154,11 @@ impl Upload {
         self.bytes.get()
     }
 
+    /// Whether nothing more will come of it.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state.get(), UploadState::Complete | UploadState::Broken)
+    }
+
     /// When it last came on.
     pub fn last(&self) -> Instant {
         self.last.get()

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use super::body::Upload;
 use super::watch::{Place, Watch};
 use crate::directory::candidate::Difference;
-use crate::headers::trace::{RequestId, RequestIds};
+use crate::headers::trace::{RequestId, RequestIds, TraceContext};
 use crate::limit::Held;
 use crate::limit::source::FailureThrottle;
 use crate::policy::{Denial, Permission};
@@ -24,6 +24,7 @@ use crate::serve::connection::RunningRequest;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::metrics::UpstreamOutcome;
 use crate::telemetry::record::{Decision, Ending, Record};
+use crate::telemetry::spans::Traced;
 use crate::token::TokenIndex;
 use crate::worker::{LocalSnapshot, Worker};
 
@@ -49,8 +50,18 @@ pub struct Outcome {
     ending: Option<Ending>,
     request_id: RequestId,
     client_address: IpAddr,
-    /// Only what the access log wants; `None` when there is none.
+    /// Only what the access log and traces want; `None` when there is neither.
     log: Option<Box<LogFields>>,
+    /// Only for what is traced.
+    trace: Option<Box<Trace>>,
+}
+
+#[derive(Debug)]
+struct Trace {
+    context: TraceContext,
+    /// When that was, counted from the beginning.
+    decided: Option<Duration>,
+    called: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,10 +92,11 @@ impl Outcome {
         snapshot: &Rc<LocalSnapshot>,
         running: RunningRequest,
         head: &Parts,
-        ids: &RequestIds,
+        (ids, trace): (&RequestIds, Option<TraceContext>),
         client_address: IpAddr,
     ) -> Self {
-        let log = snapshot.shared.access_log.is_some().then(|| {
+        let is_told = snapshot.shared.access_log.is_some() || trace.is_some();
+        let log = is_told.then(|| {
             Box::new(LogFields {
                 ids: ids.clone(),
                 method: Some(head.method.clone()),
@@ -115,6 +127,7 @@ impl Outcome {
             request_id: ids.request_id_digits(),
             client_address,
             log,
+            trace: trace.map(|context| Box::new(Trace { context, decided: None, called: None })),
         }
     }
 
@@ -159,6 +172,9 @@ impl Outcome {
     pub fn decided(&mut self, decision: Decision) {
         if let Some(log) = &mut self.log {
             log.decision = decision;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.decided = Some(self.started.elapsed());
         }
     }
 
@@ -226,6 +242,9 @@ impl Outcome {
     /// The request goes to an upstream.
     pub fn upstream_called(&mut self, upstream: usize, endpoint: usize, upload: Option<Rc<Upload>>) {
         self.upload = upload;
+        if let Some(trace) = &mut self.trace {
+            trace.called = Some(self.started.elapsed());
+        }
         self.upstream =
             Some(UpstreamCall { upstream, endpoint, answered: None, outcome: UpstreamOutcome::Aborted });
     }
@@ -322,6 +341,10 @@ impl Drop for Outcome {
         }
         if let Some(log) = self.log.take() {
             let record = self.record(*log, duration, ending);
+            if let (Some(trace), Some(spans)) = (self.trace.take(), &self.worker.shared.spans) {
+                let Trace { context, decided, called } = *trace;
+                spans.submit(Traced { context, record: record.clone(), decided, called });
+            }
             if let Some(access_log) = &self.snapshot.shared.access_log {
                 access_log.submit(index, record);
             }

@@ -5,6 +5,7 @@
 
 use super::facts::{Facts, OrganizationFacts, UserState};
 use super::method::MethodBinding;
+use super::permission::PermissionSet;
 use super::reason::Denial;
 use super::{address, method};
 use crate::token::TokenKind;
@@ -105,6 +106,19 @@ pub fn decide(facts: &Facts<'_>) -> Result<Permit, Denial> {
 /// The denial.
 pub fn check(facts: &Facts<'_>, checks: &[Check]) -> Result<(), Denial> {
     checks.iter().try_for_each(|check| check.evaluate(facts).unless_failed())
+}
+
+/// Everything that the token may do to the project, as far as scopes and grants go: all permissions for which rows 13 and 14 pass.
+#[must_use]
+pub fn held(facts: &Facts<'_>) -> PermissionSet {
+    let granted = if is_super_admin(facts) {
+        PermissionSet::ALL
+    } else {
+        let reaching =
+            facts.user.grants.iter().filter(|it| facts.request.resource_chain.contains(&it.resource));
+        reaching.fold(PermissionSet::EMPTY, |held, grant| held.union(grant.permissions))
+    };
+    facts.token.scopes.map_or(granted, |scopes| granted.intersection(scopes))
 }
 
 /// Every check with its inputs and its result, also those after the first that failed: the one that decided is the

@@ -23,12 +23,12 @@ use prometheus::{Registry, TextEncoder};
 
 pub use control::{
     CertificateExpiry, CheckOutcome, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome,
-    SignInOutcome,
+    ResolutionOutcome, SignInOutcome,
 };
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
 pub use listener::{ListenerMetrics, OpenConnection, ProxyProtocolFailure, TlsOutcome};
 pub use route::RouteMetrics;
-pub use upstream::{EndpointFigures, UpstreamMetrics, UpstreamRefusal};
+pub use upstream::{EndpointFigures, RetryOutcome, UpstreamMetrics, UpstreamRefusal};
 
 use crate::limit::Limit;
 use crate::policy::Denial;
@@ -204,13 +204,18 @@ impl Series {
     }
 
     fn collect_upstream_totals(&self, families: &mut Vec<MetricFamily>) {
-        let mut refusals = Vec::new();
+        let (mut refusals, mut retries) = (Vec::new(), Vec::new());
         for (name, totals) in &*self.upstream_totals.lock() {
-            for (refusal, count) in UpstreamRefusal::ALL.iter().zip(totals.sum().refusals) {
+            let sum = totals.sum();
+            for (outcome, count) in RetryOutcome::ALL.iter().zip(sum.retries) {
+                retries.push(family::UPSTREAM_RETRIES.count(&[name, outcome.code()], count));
+            }
+            for (refusal, count) in UpstreamRefusal::ALL.iter().zip(sum.refusals) {
                 refusals.push(family::UPSTREAM_REFUSALS.count(&[name, refusal.code()], count));
             }
         }
         families.push(family::UPSTREAM_REFUSALS.with(refusals));
+        families.push(family::UPSTREAM_RETRIES.with(retries));
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
@@ -250,6 +255,7 @@ impl SeriesCollector {
             &family::UPSTREAM_REQUESTS,
             &family::UPSTREAM_CONNECTIONS,
             &family::UPSTREAM_REFUSALS,
+            &family::UPSTREAM_RETRIES,
             &family::UPSTREAM_DURATION,
             &family::CONNECTIONS,
             &family::TLS_HANDSHAKES,

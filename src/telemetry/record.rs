@@ -27,6 +27,8 @@ pub enum Ending {
     LimitExceeded(Limit),
     /// Checks find none of the upstream's addresses healthy.
     UpstreamUnhealthy,
+    /// The upstream has as much to do as its limits allow.
+    UpstreamOverloaded,
     /// No connection to the upstream could be had.
     UpstreamUnreachable,
     /// The upstream took too long.
@@ -48,6 +50,7 @@ impl Ending {
             Self::Denied(denial) => denial.code(),
             Self::LimitExceeded(limit) => limit.code(),
             Self::UpstreamUnhealthy => "upstream_unhealthy",
+            Self::UpstreamOverloaded => "upstream_overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",

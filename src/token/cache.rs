@@ -48,7 +48,7 @@ impl TokenIndex {
     }
 
     /// The place with a number that [`Self::number`] has given.
-    pub(in crate::token) const fn at(number: u32) -> Self {
+    pub(crate) const fn at(number: u32) -> Self {
         Self(number)
     }
 }

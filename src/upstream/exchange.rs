@@ -21,7 +21,7 @@ use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
 use super::target::WorkerTarget;
 use crate::headers::change::HeaderChanges;
-use crate::pipeline::body::UploadError;
+use crate::pipeline::body::{ForwardBody, UploadError};
 
 /// Bytes read at once: at first, and when a body keeps filling the buffer.
 const READ_BYTES: usize = 8 * 1024;
@@ -57,6 +57,8 @@ pub(super) enum ExchangeError {
     Closed {
         /// The request, if nothing of it was sent.
         unsent: Option<Box<Sending>>,
+        /// Else its body, if there is one and nothing of it was read.
+        whole_body: Option<ForwardBody>,
         /// What the system said.
         source: io::Error,
     },
@@ -93,9 +95,8 @@ pub enum BodyError {
 impl Exchange {
     /// Opens a connection to one target.
     pub(super) async fn open(target: &WorkerTarget) -> Result<Self, ConnectError> {
-        let gauge = target.pool.active();
-        let upstream = &target.upstream;
-        let stream = upstream.connector.connect(&upstream.config, &target.shared).await?;
+        let stream = target.connect().await?;
+        let (gauge, upstream) = (target.pool.active(), &target.upstream);
         Ok(Self {
             stream,
             read: BytesMut::new(),
@@ -172,8 +173,11 @@ impl Exchange {
             if had_read {
                 return Poll::Ready(Err(ExchangeError::Broken(failure)));
             }
-            let unsent = self.sending.take().filter(Sending::is_unsent).map(Box::new);
-            return Poll::Ready(Err(ExchangeError::Closed { unsent, source: failure }));
+            let (unsent, whole_body) = match self.sending.take() {
+                Some(sending) if sending.is_unsent() => (Some(Box::new(sending)), None),
+                sending => (None, sending.and_then(Sending::into_whole_body)),
+            };
+            return Poll::Ready(Err(ExchangeError::Closed { unsent, whole_body, source: failure }));
         }
     }
 

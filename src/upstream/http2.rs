@@ -116,9 +116,8 @@ impl Connections {
 }
 
 async fn connect(target: &WorkerTarget) -> Result<Shared, ConnectError> {
-    let gauge = target.pool.active();
-    let upstream = &target.upstream;
-    let stream = upstream.connector.connect(&upstream.config, &target.shared).await?;
+    let stream = target.connect().await?;
+    let (gauge, upstream) = (target.pool.active(), &target.upstream);
     if !stream.speaks_http2() {
         let endpoint = upstream.config.endpoints[target.shared.endpoint].label.clone();
         return Err(ConnectError::NoHttp2 { endpoint });
@@ -197,7 +196,7 @@ pub(super) async fn exchange(
             let unsent = refused.take_message().map(|request| request.into_body().body);
             let source = io::Error::other(refused.into_error());
             let client = failure.borrow_mut().take().map(ExchangeError::ClientBody);
-            let error = client.unwrap_or(ExchangeError::Closed { unsent: None, source });
+            let error = client.unwrap_or(ExchangeError::Closed { unsent: None, whole_body: None, source });
             Err(Failed { error, unsent })
         }
         Err(error) => Err(Failed { error, unsent: None }),
@@ -216,7 +215,7 @@ fn request(
     fields.remove(HOST);
     fields.remove(CONNECTION);
     let authority = match head.additions.host.as_bytes() {
-        b"" => upstream.config.endpoints.first().map_or("", |endpoint| endpoint.label.as_str()).as_bytes(),
+        b"" => upstream.config.endpoints.first().map_or("", |endpoint| endpoint.authority()).as_bytes(),
         host => host,
     };
     let scheme = if upstream.config.tls.is_some() { "https" } else { "http" };

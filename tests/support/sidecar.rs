@@ -125,6 +125,12 @@ impl SidecarBuilder {
         self
     }
 
+    /// A variable of its environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     /// The configuration's text.
     pub fn config(&self) -> String {
         let Self { listener, more_listeners, organization, upstream, route, more, limits, timeouts, .. } =
@@ -211,6 +217,7 @@ output = "access.log"
         let mut process = Command::new(env!("CARGO_BIN_EXE_postern"))
             .args(["run", "--json", "--config"])
             .arg(&config)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -339,7 +346,12 @@ impl Sidecar {
         admin
     }
 
-    /// Asks the operators' listener.
+    /// Where the operators' listener is.
+    pub fn ops_address(&self) -> SocketAddr {
+        self.ops
+    }
+
+    /// Asks the operators' listener for a page.
     #[track_caller]
     pub fn ops(&self, path: &str) -> Response {
         let mut client = Client::connect(self.ops);

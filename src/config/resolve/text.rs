@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::config::NO_ROUTE;
 use crate::config::source::shortened;
+use crate::config::{EndpointAddress, NO_ROUTE};
 use crate::route::pattern::parameter_name;
 
 /// Why a text is refused, and what to write instead.
@@ -25,6 +25,9 @@ const LABEL_LENGTH: usize = 63;
 
 /// Longest host name, in characters.
 const HOST_LENGTH: usize = 253;
+
+/// Longest path of a Unix socket, in bytes (`sun_path` of unix(7), with its end).
+const UNIX_PATH_BYTES: usize = 107;
 
 fn refuse<T>(reason: impl Into<String>, remedy: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { reason: reason.into(), remedy: remedy.into() })
@@ -92,8 +95,11 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Refusal> {
     refuse(format!("{} is no address with a port", quoted(text)), remedy)
 }
 
-/// An upstream's address: host without brackets, and port.
-pub(super) fn endpoint(text: &str) -> Result<(String, u16), Refusal> {
+/// An upstream's address: host without brackets, and port; or a Unix socket.
+pub(super) fn endpoint(text: &str) -> Result<EndpointAddress, Refusal> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix_socket(text, path);
+    }
     let reason = format!("{} is no `host:port`", quoted(text));
     if text.contains('@') {
         return refuse(reason, "leave the user and password out; they belong in `[upstreams.credential]`");
@@ -117,14 +123,27 @@ pub(super) fn endpoint(text: &str) -> Result<(String, u16), Refusal> {
     };
     if let Some(literal) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return match literal.parse::<Ipv6Addr>() {
-            Ok(address) => Ok((address.to_string(), port)),
+            Ok(address) => Ok(EndpointAddress::Host { host: address.to_string(), port }),
             Err(_) => refuse(reason, "write an IPv6 address in the brackets, such as `[::1]:80`"),
         };
     }
     if is_host_name(&host.to_ascii_lowercase()) {
-        return Ok((host.to_owned(), port));
+        return Ok(EndpointAddress::Host { host: host.to_owned(), port });
     }
     refuse(reason, "write a host name or IP address and a port, such as `localhost:9200` or `[::1]:9200`")
+}
+
+/// A Unix socket's path, as the system takes it.
+fn unix_socket(text: &str, path: &str) -> Result<EndpointAddress, Refusal> {
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        let remedy = "write the absolute path of the socket behind `unix:`, such as `unix:/run/search.sock`";
+        return refuse(format!("{} is no Unix socket", quoted(text)), remedy);
+    }
+    if path.len() > UNIX_PATH_BYTES {
+        let remedy = format!("choose a path of no more than {UNIX_PATH_BYTES} bytes");
+        return refuse("the system takes no path of that length for a socket", remedy);
+    }
+    Ok(EndpointAddress::Unix(path.into()))
 }
 
 /// A route's host: exact, or a wildcard for one or more labels in front; lower case.

@@ -203,12 +203,33 @@ pub fn import_token(
     imported: &ImportedToken,
     now: Timestamp,
 ) -> Result<Changed<Token>> {
+    store.change(now, |changes| {
+        check_import(changes.records(), new, imported)?;
+        import_into(changes, new, imported, now)
+    })
+}
+
+/// Whether a token from elsewhere could be taken in, as far as it alone decides: another may have its prefix or its digest.
+pub(super) fn check_import(records: &dyn Records, new: &NewToken, imported: &ImportedToken) -> Result<()> {
     let printable = imported.prefix.bytes().all(|byte| byte.is_ascii_graphic());
     if !printable || !PREFIX_LENGTH.contains(&imported.prefix.len()) {
         let (least, most) = (PREFIX_LENGTH.start(), PREFIX_LENGTH.end());
         return Err(invalid("token_prefix", format!("must be {least} to {most} visible ASCII characters")));
     }
-    insert(store, new, imported, Origin::Imported, now)
+    check_values(new)?;
+    check_user(&user(records, &new.user_id)?, new.kind)?;
+    check_binding(records, new)
+}
+
+/// Takes in a token that has been checked, if its prefix and its digest are free.
+pub(super) fn import_into(
+    changes: &dyn Changes,
+    new: &NewToken,
+    imported: &ImportedToken,
+    now: Timestamp,
+) -> Result<Token> {
+    let ip_allowlist = check_allowlist(&new.ip_allowlist)?;
+    insert_into(changes, new, &token(new, imported, Origin::Imported, ip_allowlist, now))
 }
 
 /// Changes what the update names of a token that has not been revoked.
@@ -294,12 +315,18 @@ fn insert(
     origin: Origin,
     now: Timestamp,
 ) -> Result<Changed<Token>> {
+    let ip_allowlist = check_values(new)?;
+    let token = token(new, identity, origin, ip_allowlist, now);
+    store.change(now, |changes| insert_into(changes, new, &token))
+}
+
+/// Everything that does not depend on the directory; returns the address ranges as they are stored.
+fn check_values(new: &NewToken) -> Result<Vec<String>> {
     check_description(&new.description)?;
     check_max_age(new.max_age_seconds)?;
     let ip_allowlist = check_allowlist(&new.ip_allowlist)?;
     check_scopes(&new.scopes)?;
-    let token = token(new, identity, origin, ip_allowlist, now);
-    store.change(now, |changes| insert_into(changes, new, &token))
+    Ok(ip_allowlist)
 }
 
 pub(super) fn token(

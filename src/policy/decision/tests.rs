@@ -236,3 +236,30 @@ fn an_unknown_organization_is_explained_too() {
         check_explained(&facts, check, unknown, CheckResult::NotApplicable);
     }
 }
+
+#[test]
+fn what_is_held_is_what_scopes_and_grants_let_pass() {
+    let reader = [ExpandedGrant { resource: CHAIN[2], permissions: Role::ReadOnly.permissions() }];
+    let elsewhere = [ExpandedGrant { resource: ResourceIndex(9), permissions: PermissionSet::ALL }];
+    let both = [DEVELOPER_ON_PROJECT[0], reader[0]];
+    let scopes = [None, Some(PermissionSet::EMPTY), Some(Role::ReadOnly.permissions())];
+    let policy = AuthenticationPolicy::default();
+    for grants in [&[][..], &reader, &elsewhere, &both] {
+        for (memberships, scopes) in
+            [&MEMBER, &SUPER_ADMIN].into_iter().flat_map(|it| scopes.map(|scopes| (it, scopes)))
+        {
+            let mut facts = allowed_facts(&policy);
+            facts.user.grants = grants;
+            facts.user.memberships = memberships;
+            facts.token.scopes = scopes;
+            for permission in Permission::ALL {
+                facts.request.required = permission;
+                assert_eq!(
+                    held(&facts).contains(permission),
+                    decide(&facts).is_ok(),
+                    "{permission:?} of {facts:?}"
+                );
+            }
+        }
+    }
+}

@@ -97,6 +97,7 @@ fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
         | Ending::ClientAborted
         | Ending::NoRoute
         | Ending::UpstreamUnhealthy
+        | Ending::UpstreamOverloaded
         | Ending::UpstreamUnreachable
         | Ending::UpstreamTimeout
         | Ending::UpstreamFailed

@@ -113,6 +113,25 @@ impl CheckOutcome {
     }
 }
 
+/// What came of looking the name of an upstream's endpoint up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResolutionOutcome {
+    /// It has addresses.
+    Found,
+    /// It has none, or nobody knows.
+    Failed,
+}
+
+impl ResolutionOutcome {
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What the directory's owner says of it at each scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryFigures {
@@ -150,11 +169,13 @@ pub struct ControlMetrics {
     config_reloads: IntCounterVec,
     config_last_reload_successful: IntGauge,
     access_log_dropped: IntCounter,
+    traces: IntCounterVec,
     access_log_errors: IntCounter,
     logins: IntCounterVec,
     password_hashes: IntCounter,
     sign_ins: IntCounterVec,
     upstream_checks: IntCounterVec,
+    upstream_resolutions: IntCounterVec,
 }
 
 impl ControlMetrics {
@@ -192,6 +213,14 @@ impl ControlMetrics {
                 "postern_access_log_dropped_total",
                 "Lines of the access log that were lost: its queue was full, or its output failed.",
             ),
+            traces: IntCounterVec::new(
+                Opts::new(
+                    "postern_traces_total",
+                    "Sampled requests for the tracing collector, by what came of them.",
+                ),
+                &["outcome"],
+            )
+            .expect(VALID),
             access_log_errors: counter(
                 "postern_access_log_errors_total",
                 "Failures to write or reopen the access log.",
@@ -221,6 +250,14 @@ impl ControlMetrics {
                 &["upstream", "endpoint", "outcome"],
             )
             .expect(VALID),
+            upstream_resolutions: IntCounterVec::new(
+                Opts::new(
+                    "postern_upstream_resolutions_total",
+                    "Look-ups of an endpoint's name, by what came of them. After a failure the last addresses stay.",
+                ),
+                &["upstream", "endpoint", "outcome"],
+            )
+            .expect(VALID),
         };
         for outcome in SignInOutcome::ALL {
             metrics.sign_ins.with_label_values(&[outcome.code()]);
@@ -240,17 +277,19 @@ impl ControlMetrics {
         .expect(VALID);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
-        let collectors: [Box<dyn Collector>; 12] = [
+        let collectors: [Box<dyn Collector>; 14] = [
             Box::new(metrics.directory_errors.clone()),
             Box::new(metrics.usage_flush_duration.clone()),
             Box::new(metrics.usage_flushed.clone()),
             Box::new(metrics.config_reloads.clone()),
             Box::new(metrics.config_last_reload_successful.clone()),
             Box::new(metrics.access_log_dropped.clone()),
+            Box::new(metrics.traces.clone()),
             Box::new(metrics.access_log_errors.clone()),
             Box::new(metrics.logins.clone()),
             Box::new(metrics.sign_ins.clone()),
             Box::new(metrics.upstream_checks.clone()),
+            Box::new(metrics.upstream_resolutions.clone()),
             Box::new(metrics.password_hashes.clone()),
             Box::new(build_info),
         ];
@@ -277,6 +316,16 @@ impl ControlMetrics {
         self.config_last_reload_successful.set(i64::from(outcome == ReloadOutcome::Applied));
     }
 
+    /// A collector took so many traces.
+    pub fn traces_exported(&self, traces: u64) {
+        self.traces.with_label_values(&["exported"]).inc_by(traces);
+    }
+
+    /// So many traces were lost: the queue was full, or the collector did not take them.
+    pub fn traces_dropped(&self, traces: u64) {
+        self.traces.with_label_values(&["dropped"]).inc_by(traces);
+    }
+
     /// So many lines of the access log were lost.
     pub fn access_log_dropped(&self, lines: u64) {
         self.access_log_dropped.inc_by(lines);
@@ -300,6 +349,11 @@ impl ControlMetrics {
     /// An address of this endpoint was checked.
     pub fn upstream_checked(&self, upstream: &str, endpoint: &str, outcome: CheckOutcome) {
         self.upstream_checks.with_label_values(&[upstream, endpoint, outcome.code()]).inc();
+    }
+
+    /// This endpoint's name was looked up.
+    pub fn upstream_resolved(&self, upstream: &str, endpoint: &str, outcome: ResolutionOutcome) {
+        self.upstream_resolutions.with_label_values(&[upstream, endpoint, outcome.code()]).inc();
     }
 
     /// Counts every password hash that is computed.

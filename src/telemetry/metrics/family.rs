@@ -86,6 +86,13 @@ pub(super) static UPSTREAM_REFUSALS: Family = Family {
     labels: &["upstream", "reason"],
 };
 
+pub(super) static UPSTREAM_RETRIES: Family = Family {
+    name: "postern_upstream_retries_total",
+    help: "Requests that could be sent again to another address, by whether the budget had it.",
+    kind: MetricType::COUNTER,
+    labels: &["upstream", "outcome"],
+};
+
 pub(super) static UPSTREAM_ADDRESSES: Family = Family {
     name: "postern_upstream_addresses",
     help: "Addresses of an upstream's endpoint, by how they are.",

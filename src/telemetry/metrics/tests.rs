@@ -35,6 +35,8 @@ fn with_a_bit_of_everything() -> Arc<Metrics> {
         Some(Duration::from_millis(3)),
     );
     metrics.upstream_totals("opensearch").refused(1, UpstreamRefusal::Unhealthy);
+    metrics.upstream_totals("opensearch").retried(0, RetryOutcome::BudgetExhausted);
+    metrics.control().upstream_resolved("opensearch", "a.test:9200", ResolutionOutcome::Found);
     metrics.control().upstream_checked("opensearch", "10.0.0.1:9200", CheckOutcome::Failed);
     metrics.observe_upstreams(|| {
         vec![EndpointFigures {
@@ -63,6 +65,8 @@ fn with_a_bit_of_everything() -> Arc<Metrics> {
     metrics.control().usage_flushed(5, Duration::from_millis(4));
     metrics.control().config_reloaded(ReloadOutcome::Rejected);
     metrics.control().access_log_dropped(9);
+    metrics.control().traces_exported(7);
+    metrics.control().traces_dropped(2);
     metrics
 }
 
@@ -89,6 +93,12 @@ fn every_metric_of_the_list_is_scraped_with_its_value() {
         (r#"postern_upstream_connections{upstream="opensearch",state="active"}"#, 0.0),
         (r#"postern_upstream_connections{upstream="opensearch",state="idle"}"#, 0.0),
         (r#"postern_upstream_refusals_total{upstream="opensearch",reason="unhealthy"}"#, 1.0),
+        (r#"postern_upstream_retries_total{upstream="opensearch",outcome="sent"}"#, 0.0),
+        (r#"postern_upstream_retries_total{upstream="opensearch",outcome="budget_exhausted"}"#, 1.0),
+        (
+            r#"postern_upstream_resolutions_total{endpoint="a.test:9200",outcome="found",upstream="opensearch"}"#,
+            1.0,
+        ),
         (
             r#"postern_upstream_checks_total{endpoint="10.0.0.1:9200",outcome="failed",upstream="opensearch"}"#,
             1.0,
@@ -123,6 +133,8 @@ fn every_metric_of_the_list_is_scraped_with_its_value() {
         (concat!(r#"postern_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#), 1.0),
         ("postern_access_log_dropped_total", 9.0),
         ("postern_access_log_errors_total", 0.0),
+        (r#"postern_traces_total{outcome="exported"}"#, 7.0),
+        (r#"postern_traces_total{outcome="dropped"}"#, 2.0),
     ];
     for (series, value) in values {
         check(&metrics, series, value);
