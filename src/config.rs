@@ -24,7 +24,8 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub use self::route::{
     FixedResponseConfig, HeaderChangesConfig, HttpsRedirect, RateConfig, RateLimitConfig,
     RouteAuthentication, RouteConfig, RoutePath, RouteTarget, Wanted,
 };
-use crate::policy::{AuthenticationPolicy, ThirdParty};
+use crate::policy::{AuthenticationPolicy, ThirdParty, address};
 
 /// The name that no route may have: metrics use it for requests without one.
 pub const NO_ROUTE: &str = "none";
@@ -100,15 +101,72 @@ pub struct StoreConfig {
 pub struct ListenerConfig {
     /// Name for logs and metrics.
     pub name: String,
-    /// Address and port; port 0 lets the system choose.
-    pub address: SocketAddr,
+    /// Where it is.
+    pub address: ListenAddress,
     /// TLS, if it speaks it.
     pub tls: Option<ListenerTlsConfig>,
-    /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Networks from which alone connections are taken, each with a header of the PROXY protocol; `None`: there is none
-    /// to be read, and anybody may connect.
-    pub proxy_protocol: Option<Vec<IpNet>>,
+    /// Whose `Forwarded` / `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: TrustedPeers,
+    /// From whom alone connections are taken, each with a header of the PROXY protocol; `None`: there is none to be read,
+    /// and anybody may connect.
+    pub proxy_protocol: Option<TrustedPeers>,
+    /// Connections over it, beyond which accepting pauses; `None`: only all listeners' together are bounded.
+    pub connections: Option<usize>,
+    /// In place of the one under `[timeouts]`.
+    pub header_read_timeout: Option<Duration>,
+    /// In place of the one under `[timeouts]`.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An IP address and a port; port 0 lets the system choose.
+    Ip(SocketAddr),
+    /// A path.
+    Unix(UnixSocketConfig),
+}
+
+/// A Unix socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocketConfig {
+    /// Its path.
+    pub path: PathBuf,
+    /// The mode of its file: who may write to it may connect.
+    pub mode: u32,
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(socket) => write!(f, "unix:{}", socket.path.display()),
+        }
+    }
+}
+
+/// Whose word about a client's address counts. By default nobody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedPeers {
+    /// Who comes from here.
+    pub networks: Vec<IpNet>,
+    /// Who may connect to the listener's Unix socket.
+    pub over_unix_socket: bool,
+}
+
+impl TrustedPeers {
+    /// Whether a connection's peer is one; over a Unix socket its address is [`address::UNKNOWN`].
+    pub fn trust(&self, peer: IpAddr) -> bool {
+        match peer {
+            address::UNKNOWN => self.over_unix_socket,
+            _ => self.hold(peer),
+        }
+    }
+
+    /// Whether this address is in one of the networks.
+    pub fn hold(&self, address: IpAddr) -> bool {
+        !self.networks.is_empty() && address::allows(&self.networks, address)
+    }
 }
 
 /// `[listeners.tls]`.
@@ -118,6 +176,28 @@ pub struct ListenerTlsConfig {
     pub certificates: Vec<CertificateConfig>,
     /// Refuse TLS 1.2.
     pub require_tls13: bool,
+    /// Certificates that clients show; `None`: they are not asked for any.
+    pub client_certificates: Option<ClientCertificatesConfig>,
+}
+
+/// `[listeners.tls.client_certificates]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificatesConfig {
+    /// PEM file of the authorities that may sign them.
+    pub ca_file: PathBuf,
+    /// PEM file with the revocation list of each of these authorities; `None`: nobody is revoked.
+    pub crl_file: Option<PathBuf>,
+    /// Who has to show one.
+    pub requirement: ClientCertificateRequirement,
+}
+
+/// Who has to show a client certificate. One that is shown has to be good in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificateRequirement {
+    /// Who wants to.
+    Optional,
+    /// Everybody.
+    Required,
 }
 
 /// One certificate chain with its key, both PEM.
@@ -143,8 +223,8 @@ pub struct AdminConfig {
     pub address: SocketAddr,
     /// TLS, if it speaks it.
     pub tls: Option<ListenerTlsConfig>,
-    /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Whose `Forwarded` / `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: TrustedPeers,
     /// Where browsers find the management API, without a slash at the end; `None`: nobody signs in through others.
     pub public_url: Option<String>,
     /// Third parties that people can sign in with.
@@ -580,6 +660,15 @@ impl Default for LoginConfig {
 }
 
 impl Config {
+    /// How long clients of a listener may take.
+    pub fn timeouts_of(&self, listener: &ListenerConfig) -> TimeoutsConfig {
+        TimeoutsConfig {
+            header_read: listener.header_read_timeout.unwrap_or(self.timeouts.header_read),
+            idle: listener.idle_timeout.unwrap_or(self.timeouts.idle),
+            drain: self.timeouts.drain,
+        }
+    }
+
     /// How people log in, where there is no management API the default: the command line sets passwords without one.
     pub fn login(&self) -> LoginConfig {
         self.admin.as_ref().map_or_else(LoginConfig::default, |admin| admin.login)

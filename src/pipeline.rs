@@ -118,8 +118,8 @@ impl Caller {
 impl Asked<'_> {
     /// How the client reached us, or a trusted proxy before us.
     fn scheme(&self, snapshot: &LocalSnapshot) -> Scheme {
-        let listener = &snapshot.shared.listeners[self.connection.listener];
-        forwarded::client_scheme(&listener.trusted_proxies, self.connection.peer, &self.head.headers)
+        let listener = &snapshot.shared.listeners[self.connection.origin.listener];
+        forwarded::client_scheme(&listener.trusted_proxies, self.connection.origin.peer, &self.head.headers)
             .unwrap_or(listener.scheme)
     }
 
@@ -146,8 +146,8 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
         None => (worker.ids.request(glance.traceparent), None),
         Some(spans) => worker.ids.traced(glance.traceparent, spans.sampling()),
     };
-    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
-    let client_address = forwarded::client_address(trusted_proxies, connection.peer, &head.headers);
+    let trusted_proxies = &snapshot.shared.listeners[connection.origin.listener].trusted_proxies;
+    let client_address = forwarded::client_address(trusted_proxies, connection.origin.peer, &head.headers);
     let mut outcome = Outcome::begin(worker, &snapshot, running, &head, (&ids, trace), client_address);
 
     let caller = Caller::of(&head);
@@ -275,7 +275,7 @@ async fn forward(
         }
         UpstreamCredential::None => None,
     };
-    let trusted_proxies = &snapshot.shared.listeners[connection.listener].trusted_proxies;
+    let trusted_proxies = &snapshot.shared.listeners[connection.origin.listener].trusted_proxies;
     let forwarding = connection.forwarding(trusted_proxies, &admitted.host, &head.headers);
     let outgoing = OutgoingHead {
         method: &head.method,

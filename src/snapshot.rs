@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use ipnet::IpNet;
-use rustls::ServerConfig;
 
 use crate::config::{
-    Config, CorsPreflight, EncodedSlashes, HttpsRedirect, LimitsConfig, ListenerConfig, RouteAuthentication,
-    RouteConfig, RoutePath, RouteTarget, TimeoutsConfig,
+    Config, CorsPreflight, EncodedSlashes, HttpsRedirect, LimitsConfig, ListenAddress, ListenerConfig,
+    RouteAuthentication, RouteConfig, RoutePath, RouteTarget, TimeoutsConfig, TrustedPeers,
 };
 use crate::directory::view::{DirectoryView, ProjectCell};
 use crate::error::response::Rendered;
@@ -20,7 +18,7 @@ use crate::headers::change::HeaderChanges;
 use crate::headers::forwarded::Scheme;
 use crate::limit::RouteLimits;
 use crate::limit::source::FailureThrottle;
-use crate::listen::tls::{self, TlsError};
+use crate::listen::tls::{self, ServerTls, TlsError};
 use crate::policy::Permission;
 use crate::route::condition::Conditions;
 use crate::route::pattern::{Pattern, Rewrite};
@@ -139,13 +137,17 @@ pub struct DeclaredOpen {
 #[derive(Debug)]
 pub struct Listener {
     /// TLS, with certificates as of this configuration.
-    pub tls: Option<Arc<ServerConfig>>,
-    /// Networks whose forwarding headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Networks from which alone connections are taken, each with a header of the PROXY protocol; `None`: without one.
-    pub proxy_protocol: Option<Vec<IpNet>>,
+    pub tls: Option<ServerTls>,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: TrustedPeers,
+    /// From whom alone connections are taken, each with a header of the PROXY protocol; `None`: without one.
+    pub proxy_protocol: Option<TrustedPeers>,
     /// What upstreams are told.
     pub scheme: Scheme,
+    /// Connections one worker may have open over it.
+    pub connections_per_worker: usize,
+    /// How long its clients may take.
+    pub timeouts: TimeoutsConfig,
 }
 
 /// What could not be made ready.
@@ -206,7 +208,11 @@ impl Snapshot {
             routes,
             unrouted: metrics.route(NO_ROUTE),
             upstreams: upstreams(config, metrics, before.map_or(&[], |before| &before.upstreams))?,
-            listeners: config.listeners.iter().map(listener).collect::<Result<_, _>>()?,
+            listeners: config
+                .listeners
+                .iter()
+                .map(|of_listener| listener(of_listener, config))
+                .collect::<Result<_, _>>()?,
             connections_per_worker: config.limits.connections.div_ceil(config.workers),
             limits: config.limits,
             failure_throttle: config.authentication_throttle.as_ref().map(FailureThrottle::new),
@@ -339,15 +345,17 @@ fn upstreams(
     config.upstreams.iter().map(ready).collect()
 }
 
-fn listener(config: &ListenerConfig) -> Result<Listener, SnapshotError> {
-    let tls = config.tls.as_ref().map(tls::server).transpose();
-    let tls = tls.map_err(|source| SnapshotError::Listener { listener: config.name.clone(), source })?;
+fn listener(listener: &ListenerConfig, config: &Config) -> Result<Listener, SnapshotError> {
+    let tls = listener.tls.as_ref().map(tls::server).transpose();
+    let tls = tls.map_err(|source| SnapshotError::Listener { listener: listener.name.clone(), source })?;
     let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
     Ok(Listener {
         tls,
-        trusted_proxies: config.trusted_proxies.clone(),
-        proxy_protocol: config.proxy_protocol.clone(),
+        trusted_proxies: listener.trusted_proxies.clone(),
+        proxy_protocol: listener.proxy_protocol.clone(),
         scheme,
+        connections_per_worker: listener.connections.map_or(usize::MAX, |it| it.div_ceil(config.workers)),
+        timeouts: config.timeouts_of(listener),
     })
 }
 
@@ -355,7 +363,7 @@ fn listener(config: &ListenerConfig) -> Result<Listener, SnapshotError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundAddresses {
     /// One per listener, in the configuration's order.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<ListenAddress>,
     /// Metrics and health.
     pub ops: SocketAddr,
     /// The management API, if there is one.

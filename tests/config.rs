@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use postern::config::{Config, ConfigError, Problem, RouteTarget};
+use postern::config::{Config, ConfigError, ListenAddress, Problem, RouteTarget};
 
 /// What must never be seen in any report.
 const CANARY: &str = "canary-1f9a7c";
@@ -115,13 +115,58 @@ fn who_may_speak_the_proxy_protocol_is_said_where_it_is_required() {
     spoil("proxy_protocol = ‸\"required\"", "nobody could connect", "in `proxy_protocol_from`");
     spoil(
         "proxy_protocol_from = ‸[\"10.0.0.0/8\"]",
-        "no effect while `proxy_protocol` is off",
+        "has no effect while `proxy_protocol` is off",
         "`proxy_protocol = \"required\"`",
     );
     spoil(
         "proxy_protocol = \"required\"\nproxy_protocol_from = [‸\"10.0.0.1\"]",
         "is no network",
         "`10.0.0.1/32`",
+    );
+}
+
+#[test]
+fn unix_sockets() {
+    let spoil = |listener: &str, reason: &str, remedy: &str| {
+        check("address = \"127.0.0.1:8080\"\ntrusted_proxies = [\"10.0.0.0/8\"]", listener, reason, remedy);
+    };
+    spoil("address = ‸\"unix:\"", "this is no path", "name a file");
+    let long = format!("address = ‸\"unix:/{}\"", "x".repeat(107));
+    spoil(&long, "the path has 108 bytes", "a shorter one");
+    let address = "address = \"unix:a.sock\"\n";
+    for mode in ["660", "0660"] {
+        let text =
+            GOOD.replacen("address = \"127.0.0.1:8080\"\n", &format!("{address}mode = \"{mode}\"\n"), 1);
+        let config = parse(&text).unwrap();
+        assert_eq!(config.listeners[0].address.to_string(), "unix:/etc/postern/a.sock");
+        let ListenAddress::Unix(socket) = &config.listeners[0].address else { panic!("{config:?}") };
+        assert_eq!(socket.mode, 0o660);
+    }
+    for mode in ["0o660", "1660", "00660", "0668", "66", "rw-rw----", ""] {
+        spoil(&format!("{address}mode = ‸\"{mode}\""), "is no mode of a file", "such as `0660`");
+    }
+    spoil("address = \"127.0.0.1:8080\"\nmode = ‸\"0660\"", "only a Unix socket has a mode", "leave it out");
+    let tcp = "address = \"127.0.0.1:8080\"\n";
+    spoil(&format!("{tcp}trusted_proxies = [‸\"unix\"]"), "nobody comes over a Unix socket", "`unix:PATH`");
+    spoil(
+        &format!("{address}proxy_protocol = ‸\"required\"\nproxy_protocol_from = [\"10.0.0.0/8\"]"),
+        "nobody could connect",
+        "`proxy_protocol_from = [\"unix\"]`",
+    );
+    spoil(
+        &format!(
+            "{address}proxy_protocol = \"required\"\nproxy_protocol_from = [\"unix\"]\ntrusted_proxies = ‸[\"unix\"]"
+        ),
+        "whoever sends headers is a client",
+        "leave `unix` out",
+    );
+    let twice = format!("{address}[[listeners]]\nname = \"b\"\naddress = ‸\"unix:/etc/postern/a.sock\"");
+    spoil(&twice, "is already taken by `listeners[0].address`", "its own port or address");
+    check(
+        "[ops]\naddress = \"127.0.0.1:9464\"",
+        "[ops]\naddress = ‸\"unix:a\"",
+        "is no address",
+        "only [[listeners]]",
     );
 }
 

@@ -45,9 +45,13 @@ table! {
     ListenerTable = "[[listeners]]" {
         name: String = Required,
         address: String = Required,
+        mode: String = Derived("\"0600\" for a Unix socket"),
         trusted_proxies: List<String> = Default("[]"),
         proxy_protocol: String = Default("\"off\""),
         proxy_protocol_from: List<String> = Default("[]"),
+        connections: Count<1, 1_000_000> = Derived("as many as `[limits]` leaves"),
+        header_read_seconds: Seconds<1, 300> = Derived("as under `[timeouts]`"),
+        idle_seconds: Seconds<1, 86_400> = Derived("as under `[timeouts]`"),
         tls: ListenerTlsTable = Optional,
     }
 }
@@ -56,6 +60,15 @@ table! {
     ListenerTlsTable = "[listeners.tls]" {
         require_tls13: bool = Default("false"),
         certificates: List<CertificateTable> = Required,
+        client_certificates: ClientCertificatesTable = Optional,
+    }
+}
+
+table! {
+    ClientCertificatesTable = "[listeners.tls.client_certificates]" {
+        ca_file: String = Required,
+        mode: String = Default("\"required\""),
+        crl_file: String = Optional,
     }
 }
 

@@ -7,6 +7,7 @@ mod admin;
 mod identity_token;
 mod listeners;
 mod organization;
+mod peers;
 mod routes;
 mod settings;
 mod sign_in;

@@ -75,6 +75,8 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Refusal> {
     }
     let remedy = if let Ok(address) = text.parse::<IpAddr>() {
         format!("add a port: `{}`", SocketAddr::new(address, 8080))
+    } else if text.starts_with("unix:") {
+        "write an IP address and a port: only [[listeners]] can be Unix sockets".to_owned()
     } else if let Some((host, port)) = text.rsplit_once(':')
         && port.parse::<u16>().is_ok()
     {
