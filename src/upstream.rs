@@ -82,6 +82,8 @@ pub struct OutgoingHead<'a> {
     pub headers: &'a HeaderMap,
     /// How long its client waits for the response, if it says.
     pub timeout: Option<Duration>,
+    /// How long the response's head may take, if not as long as the upstream says.
+    pub response_header_timeout: Option<Duration>,
     /// What is set after stripping.
     pub additions: Additions<'a>,
 }

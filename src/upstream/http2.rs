@@ -28,6 +28,7 @@ use super::pool::ConnectionGauge;
 use super::target::WorkerTarget;
 use super::{OutgoingHead, Upstream};
 use crate::headers;
+use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::{ForwardBody, UploadError};
 use crate::serve::LocalExecutor;
 
@@ -200,7 +201,7 @@ pub(super) async fn exchange(
     body: ForwardBody,
     started: Instant,
 ) -> Result<Exchange2, Failed> {
-    let timeout = upstream.config.response_header_timeout;
+    let timeout = head.response_header_timeout.unwrap_or(upstream.config.response_header_timeout);
     let upload = body.upload();
     let failure = Rc::new(RefCell::new(None));
     let body = SharedBody { body, failure: Rc::clone(&failure) };
@@ -303,6 +304,14 @@ impl Exchange2 {
 
     pub(super) fn fields(&self) -> &Fields {
         &self.fields
+    }
+
+    pub(super) fn add_fields(&mut self, lines: &[u8]) {
+        self.fields.add_lines(lines);
+    }
+
+    pub(super) fn change_fields(&mut self, changes: &HeaderChanges) {
+        self.fields.change(changes);
     }
 
     pub(super) fn is_complete(&self) -> bool {

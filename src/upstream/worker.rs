@@ -193,7 +193,7 @@ impl WorkerUpstream {
             UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(flight, attempt, cargo, now)).await,
         };
         if let Err(failure) = &result
-            && self.is_upstreams_fault(&failure.error, attempt.upload, attempt.head.timeout)
+            && self.is_upstreams_fault(&failure.error, attempt.upload, attempt.head)
         {
             flight.target().failed();
         }
@@ -201,12 +201,12 @@ impl WorkerUpstream {
     }
 
     /// Whether a failure speaks against the address that was asked. A client that sends slowly, breaks off, or waits for less
-    /// than the upstream may take, does not. No connection has been counted where it could not be opened.
+    /// than the upstream may take, as a route may, does not. No connection has been counted where it could not be opened.
     fn is_upstreams_fault(
         &self,
         error: &UpstreamError,
         upload: Option<&Upload>,
-        client_timeout: Option<Duration>,
+        head: &OutgoingHead<'_>,
     ) -> bool {
         let state = upload.map(Upload::state);
         match error {
@@ -217,7 +217,8 @@ impl WorkerUpstream {
             }
             UpstreamError::Timeout => {
                 let patience = self.shared.config.response_header_timeout;
-                let is_patient = client_timeout.is_none_or(|timeout| timeout >= patience);
+                let timeouts = [head.timeout, head.response_header_timeout];
+                let is_patient = timeouts.into_iter().flatten().all(|timeout| timeout >= patience);
                 let is_waited_for = state == Some(UploadState::WaitingForClient);
                 is_patient && !is_waited_for && state != Some(UploadState::Broken)
             }
@@ -256,8 +257,8 @@ impl WorkerUpstream {
         cargo: Cargo,
         now: Instant,
     ) -> Result<Reply, Failure> {
-        let timeout = self.shared.config.response_header_timeout;
         let (head, is_repeatable) = (attempt.head, attempt.is_repeatable);
+        let timeout = head.response_header_timeout.unwrap_or(self.shared.config.response_header_timeout);
         let mut sending = match cargo {
             Cargo::Whole(body) => Sending::new(head, body),
             Cargo::Written(sending) => *sending,
