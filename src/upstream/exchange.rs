@@ -20,6 +20,7 @@ use super::decode::{self, Body, DecodeError, Fields, Offer};
 use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
 use super::target::WorkerTarget;
+use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::{ForwardBody, UploadError};
 use crate::serve::http1::Interim;
 
@@ -81,6 +82,9 @@ pub enum BodyError {
     /// The framing is broken.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The whole took longer than its route allows.
+    #[error("the response was not complete within its route's total_seconds")]
+    Overdue,
     /// The policy would not let the request in any more.
     #[error("the request is no longer permitted")]
     Denied(crate::policy::Denial),
@@ -124,6 +128,11 @@ impl Exchange {
         self.offer = if sending.offers_tunnel() { Offer::WebSocket } else { Offer::Nothing };
         self.sending = Some(sending);
         self.keeps_alive = false;
+        // One request may have less time than the one before.
+        let due = Instant::from(started) + timeout;
+        if self.alarm.deadline() > due {
+            self.alarm.as_mut().reset(due);
+        }
         poll_fn(|context| {
             if let Poll::Ready(result) = self.poll_head(method, interim, context) {
                 return Poll::Ready(result);
@@ -259,6 +268,16 @@ impl Exchange {
     /// The response's header lines.
     pub fn fields(&self) -> &Fields {
         &self.fields
+    }
+
+    /// Adds header lines to the response's, each with its end.
+    pub(super) fn add_fields(&mut self, lines: &[u8]) {
+        self.fields.add_lines(lines);
+    }
+
+    /// Changes the response's header lines as a route says.
+    pub(super) fn change_fields(&mut self, changes: &HeaderChanges) {
+        self.fields.change(changes);
     }
 
     /// Whether the response has come to its end.
