@@ -164,11 +164,13 @@ fn admit(
         Intent::Exchange => required_permission(route, &head.method),
         Intent::Tunnel => route.write_permission,
     };
-    let admission = admission::authorize(worker, route, required, &glance, outcome)
+    let mut admission = admission::authorize(worker, route, required, &glance, outcome)
         .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
     outcome.decided(Decision::Permit);
-    let admission =
-        admission.stated(worker, snapshot, position, outcome).map_err(|SigningError| Answer::NotSigned)?;
+    if admission.wants_statement() {
+        let stated = admission.state(worker, snapshot, position, outcome);
+        stated.map_err(|SigningError| Answer::NotSigned)?;
+    }
     Ok(Admitted { route: position, host, target, admission })
 }
 
