@@ -114,7 +114,7 @@ impl Settings {
             organization: config.organization.clone(),
             others: Others::new(&admin),
             admin,
-            tls,
+            tls: tls.map(|tls| tls.config),
         }))
     }
 }

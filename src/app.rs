@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
 use crate::config::watch::ConfigWatcher;
-use crate::config::{Config, certificates};
+use crate::config::{Config, ListenAddress, certificates};
 use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
 use crate::explain::{DenialReport, Names};
 use crate::identity_token::keys::IdentityKeys;
@@ -71,6 +71,8 @@ pub struct App {
     admin: Option<Arc<Admin>>,
     admin_listener: JoinSet<()>,
     control_socket: Option<ControlSocket>,
+    /// The files of Unix sockets, which go with this.
+    _socket_files: Vec<listen::SocketFile>,
 }
 
 /// Why the sidecar did not start.
@@ -89,10 +91,10 @@ pub enum StartError {
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
     /// An address.
-    #[error("cannot listen on {address} ({key}): {source}; {remedy}", remedy = bind_remedy(source))]
+    #[error("cannot listen on {address} ({key}): {source}; {remedy}", remedy = bind_remedy(address, source))]
     Bind {
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Its key in the configuration.
         key: String,
         /// What the system said.
@@ -148,14 +150,15 @@ impl App {
         let shared = Arc::new(shared);
         observe_upstreams(&shared, &metrics);
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
-        upstream_tasks.follow(&shared.snapshot());
+        upstream_tasks.follow(&shared.snapshot()).await;
 
         let (admin, admin_listener, admin_address) =
             start_admin(&config, &shared, &keeper, &metrics, &drain)?;
-        let bound = bind_listeners(&config)?;
+        let mut bound = bind_listeners(&config)?;
+        let socket_files = bound.iter_mut().filter_map(|listener| listener.file.take()).collect();
         let control_socket = ControlSocket::bind(&config.store.path)?;
         let addresses = BoundAddresses {
-            listeners: bound.iter().map(|listener| listener.address).collect(),
+            listeners: bound.iter().map(|listener| listener.address.clone()).collect(),
             ops: ops_address,
             admin: admin_address,
         };
@@ -179,6 +182,7 @@ impl App {
             admin,
             admin_listener,
             control_socket: Some(control_socket),
+            _socket_files: socket_files,
         })
     }
 
@@ -368,7 +372,15 @@ async fn asked(control_socket: &mut Option<ControlSocket>) -> ControlRequest {
 }
 
 /// What an operator can do about an address that cannot be listened on.
-fn bind_remedy(error: &io::Error) -> &'static str {
+fn bind_remedy(address: &ListenAddress, error: &io::Error) -> &'static str {
+    if let ListenAddress::Unix(_) = address {
+        return match error.kind() {
+            io::ErrorKind::AddrInUse => "choose another path, or stop what listens there",
+            io::ErrorKind::AlreadyExists => "choose another path, or move the file away",
+            io::ErrorKind::NotFound => "make its folder first",
+            _ => "choose a path in a folder that postern may write to",
+        };
+    }
     match error.kind() {
         io::ErrorKind::AddrInUse => "choose another address, or stop what listens there",
         io::ErrorKind::AddrNotAvailable => {
@@ -421,15 +433,17 @@ fn bind_control(address: SocketAddr, key: &str) -> Result<tokio::net::TcpListene
         listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     };
-    bind().map_err(|source| StartError::Bind { address, key: key.into(), source })
+    bind().map_err(|source| StartError::Bind { address: ListenAddress::Ip(address), key: key.into(), source })
 }
 
 fn bind_listeners(config: &Config) -> Result<Vec<listen::BoundListener>, StartError> {
     let bind = |listener: &crate::config::ListenerConfig| {
-        listen::bind(listener.address, config.workers, &config.timeouts).map_err(|source| StartError::Bind {
-            address: listener.address,
-            key: format!("listener `{}`", listener.name),
-            source,
+        listen::bind(&listener.address, config.workers, &config.timeouts_of(listener)).map_err(|source| {
+            StartError::Bind {
+                address: listener.address.clone(),
+                key: format!("listener `{}`", listener.name),
+                source,
+            }
         })
     };
     config.listeners.iter().map(bind).collect()

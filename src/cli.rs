@@ -8,6 +8,7 @@ mod arguments;
 mod backend;
 mod check;
 mod completions;
+mod confirm;
 mod demo;
 mod directory;
 mod events;

@@ -1,7 +1,7 @@
 //! The configuration the program runs on: always valid, resolved once from the file.
 //!
 //! `file` is the TOML's shape, `resolve` turns it into [`Config`] and reports all problems together. Nothing in
-//! here imports anything above it but [`crate::policy`]'s plain values.
+//! here imports anything above it but [`crate::policy`]'s plain values and the list of headers that are Postern's own.
 
 pub mod certificates;
 pub mod change;
@@ -9,10 +9,12 @@ mod decode;
 mod error;
 mod file;
 mod input;
+mod map;
 mod number;
 pub mod outgoing_url;
 mod report;
 mod resolve;
+mod route;
 mod secret;
 mod source;
 mod syntax;
@@ -22,7 +24,8 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,7 +34,12 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 pub use self::error::{ConfigError, Excerpt, Problem};
-use crate::policy::{AuthenticationPolicy, Permission, ThirdParty};
+pub use self::route::{
+    ConditionsConfig, CorsPreflight, CredentialCarrier, CredentialsConfig, EncodedSlashes,
+    FixedResponseConfig, HeaderChangesConfig, HttpsRedirect, RateConfig, RateLimitConfig,
+    RouteAuthentication, RouteConfig, RoutePath, RouteTarget, Wanted,
+};
+use crate::policy::{AuthenticationPolicy, ThirdParty, address};
 
 /// The name that no route may have: metrics use it for requests without one.
 pub const NO_ROUTE: &str = "none";
@@ -57,6 +65,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// What goes where, and what it needs.
     pub routes: Vec<RouteConfig>,
+    /// How often each network may fail to authenticate; `None`: as often as it likes.
+    pub authentication_throttle: Option<AuthenticationThrottleConfig>,
     /// How usage is flushed.
     pub usage: UsageConfig,
     /// How long the event log goes back, and where else it goes.
@@ -91,15 +101,72 @@ pub struct StoreConfig {
 pub struct ListenerConfig {
     /// Name for logs and metrics.
     pub name: String,
-    /// Address and port; port 0 lets the system choose.
-    pub address: SocketAddr,
+    /// Where it is.
+    pub address: ListenAddress,
     /// TLS, if it speaks it.
     pub tls: Option<ListenerTlsConfig>,
-    /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Networks from which alone connections are taken, each with a header of the PROXY protocol; `None`: there is none
-    /// to be read, and anybody may connect.
-    pub proxy_protocol: Option<Vec<IpNet>>,
+    /// Whose `Forwarded` / `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: TrustedPeers,
+    /// From whom alone connections are taken, each with a header of the PROXY protocol; `None`: there is none to be read,
+    /// and anybody may connect.
+    pub proxy_protocol: Option<TrustedPeers>,
+    /// Connections over it, beyond which accepting pauses; `None`: only all listeners' together are bounded.
+    pub connections: Option<usize>,
+    /// In place of the one under `[timeouts]`.
+    pub header_read_timeout: Option<Duration>,
+    /// In place of the one under `[timeouts]`.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An IP address and a port; port 0 lets the system choose.
+    Ip(SocketAddr),
+    /// A path.
+    Unix(UnixSocketConfig),
+}
+
+/// A Unix socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocketConfig {
+    /// Its path.
+    pub path: PathBuf,
+    /// The mode of its file: who may write to it may connect.
+    pub mode: u32,
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(socket) => write!(f, "unix:{}", socket.path.display()),
+        }
+    }
+}
+
+/// Whose word about a client's address counts. By default nobody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedPeers {
+    /// Who comes from here.
+    pub networks: Vec<IpNet>,
+    /// Who may connect to the listener's Unix socket.
+    pub over_unix_socket: bool,
+}
+
+impl TrustedPeers {
+    /// Whether a connection's peer is one; over a Unix socket its address is [`address::UNKNOWN`].
+    pub fn trust(&self, peer: IpAddr) -> bool {
+        match peer {
+            address::UNKNOWN => self.over_unix_socket,
+            _ => self.hold(peer),
+        }
+    }
+
+    /// Whether this address is in one of the networks.
+    pub fn hold(&self, address: IpAddr) -> bool {
+        !self.networks.is_empty() && address::allows(&self.networks, address)
+    }
 }
 
 /// `[listeners.tls]`.
@@ -109,6 +176,28 @@ pub struct ListenerTlsConfig {
     pub certificates: Vec<CertificateConfig>,
     /// Refuse TLS 1.2.
     pub require_tls13: bool,
+    /// Certificates that clients show; `None`: they are not asked for any.
+    pub client_certificates: Option<ClientCertificatesConfig>,
+}
+
+/// `[listeners.tls.client_certificates]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificatesConfig {
+    /// PEM file of the authorities that may sign them.
+    pub ca_file: PathBuf,
+    /// PEM file with the revocation list of each of these authorities; `None`: nobody is revoked.
+    pub crl_file: Option<PathBuf>,
+    /// Who has to show one.
+    pub requirement: ClientCertificateRequirement,
+}
+
+/// Who has to show a client certificate. One that is shown has to be good in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificateRequirement {
+    /// Who wants to.
+    Optional,
+    /// Everybody.
+    Required,
 }
 
 /// One certificate chain with its key, both PEM.
@@ -134,8 +223,8 @@ pub struct AdminConfig {
     pub address: SocketAddr,
     /// TLS, if it speaks it.
     pub tls: Option<ListenerTlsConfig>,
-    /// Networks whose `Forwarded` / `X-Forwarded-*` headers are believed; none by default.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Whose `Forwarded` / `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: TrustedPeers,
     /// Where browsers find the management API, without a slash at the end; `None`: nobody signs in through others.
     pub public_url: Option<String>,
     /// Third parties that people can sign in with.
@@ -179,6 +268,8 @@ pub struct UpstreamConfig {
     pub name: String,
     /// Its addresses, used in turn; at least one.
     pub endpoints: Vec<EndpointConfig>,
+    /// Servers that its names are looked up with; none: as the system does.
+    pub resolvers: Vec<SocketAddr>,
     /// What it is spoken to in.
     pub protocol: UpstreamProtocol,
     /// Which address is asked next.
@@ -187,6 +278,10 @@ pub struct UpstreamConfig {
     pub health: Option<HealthConfig>,
     /// When addresses rest because requests fail there; `None`: they never do.
     pub ejection: Option<EjectionConfig>,
+    /// What is sent again to another address; `None`: only what no connection could be opened for.
+    pub retries: Option<RetriesConfig>,
+    /// How much it is given at once.
+    pub limits: UpstreamLimitsConfig,
     /// TLS towards it, if it wants that.
     pub tls: Option<UpstreamTlsConfig>,
     /// What it is told about who we are.
@@ -237,12 +332,44 @@ pub enum Balance {
 /// One address of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointConfig {
-    /// Host name or address literal, an IPv6 one without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// `host:port` as written, for logs and metric labels.
+    /// Where it is.
+    pub address: EndpointAddress,
+    /// As written, for logs and metric labels.
     pub label: String,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointAddress {
+    /// `host:port`.
+    Host {
+        /// Host name or address literal, an IPv6 one without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `unix:/path`: an absolute path.
+    Unix(PathBuf),
+}
+
+impl EndpointConfig {
+    /// What a request of Postern's own calls the service.
+    pub fn authority(&self) -> &str {
+        match self.address {
+            EndpointAddress::Host { .. } => &self.label,
+            EndpointAddress::Unix(_) => "localhost",
+        }
+    }
+}
+
+impl EndpointAddress {
+    /// The host that a certificate is for; a Unix socket has none.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Host { host, .. } => host,
+            Self::Unix(_) => "",
+        }
+    }
 }
 
 /// `[upstreams.health]`: active checks of each address.
@@ -294,11 +421,35 @@ pub struct EjectionConfig {
     pub most_percent: usize,
 }
 
+/// `[upstreams.retries]`: what is sent again to another address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetriesConfig {
+    /// How often one request is sent again at most.
+    pub most_per_request: usize,
+    /// Retries in percent of requests.
+    pub budget_percent: usize,
+    /// Retries a second, over all workers, that need no requests.
+    pub least_per_second: usize,
+    /// Statuses after which another address is asked.
+    pub statuses: Vec<StatusCode>,
+}
+
+/// `[upstreams.limits]`: bounds over all workers; `None`: there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamLimitsConfig {
+    /// Requests under way at once, until the end of their responses.
+    pub concurrent_requests: Option<usize>,
+    /// Connections that are being opened at once, TLS included.
+    pub pending_connections: Option<usize>,
+}
+
 /// `[upstreams.tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTlsConfig {
-    /// PEM file of the authorities that may sign its certificate.
-    pub ca_file: PathBuf,
+    /// PEM file of the authorities that may sign its certificate; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What Postern shows it, if it asks for a certificate.
+    pub client_certificate: Option<CertificateConfig>,
     /// Name its certificate must carry, when not the endpoint's host.
     pub server_name: Option<String>,
 }
@@ -312,38 +463,17 @@ pub enum UpstreamCredential {
     Fixed(HeaderValue),
 }
 
-/// `[[routes]]`: host and path → project, service, permission, upstream.
-#[derive(Clone, Debug)]
-pub struct RouteConfig {
-    /// Name for logs and metrics.
-    pub name: String,
-    /// Exact (`api.example.com`) or wildcard (`*.example.com`) hosts, lower case, no port; empty: any host.
-    pub hosts: Vec<String>,
-    /// Path prefix, matched at segment borders; `/` matches all.
-    pub path_prefix: String,
-    /// Project that decides who may pass; may be empty only where `authentication` is off.
-    pub project: String,
-    /// Service name, for logs and messages; may be empty only where `authentication` is off.
-    pub service: String,
-    /// Position in [`Config::upstreams`].
-    pub upstream: usize,
-    /// Permission that GET, HEAD and OPTIONS need.
-    pub read_permission: Permission,
-    /// Permission that any other method needs.
-    pub write_permission: Permission,
-    /// Off only by explicit declaration.
-    pub authentication: RouteAuthentication,
-    /// Whether the client's own `Authorization` goes on to the upstream.
-    pub pass_authorization: bool,
-}
-
-/// Whether a route asks for a token.
+/// `[authentication_throttle]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteAuthentication {
-    /// A valid token is needed.
-    Required,
-    /// Declared open: `authentication = "off"`.
-    Off,
+pub struct AuthenticationThrottleConfig {
+    /// Failures of one source at once, and in a period.
+    pub failures: u32,
+    /// The period.
+    pub period: Duration,
+    /// Leading bits of an IPv4 address that tell sources apart.
+    pub ipv4_prefix_bits: u32,
+    /// Leading bits of an IPv6 address that tell sources apart.
+    pub ipv6_prefix_bits: u32,
 }
 
 /// `[usage]`.
@@ -530,6 +660,15 @@ impl Default for LoginConfig {
 }
 
 impl Config {
+    /// How long clients of a listener may take.
+    pub fn timeouts_of(&self, listener: &ListenerConfig) -> TimeoutsConfig {
+        TimeoutsConfig {
+            header_read: listener.header_read_timeout.unwrap_or(self.timeouts.header_read),
+            idle: listener.idle_timeout.unwrap_or(self.timeouts.idle),
+            drain: self.timeouts.drain,
+        }
+    }
+
     /// How people log in, where there is no management API the default: the command line sets passwords without one.
     pub fn login(&self) -> LoginConfig {
         self.admin.as_ref().map_or_else(LoginConfig::default, |admin| admin.login)

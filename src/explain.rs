@@ -128,9 +128,9 @@ pub struct DenialReport {
     /// When it came.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
-    /// From where.
-    #[schema(value_type = String)]
-    pub client_address: IpAddr,
+    /// From where; `null`: that is not known, as over a Unix socket.
+    #[schema(value_type = Option<String>)]
+    pub client_address: Option<IpAddr>,
     /// The route; `null`: there is none for it.
     pub route: Option<String>,
     /// The route's project.
@@ -179,7 +179,7 @@ impl DenialReport {
         Self {
             request_id: String::from_utf8_lossy(&denied.request_id).into_owned(),
             time: Timestamp(u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX)),
-            client_address: denied.client_address.to_canonical(),
+            client_address: Some(denied.client_address.to_canonical()).filter(|it| !it.is_unspecified()),
             route: label.map(|label| label.name.to_string()),
             project: label.map(|label| label.project.to_string()),
             organization_id: organization_of(recent, view).as_ref().map(text),

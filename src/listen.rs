@@ -1,27 +1,31 @@
 //! Sockets that applications connect to: binding them once per worker, and accepting.
 //!
-//! Each worker has a socket of its own for each address (`SO_REUSEPORT`): the kernel spreads connections, and no
-//! worker hands one to another. What happens on a connection is in [`crate::serve`].
+//! Each worker has a socket of its own for each IP address (`SO_REUSEPORT`): the kernel spreads connections, and no
+//! worker hands one to another. For a Unix socket there is nothing like it: workers share one, see `unix`. What happens on a connection is in [`crate::serve`].
 
+pub mod client_certificate;
 pub mod proxy_protocol;
+mod socket;
 pub mod stream;
 pub mod tls;
+mod unix;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpStream;
+use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::config::TimeoutsConfig;
+use crate::config::{ListenAddress, TimeoutsConfig};
 use crate::serve;
+use crate::serve::registry::Open;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::worker::Worker;
-use stream::ClientStream;
+pub use socket::{Acceptor, Socket};
+pub use unix::SocketFile;
 
 /// Connections the kernel may hold ready until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -36,29 +40,48 @@ const PAUSE_WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct BoundListener {
     /// The address, its port resolved.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// One socket per worker.
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<Socket>,
+    /// The file of a Unix socket, to be kept for as long as it is listened on.
+    pub file: Option<SocketFile>,
 }
 
-/// Binds an address once per worker.
-///
+/// Binds an address once per worker; a Unix socket once for all of them.
+pub fn bind(address: &ListenAddress, workers: usize, timeouts: &TimeoutsConfig) -> io::Result<BoundListener> {
+    match address {
+        ListenAddress::Ip(address) => {
+            let (address, sockets) = bind_tcp(*address, workers, timeouts)?;
+            Ok(BoundListener { address: ListenAddress::Ip(address), sockets, file: None })
+        }
+        ListenAddress::Unix(settings) => {
+            let (listeners, file) = unix::bind(settings, workers)?;
+            let sockets = listeners.into_iter().map(Socket::Unix).collect();
+            Ok(BoundListener { address: address.clone(), sockets, file: Some(file) })
+        }
+    }
+}
+
 /// A socket without `SO_REUSEPORT` goes first and is closed again: it fails if anybody has the port, another
 /// Postern included, with which the sockets would else silently share it.
-pub fn bind(address: SocketAddr, workers: usize, timeouts: &TimeoutsConfig) -> io::Result<BoundListener> {
-    let probe = socket(address, PortUse::Alone)?;
+fn bind_tcp(
+    address: SocketAddr,
+    workers: usize,
+    timeouts: &TimeoutsConfig,
+) -> io::Result<(SocketAddr, Vec<Socket>)> {
+    let probe = tcp_socket(address, PortUse::Alone)?;
     let address = local_address(&probe)?;
     drop(probe);
     let sockets = (0..workers)
         .map(|_| {
-            let socket = socket(address, PortUse::Shared)?;
+            let socket = tcp_socket(address, PortUse::Shared)?;
             // Before the first client can connect: its socket takes over what the listener has at that moment.
-            let_inherit(&SockRef::from(&socket), timeouts)?;
+            socket::let_inherit(&SockRef::from(&socket), timeouts)?;
             socket.listen(BACKLOG)?;
-            Ok(socket.into())
+            Ok(Socket::Tcp(socket.into()))
         })
         .collect::<io::Result<_>>()?;
-    Ok(BoundListener { address, sockets })
+    Ok((address, sockets))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,8 +90,8 @@ enum PortUse {
     Shared,
 }
 
-fn socket(address: SocketAddr, port_use: PortUse) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn tcp_socket(address: SocketAddr, port_use: PortUse) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(port_use == PortUse::Shared)?;
     socket.set_nonblocking(true)?;
@@ -76,33 +99,31 @@ fn socket(address: SocketAddr, port_use: PortUse) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+fn local_address(socket: &socket2::Socket) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket has no IP address"))
 }
 
 /// Accepts on one socket until the worker drains, and then what the kernel holds ready: who has connected is served.
 /// At the connection limit, accepting pauses: the kernel's backlog holds what comes meanwhile.
-pub async fn accept(
-    worker: Rc<Worker>,
-    listener: usize,
-    socket: tokio::net::TcpListener,
-    metrics: Arc<ListenerMetrics>,
-) {
+pub async fn accept(worker: Rc<Worker>, listener: usize, socket: Acceptor, metrics: Arc<ListenerMetrics>) {
     let mut draining = pin!(worker.drain.started());
-    let mut inherited = worker.snapshot().shared.timeouts;
+    let open = Rc::new(Open::default());
+    let mut inherited = Limits::of(&worker, listener).timeouts;
     loop {
-        let snapshot = worker.snapshot();
-        let limit = snapshot.shared.connections_per_worker;
-        let timeouts = snapshot.shared.timeouts;
+        let Limits { connections, of_listener, timeouts } = Limits::of(&worker, listener);
         // Again when a reload has changed them.
         if inherited != timeouts {
-            if let Err(error) = let_inherit(&SockRef::from(&socket), &timeouts) {
+            if let Err(error) = socket.let_inherit(&timeouts) {
                 tracing::error!(error = %error, "cannot set what clients' sockets inherit: dead connections may stay");
             }
             inherited = timeouts;
         }
         let accepted = async {
-            worker.registry.below(limit).await;
+            // Both at once, for what the second waits for may undo the first.
+            while open.count() >= of_listener || worker.registry.open().count() >= connections {
+                open.below(of_listener).await;
+                worker.registry.open().below(connections).await;
+            }
             socket.accept().await
         };
         let accepted = tokio::select! {
@@ -111,7 +132,7 @@ pub async fn accept(
             accepted = accepted => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => serve(&worker, listener, stream, peer, &metrics),
+            Ok(accepted) => serve(&worker, listener, accepted, &open, &metrics),
             Err(error) if is_connection_error(&error) => {
                 tracing::debug!(error = %error, "a connection was gone before it was accepted");
             }
@@ -124,19 +145,9 @@ pub async fn accept(
             }
         }
     }
-    if let Err(error) = accept_ready(&worker, listener, socket, &metrics) {
+    if let Err(error) = accept_ready(&worker, listener, socket, &open, &metrics) {
         tracing::debug!(error = %error, "what had connected when the drain started was not accepted");
     }
-}
-
-/// Sets what each accepted socket takes over from its listener (Linux), which saves four system calls a connection.
-///
-/// A client that does not take what it is sent, or is gone without a word, is given up by the system, even while a
-/// request runs: the registry sees neither.
-fn let_inherit(socket: &SockRef<'_>, timeouts: &TimeoutsConfig) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(timeouts.idle))?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(timeouts.idle.min(MOST_KEEPALIVE)))
 }
 
 /// Accepts what the kernel holds ready, one backlog at most: neither clients that go on connecting nor a process
@@ -144,20 +155,18 @@ fn let_inherit(socket: &SockRef<'_>, timeouts: &TimeoutsConfig) -> io::Result<()
 fn accept_ready(
     worker: &Rc<Worker>,
     listener: usize,
-    socket: tokio::net::TcpListener,
+    socket: Acceptor,
+    open: &Rc<Open>,
     metrics: &Arc<ListenerMetrics>,
 ) -> io::Result<()> {
-    let socket = socket.into_std()?;
-    let limit = worker.snapshot().shared.connections_per_worker;
+    let socket = socket.into_socket()?;
+    let Limits { connections, of_listener, .. } = Limits::of(worker, listener);
     for _ in 0..BACKLOG {
-        if worker.registry.open() >= limit {
+        if worker.registry.open().count() >= connections || open.count() >= of_listener {
             break;
         }
-        match socket.accept() {
-            Ok((stream, peer)) => {
-                stream.set_nonblocking(true)?;
-                serve(worker, listener, TcpStream::from_std(stream)?, peer, metrics);
-            }
+        match socket.accept_ready() {
+            Ok(accepted) => serve(worker, listener, accepted, open, metrics),
             Err(error) if is_connection_error(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
@@ -169,14 +178,38 @@ fn accept_ready(
 fn serve(
     worker: &Rc<Worker>,
     listener: usize,
-    stream: TcpStream,
-    peer: SocketAddr,
+    (stream, peer): socket::Accepted,
+    open: &Rc<Open>,
     metrics: &Arc<ListenerMetrics>,
 ) {
-    let open = worker.registry.accepted();
+    let open = worker.registry.accepted(open);
     let (worker, metrics) = (Rc::clone(worker), Arc::clone(metrics));
-    let (stream, peer) = (ClientStream::Tcp(stream), peer.ip().to_canonical());
     tokio::task::spawn_local(serve::accepted(worker, listener, stream, peer, open, metrics));
+}
+
+/// What holds for a listener by the configuration in force.
+struct Limits {
+    /// Connections of the worker, over all listeners.
+    connections: usize,
+    /// Of these, the listener's.
+    of_listener: usize,
+    timeouts: TimeoutsConfig,
+}
+
+impl Limits {
+    fn of(worker: &Worker, listener: usize) -> Self {
+        let snapshot = &worker.snapshot().shared;
+        let connections = snapshot.connections_per_worker;
+        // A reload neither adds nor removes listeners.
+        snapshot.listeners.get(listener).map_or(
+            Self { connections, of_listener: usize::MAX, timeouts: snapshot.timeouts },
+            |listener| Self {
+                connections,
+                of_listener: listener.connections_per_worker,
+                timeouts: listener.timeouts,
+            },
+        )
+    }
 }
 
 fn is_connection_error(error: &io::Error) -> bool {
@@ -196,13 +229,21 @@ mod tests {
 
     use socket2::SockRef;
 
-    use super::{BoundListener, TimeoutsConfig};
+    use super::{ListenAddress, Socket, TimeoutsConfig};
 
     const IDLE: Duration = Duration::from_secs(75);
 
-    fn bind(address: SocketAddr, workers: usize) -> io::Result<BoundListener> {
+    struct Bound {
+        address: SocketAddr,
+        sockets: Vec<std::net::TcpListener>,
+    }
+
+    fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
         let timeouts = TimeoutsConfig { header_read: IDLE, idle: IDLE, drain: Duration::from_secs(30) };
-        super::bind(address, workers, &timeouts)
+        let bound = super::bind(&ListenAddress::Ip(address), workers, &timeouts)?;
+        let ListenAddress::Ip(address) = bound.address else { panic!("{:?}", bound.address) };
+        let tcp = |socket| if let Socket::Tcp(socket) = socket { socket } else { panic!("{socket:?}") };
+        Ok(Bound { address, sockets: bound.sockets.into_iter().map(tcp).collect() })
     }
 
     #[test]
@@ -227,7 +268,7 @@ mod tests {
     #[test]
     fn a_port_in_use_is_refused_even_when_it_could_be_shared() {
         let first = bind("127.0.0.1:0".parse().expect("address"), 1).expect("free port");
-        let error = bind(first.address, 1).expect_err("in use");
+        let error = bind(first.address, 1).map(|_| ()).expect_err("in use");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

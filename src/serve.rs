@@ -16,6 +16,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::Request;
@@ -23,21 +24,21 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ipnet::IpNet;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use crate::headers::forwarded::{self, Scheme};
+use crate::config::TrustedPeers;
+use crate::listen::client_certificate::CertificateLines;
 use crate::listen::proxy_protocol::{self, ProxyProtocolError, Source};
 use crate::listen::stream::ClientStream;
+use crate::listen::tls::ServerTls;
 use crate::pipeline;
 use crate::policy::address;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{ListenerMetrics, ProxyProtocolFailure, TlsOutcome};
 use crate::worker::Worker;
 use body::RequestBody;
-use connection::{Connection, Order, Protocol};
+use connection::{Connection, Order, Origin, Protocol};
 use http1::{Limits, Prefixed, Received, State};
 use registry::Accepted;
 
@@ -52,15 +53,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// What one HTTP/2 stream may send ahead.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-
-/// Where a connection comes from.
-#[derive(Clone, Copy, Debug)]
-struct Origin {
-    /// The socket's peer, or whom it speaks for by the PROXY protocol.
-    peer: IpAddr,
-    listener: usize,
-    scheme: Scheme,
-}
 
 /// Serves one accepted connection, whose peer's address is canonical, to its end.
 pub async fn accepted(
@@ -80,13 +72,21 @@ pub async fn accepted(
         None => (stream, peer),
         // In a place of its own, as TLS below.
         Some(trusted) => {
-            match Box::pin(introduced(&worker, stream, peer, trusted, &metrics, &snapshot)).await {
+            match Box::pin(introduced(
+                &worker,
+                stream,
+                peer,
+                (trusted, settings.timeouts.header_read),
+                &metrics,
+            ))
+            .await
+            {
                 Some(introduced) => introduced,
                 None => return,
             }
         }
     };
-    let origin = Origin { peer, listener, scheme: settings.scheme };
+    let origin = Origin { peer, listener, scheme: settings.scheme, certificate: CertificateLines::default() };
     match &settings.tls {
         None => serve_cleartext(worker, origin, stream, &snapshot).await,
         // Large, and in a place of its own, so that cleartext connections do without.
@@ -99,18 +99,17 @@ async fn introduced(
     worker: &Worker,
     mut stream: ClientStream,
     peer: IpAddr,
-    trusted: &[IpNet],
+    (trusted, patience): (&TrustedPeers, Duration),
     metrics: &ListenerMetrics,
-    snapshot: &Snapshot,
 ) -> Option<(ClientStream, IpAddr)> {
-    if !forwarded::is_trusted(trusted, peer) {
+    if !trusted.trust(peer) {
         metrics.proxy_protocol_failed(worker.index, ProxyProtocolFailure::Untrusted);
         tracing::debug!(%peer, "this peer may not speak the PROXY protocol, which the listener requires");
         return None;
     }
     let header = tokio::select! {
         biased;
-        header = tokio::time::timeout(snapshot.timeouts.header_read, proxy_protocol::read(&mut stream)) => header,
+        header = tokio::time::timeout(patience, proxy_protocol::read(&mut stream)) => header,
         () = worker.drain.started() => return None,
     };
     let failure = match header {
@@ -140,22 +139,19 @@ async fn serve_tls(
     worker: Rc<Worker>,
     origin: Origin,
     stream: ClientStream,
-    tls: &Arc<ServerConfig>,
+    tls: &ServerTls,
     metrics: &ListenerMetrics,
     snapshot: &Snapshot,
 ) {
-    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
     let handshake = tokio::select! {
         biased;
-        ended = tokio::time::timeout(snapshot.timeouts.header_read, handshake) => ended,
+        ended = tokio::time::timeout(snapshot.listeners[origin.listener].timeouts.header_read, handshake) => ended,
         // It has asked for nothing yet, and would be told to close.
         () = worker.drain.started() => return,
     };
     let stream = match handshake {
-        Ok(Ok(stream)) => {
-            metrics.handshake(worker.index, TlsOutcome::Ok);
-            stream
-        }
+        Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             metrics.handshake(worker.index, handshake_outcome(&error));
             tracing::debug!(error = %error, peer = %origin.peer, "TLS handshake failed");
@@ -166,6 +162,15 @@ async fn serve_tls(
             return;
         }
     };
+    let origin = match tls.client_certificate(stream.get_ref().1) {
+        Ok(certificate) => Origin { certificate, ..origin },
+        Err(error) => {
+            metrics.handshake(worker.index, TlsOutcome::Failed);
+            tracing::debug!(error = %error, peer = %origin.peer, "a resumed session's certificate counts no more");
+            return;
+        }
+    };
+    metrics.handshake(worker.index, TlsOutcome::Ok);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_http2(worker, origin, stream, snapshot).await;
     } else {
@@ -177,7 +182,7 @@ async fn serve_tls(
 async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: ClientStream, snapshot: &Snapshot) {
     let sniffed = tokio::select! {
         biased;
-        sniffed = tokio::time::timeout(snapshot.timeouts.idle, http1::sniff(&mut stream)) => sniffed,
+        sniffed = tokio::time::timeout(snapshot.listeners[origin.listener].timeouts.idle, http1::sniff(&mut stream)) => sniffed,
         () = worker.drain.started() => return,
     };
     match sniffed {
@@ -200,7 +205,7 @@ where
 {
     let state = Rc::new(State::new());
     let protocol = Protocol::Http1(Rc::clone(&state));
-    let connection = Rc::new(Connection::new(origin.peer, origin.listener, origin.scheme, protocol));
+    let connection = Rc::new(Connection::new(origin, protocol));
     // Boxed: an idle connection would else keep room for a request, and busy ones would not share it.
     let handler = async |received| Box::pin(pipeline::serve(&worker, &connection, received)).await;
     let served = pin!(http1::serve(stream, read, limits(snapshot), Rc::clone(&state), handler));
@@ -211,7 +216,7 @@ async fn serve_http2<S>(worker: Rc<Worker>, origin: Origin, stream: S, snapshot:
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let connection = Rc::new(Connection::new(origin.peer, origin.listener, origin.scheme, Protocol::Http2));
+    let connection = Rc::new(Connection::new(origin, Protocol::Http2));
     let head_bytes = snapshot.limits.header_bytes + snapshot.limits.uri_bytes;
     let served = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
@@ -266,7 +271,7 @@ async fn run<C, E>(
         poll_fn(|context| follow(connection, &mut followed, served.as_mut(), &graceful_shutdown, context))
             .await;
     if let Err(error) = ended {
-        tracing::debug!(error = %error, peer = %connection.peer, "a connection ended early");
+        tracing::debug!(error = %error, peer = %connection.origin.peer, "a connection ended early");
     }
 }
 

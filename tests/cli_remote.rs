@@ -259,6 +259,8 @@ fn unused_tokens_are_revoked() {
     let head = place.sidecar.head_with(&old.token, "GET /", "");
     assert_eq!(place.sidecar.request(&head).status, 200);
     // The store does not know of that use yet.
+    assert_eq!(place.remote(&expire).code, 2, "nobody is there to agree");
+    let expire = [&expire[..], &["--yes"]].concat();
     assert_eq!(place.json(&expire)["tokens"], json!([]));
     let another = unused();
     place.sidecar.wait_for(&another);
@@ -268,7 +270,7 @@ fn unused_tokens_are_revoked() {
     let head = place.sidecar.head_with(&another.token, "GET /", "");
     place.sidecar.request(&head).assert_error(401, "token_revoked");
     assert_eq!(place.remote(&["token", "expire-unused", "--unused-for", "12h"]).code, 2);
-    assert_eq!(place.remote(&["token", "expire-unused", "--unused-for", "3651d"]).code, 1);
+    assert_eq!(place.remote(&["token", "expire-unused", "--unused-for", "3651d", "--yes"]).code, 1);
 }
 
 #[test]
@@ -360,9 +362,10 @@ fn people_get_in_by_codes() {
     assert_eq!(place.json(&["user", "show", "kim@example.com"])["real_name"], "Kim");
 
     // To the organization that has not verified the domain, the account is not one to reset.
-    for arguments in
-        [&["user", "set-password", "kim@example.com"], &["user", "reset-two-factor", "kim@example.com"]]
-    {
+    for arguments in [
+        &["user", "set-password", "kim@example.com", "--yes"][..],
+        &["user", "reset-two-factor", "kim@example.com"],
+    ] {
         let refused = place.remote(arguments);
         assert!(refused.code == 1 && refused.stderr.contains("does not manage"), "{refused:?}");
     }
@@ -371,11 +374,13 @@ fn people_get_in_by_codes() {
         place.json(&["user", "show", "kim@example.com"])["managing_organization_id"] == ORGANIZATION
     });
     assert_eq!(place.json(&["user", "reset-two-factor", "kim@example.com"])["two_factor_enabled"], false);
-    let reset = place.json(&["user", "set-password", "kim@example.com"]);
+    let refused = place.remote(&["user", "set-password", "kim@example.com"]);
+    assert!(refused.code == 2 && refused.stderr.contains("--yes"), "{refused:?}");
+    let reset = place.json(&["user", "set-password", "kim@example.com", "--yes"]);
     assert_eq!(post("/v1/userauth", json!({ "email": "kim@example.com", "password": password })).status, 401);
     let setup = json!({ "code": reset["code"], "password": "velvet-tidal-acorn-7" });
     assert_eq!(post("/v1/userauth/setup", setup).status, 200);
-    let shown = place.done(&["user", "set-password", "kim@example.com"]);
+    let shown = place.done(&["user", "set-password", "kim@example.com", "--yes"]);
     assert!(shown.contains("shown this once"), "{shown}");
 }
 
@@ -430,6 +435,17 @@ fn the_token_comes_from_the_environment_or_a_file_and_nowhere_else() {
     }
 }
 
+#[test]
+fn what_is_for_elsewhere_does_nothing_here() {
+    let place = Place::start();
+    let user = place.sidecar.directory.application_user();
+    for option in ["--token-file", "--ca-file", "--organization-id"] {
+        let ran = place.local(&["application-user", "delete", &user, "--yes", option, "x"]);
+        assert!(ran.code == 2 && ran.stderr.contains(option) && ran.stderr.contains("--url"), "{ran:?}");
+    }
+    assert_eq!(place.local(&["application-user", "show", &user]).code, 0);
+}
+
 /// A URL, what else is different, the exit code, and what is said.
 type Case<'a> = (&'a str, &'a dyn Fn(&mut Command), i32, &'a str);
 
@@ -451,6 +467,8 @@ fn what_is_wrong_with_the_way_there_is_said() {
         (&url, &|_| {}, 1, "certificate"),
         ("https://127.0.0.1:1", &believing, 1, "https://127.0.0.1:1"),
         ("postern.example.com", &believing, 2, "--url"),
+        ("https://postern.example.com/v1", &believing, 2, "/v1"),
+        (&format!("https://{}", place.sidecar.ops), &believing, 1, "write http://"),
         ("ftp://127.0.0.1", &believing, 2, "no http or https URL"),
         ("https://jane:secret@127.0.0.1", &believing, 2, "password"),
         (

@@ -148,3 +148,34 @@ fn authorities_are_at_least_one() {
     assert_eq!(authorities.len(), 1);
     assert!(certificates::load_authorities(Path::new("/nonexistent")).is_err());
 }
+
+#[test]
+fn what_clients_certificates_are_checked_with_is_looked_into() {
+    let files = Files::valid(2020, 2100);
+    files.write("empty.pem", "");
+    files.write("torn.pem", "-----BEGIN X509 CRL-----\nAAAA\n");
+    files.write("other.pem", "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
+    let problems = |lines: &str| {
+        let tls = "[listeners.tls]\n[[listeners.tls.certificates]]\ncertificate_file = \"api.crt\"\nkey_file = \"api.key\"\n";
+        let tables = format!("{tls}[listeners.tls.client_certificates]\n{lines}\n[organization]");
+        let text = include_str!("../config/quickstart.toml").replace("[organization]", &tables);
+        let Err(error) = Config::parse(&text, &files.0.path().join("postern.toml")) else {
+            return String::new();
+        };
+        let [problem] = &error.problems[..] else { panic!("not one problem:\n{error}") };
+        let key = problem.key.strip_prefix("listeners[0].tls.client_certificates").unwrap();
+        format!("{key}: {}", problem.reason.replace(&format!("{}/", files.0.path().display()), ""))
+    };
+    assert_eq!(problems("ca_file = \"api.crt\""), "");
+    assert_eq!(problems("ca_file = \"empty.pem\""), ".ca_file: no certificate in `empty.pem`");
+    assert_eq!(
+        problems("ca_file = \"api.crt\"\nmode = \"always\""),
+        ".mode: `always` does not say who has to show a certificate"
+    );
+    let list = |name: &str| problems(&format!("ca_file = \"api.crt\"\ncrl_file = \"{name}\""));
+    assert_eq!(list("empty.pem"), ".crl_file: no revocation list in `empty.pem`");
+    assert_eq!(list("api.crt"), ".crl_file: no revocation list in `api.crt`");
+    assert_eq!(list("torn.pem"), ".crl_file: the revocation list file `torn.pem` is broken PEM");
+    assert_eq!(list("other.pem"), ".crl_file: revocation list 1 in `other.pem` cannot be understood");
+    assert!(list("none.pem").starts_with(".crl_file: cannot read the revocation list file `none.pem`"));
+}

@@ -7,12 +7,12 @@ mod support;
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
 
 use rustls::version::TLS13;
 use support::certificates::Authority;
-use support::peers::{self, Process};
+use support::peers;
 use support::sidecar::{HOST, SidecarBuilder};
 use support::{Client, Http2Client, Response, Sidecar, Upstream, eventually, until};
 
@@ -260,36 +260,6 @@ fn a_reload_changes_who_may_speak_it() {
     });
 }
 
-/// An HAProxy with one frontend for each of these ways to speak to the sidecar; `None` where it is not installed.
-#[track_caller]
-fn haproxy(sidecar: SocketAddr, ways: &[&str]) -> Option<(Process, tempfile::TempDir, Vec<SocketAddr>)> {
-    let program = peers::program("haproxy")?;
-    let folder = tempfile::tempdir().unwrap();
-    // Another process may take a port before HAProxy does: then it is tried with others.
-    for _ in 0..10 {
-        let held: Vec<_> = ways.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let addresses: Vec<_> = held.iter().map(|listener| listener.local_addr().unwrap()).collect();
-        drop(held);
-        let mut text = "global\n  maxconn 64\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 30s\n  timeout server 30s\n".to_owned();
-        for (number, (address, way)) in addresses.iter().zip(ways).enumerate() {
-            text += &format!("listen l{number}\n  bind {address}\n  server s {sidecar} {way}\n");
-        }
-        let file = folder.path().join("haproxy.cfg");
-        fs::write(&file, text).unwrap();
-        let child =
-            Command::new(&program).args(["-db", "-f"]).arg(&file).stdout(Stdio::null()).spawn().unwrap();
-        let mut process = Process(child);
-        let listens = eventually("HAProxy to listen", || match process.0.try_wait().unwrap() {
-            Some(_ended) => Some(false),
-            None => addresses.iter().all(|address| TcpStream::connect(address).is_ok()).then_some(true),
-        });
-        if listens {
-            return Some((process, folder, addresses));
-        }
-    }
-    panic!("HAProxy does not start");
-}
-
 /// A connection from another address of this machine.
 fn connect_from(source: &str, address: SocketAddr) -> TcpStream {
     use socket2::{Domain, Socket, Type};
@@ -312,7 +282,9 @@ fn haproxy_speaks_it_in_all_versions() {
         "send-proxy-v2 proxy-v2-options crc32c,unique-id",
         "send-proxy-v2 check inter 100ms",
     ];
-    let Some((_process, _folder, addresses)) = haproxy(sidecar.address(), &ways) else { return };
+    let Some((_process, _folder, addresses)) = peers::haproxy(&sidecar.address().to_string(), &ways) else {
+        return;
+    };
     for (address, way) in addresses.iter().zip(ways) {
         let mut client = Client::on(connect_from("127.0.0.5", *address));
         assert_eq!(told(&client.request(sidecar.get())).0, "127.0.0.5", "{way}");

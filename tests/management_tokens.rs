@@ -104,7 +104,15 @@ fn tokens_that_nobody_uses_are_listed_the_longest_unused_first() {
     let (code, text) = postern(&sidecar, &["token", "expire-unused", "--unused-for", "90d", "--dry-run"], "");
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(prefixes(&good(&api.get(&stale("")))), expected, "a dry run revokes nothing");
-    let (code, text) = postern(&sidecar, &["token", "expire-unused", "--unused-for", "90d"], "");
+    // Nobody is at a terminal to agree, and a number alone would be seconds.
+    for refused in
+        [&["--unused-for", "90d"][..], &["--unused-for", "0d", "--yes"], &["--unused-for", "90", "--yes"]]
+    {
+        let (code, text) = postern(&sidecar, &[&["token", "expire-unused"], refused].concat(), "");
+        assert_eq!(code, Some(2), "{refused:?}: {text}");
+    }
+    assert_eq!(prefixes(&good(&api.get(&stale("")))), expected, "nothing was revoked");
+    let (code, text) = postern(&sidecar, &["token", "expire-unused", "--unused-for", "90d", "--yes"], "");
     assert_eq!(code, Some(0), "{text}");
     for token in &tokens[..3] {
         assert!(text.contains(&token.prefix), "{text}");

@@ -163,3 +163,36 @@ fn connections_that_send_nothing_count_too() {
     third.socket().set_read_timeout(Some(support::PATIENCE)).unwrap();
     assert_eq!(third.response().status, 200, "its turn has come");
 }
+
+#[test]
+fn a_listener_has_limits_of_its_own() {
+    let upstream = Upstream::echo();
+    let lines = "connections = 1\nheader_read_seconds = 1\nidle_seconds = 1";
+    let other = "[[listeners]]\nname = \"other\"\naddress = \"127.0.0.1:0\"";
+    let sidecar = Sidecar::in_front_of(&upstream)
+        .one_worker()
+        .listener(lines)
+        .more_listeners(other)
+        .timeouts("header_read_seconds = 300\nidle_seconds = 86400")
+        .start();
+    let mut elsewhere = Client::connect(sidecar.listeners[1]);
+    elsewhere.send("GET / HTTP/1.1\r\nHost: service.test\r\n");
+    let mut waiting_elsewhere = Client::connect(sidecar.listeners[1]);
+    assert_eq!(waiting_elsewhere.request(sidecar.get()).status, 200);
+
+    let mut first = sidecar.connect();
+    assert_eq!(first.request(sidecar.get()).status, 200);
+    let mut second = sidecar.connect();
+    second.socket().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    second.send("GET / HTTP/1.1\r\nHost: service.test\r\n");
+    assert_eq!(second.try_response(), Err(Broken::TimedOut), "the second waits to be accepted");
+    second.socket().set_read_timeout(Some(support::PATIENCE)).unwrap();
+    // The first is silent for too long, and the second, which comes in its place, is too slow.
+    first.assert_closed();
+    assert_eq!(second.response().status, 408);
+    second.assert_closed();
+    // What holds there does not hold elsewhere.
+    elsewhere.send(format!("Authorization: Bearer {}\r\n\r\n", sidecar.permitted.token));
+    assert_eq!(elsewhere.response().status, 200);
+    assert_eq!(waiting_elsewhere.request(sidecar.get()).status, 200);
+}

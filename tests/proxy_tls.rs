@@ -6,6 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
+use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use support::certificates::{Authority, Certificate};
 use support::{Client, Http2Client, Sidecar, SidecarBuilder, Upstream};
@@ -163,4 +164,25 @@ fn ipv6_and_several_listeners() {
             request.values("forwarded") == ["for=\"[::1]\";host=service.test;proto=https"]
         })
     );
+}
+
+#[test]
+fn sessions_are_resumed_on_whichever_worker() {
+    let names = Names::new();
+    let upstream = Upstream::echo();
+    let sidecar = names.sidecar(&upstream, "").start();
+    for version in [&TLS12, &TLS13] {
+        let config = names.authority.client(&[version], &["http/1.1"]);
+        assert_eq!(sidecar.request_over_tls(&config), (Some(HandshakeKind::Full), true), "{version:?}");
+        // The kernel spreads them over two workers: that one of these has served all is one chance in two thousand millions.
+        for _ in 0..32 {
+            let resumed = sidecar.request_over_tls(&config);
+            assert_eq!(resumed, (Some(HandshakeKind::Resumed), true), "{version:?}");
+        }
+    }
+    // A ticket of another process, or of nobody, is no ticket: the handshake is a full one.
+    let other = names.sidecar(&upstream, "").start();
+    let config = names.authority.client(&[&TLS13], &["http/1.1"]);
+    assert_eq!(sidecar.request_over_tls(&config), (Some(HandshakeKind::Full), true));
+    assert_eq!(other.request_over_tls(&config), (Some(HandshakeKind::Full), true));
 }

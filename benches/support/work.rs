@@ -15,7 +15,8 @@ use postern::headers::forwarded::{self, Scheme};
 use postern::headers::trace::IdGenerator;
 use postern::headers::{self, Additions, Identity};
 use postern::policy::{self, permission};
-use postern::route::RouteTable;
+use postern::route::pattern::Pattern;
+use postern::route::{Choice, RouteTable};
 use postern::serve::target;
 use postern::token::cache::TokenAttributes;
 use postern::token::{TokenCache, TokenDigest, TokenEntry, TokenKind, credential, format};
@@ -96,14 +97,15 @@ fn routes(pattern: &str, asked: &str) -> impl FnMut() + use<> {
     let table = || {
         let mut table = RouteTable::default();
         for n in 0..ROUTES {
-            table.add(&[named(pattern, n)], if n % 2 == 0 { "/" } else { "/api/v1" }, n);
+            let prefix = Pattern::below(if n % 2 == 0 { "/" } else { "/api/v1" });
+            table.add(&[named(pattern, n)], &prefix, n, Choice::Always);
         }
         table
     };
     let tables: Vec<_> = (0..TABLES).map(|_| table()).collect();
     let questions: Vec<_> = (0..TABLES).map(|n| (n, named(asked, n))).collect();
     each(questions, move |(n, host)| {
-        black_box(tables[*n].find(host, "/api/v1/write")).unwrap();
+        black_box(tables[*n].find(host, "/api/v1/write")).first().unwrap();
     })
 }
 
@@ -289,6 +291,7 @@ pub fn header_rewrite(setting: &Setting) -> impl FnMut() + use<> {
             ids: &ids,
             authorization: None,
             forwarding: &forwarding,
+            changes: None,
         };
         headers::write_upstream_request(headers, additions, &mut written);
         black_box(&written);

@@ -266,7 +266,11 @@ impl Caller {
     }
 
     fn refusal(&self, admin: &Admin, denial: Denial, required: Permission) -> ApiError {
-        let details = Details { required: Some(required), token_prefix: Some(&self.token_prefix) };
+        let details = Details {
+            required: Some(required),
+            token_prefix: Some(&self.token_prefix),
+            ..Details::default()
+        };
         let refusal = denied(admin, denial, details);
         match denial {
             Denial::PermissionDenied => refusal.saying(format!(

@@ -31,7 +31,6 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Admin, ApiError, router};
 use crate::error::response::REQUEST_ID;
-use crate::headers::forwarded;
 
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 512;
@@ -108,9 +107,7 @@ impl Sources {
         };
         let mut counts = self.0.lock();
         let count = counts.entry(source).or_default();
-        if *count >= CONNECTIONS_OF_ONE
-            && !forwarded::is_trusted(&admin.settings().admin.trusted_proxies, peer.ip())
-        {
+        if *count >= CONNECTIONS_OF_ONE && !admin.settings().admin.trusted_proxies.trust(peer.ip()) {
             tracing::debug!(%peer, "this source has too many connections to the management API");
             return None;
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::keeper::Declaration;
 use super::{App, publish_certificates, start_access_log};
 use crate::admin;
-use crate::config::{Config, change};
+use crate::config::{Config, ListenerConfig, change};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::ReloadOutcome;
 
@@ -76,8 +76,8 @@ impl App {
 
         // From here on nothing can fail: the new configuration comes into force as a whole.
         self.shared.identity_keys.configure(config.identity_key_rotation);
+        self.upstream_tasks.follow(&snapshot).await;
         self.shared.replace(snapshot);
-        self.upstream_tasks.follow(&self.shared.snapshot());
         if let (Some(running), Some(settings)) = (&self.admin, admin) {
             running.replace_settings(settings);
         }
@@ -89,8 +89,8 @@ impl App {
     }
 }
 
-/// What was bound and started stays: addresses, workers, store. Listeners are matched by name, so that their
-/// certificates and trusted proxies can change.
+/// What was bound and started stays: addresses, workers, store. Listeners are matched by name, so that everything
+/// else about them can change.
 fn keep_what_needs_restart(old: &Config, new: &mut Config) {
     new.workers = old.workers;
     new.store = old.store.clone();
@@ -113,15 +113,10 @@ fn keep_what_needs_restart(old: &Config, new: &mut Config) {
         .listeners
         .iter()
         .map(|bound| {
-            let mut listener = bound.clone();
-            if let Some(changed) = declared.iter().find(|listener| listener.name == bound.name) {
-                listener.trusted_proxies.clone_from(&changed.trusted_proxies);
-                listener.proxy_protocol.clone_from(&changed.proxy_protocol);
-                if bound.tls.is_some() && changed.tls.is_some() {
-                    listener.tls.clone_from(&changed.tls);
-                }
-            }
-            listener
+            let changed = declared.iter().find(|listener| listener.name == bound.name);
+            let Some(changed) = changed else { return bound.clone() };
+            let tls = if bound.tls.is_some() == changed.tls.is_some() { &changed.tls } else { &bound.tls };
+            ListenerConfig { address: bound.address.clone(), tls: tls.clone(), ..changed.clone() }
         })
         .collect();
 }

@@ -27,7 +27,7 @@ pub(super) struct Workers {
 /// One worker's share of a listener.
 struct Socket {
     listener: usize,
-    socket: std::net::TcpListener,
+    socket: listen::Socket,
     metrics: Arc<ListenerMetrics>,
 }
 
@@ -80,7 +80,7 @@ fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDra
         let accepting = sockets
             .into_iter()
             .map(|Socket { listener, socket, metrics }| {
-                let socket = tokio::net::TcpListener::from_std(socket)?;
+                let socket = socket.accepting()?;
                 Ok(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), listener, socket, metrics)))
             })
             .collect::<io::Result<Vec<_>>>()?;
@@ -94,7 +94,7 @@ fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDra
         worker.registry.drain();
         until(&worker, async {
             tokio::select! {
-                () = worker.registry.below(1) => {}
+                () = worker.registry.open().below(1) => {}
                 () = drain.forced() => {}
             }
         })
@@ -116,7 +116,7 @@ async fn until(worker: &Worker, end: impl Future<Output = ()>) {
             _ = looks.tick() => {
                 let now = Instant::now();
                 let snapshot = worker.snapshot();
-                worker.registry.look(now, &snapshot.shared.timeouts);
+                worker.registry.look(now, &snapshot.shared.listeners);
                 worker.sweep(now);
             }
         }

@@ -1,12 +1,11 @@
 //! `postern application-user`: the organization's non-human users.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Exit;
 use super::backend::{self, Backend, PlaceArguments};
+use super::confirm::Question;
 use super::failure::Failure;
 use super::output::{Output, fields, printable, table};
 use crate::directory::model::{Member, Timestamp, Word as _};
@@ -222,21 +221,15 @@ fn delete(directory: &dyn Backend, member: &Member, output: Output) -> Result<()
 /// Asks the person at the terminal; without one, nobody can have meant it but by `--yes`.
 fn confirm(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {
     let id = &member.user.id;
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::Usage(format!(
-            "nothing was deleted: there is no terminal to ask at; to delete user {id} with its tokens, add --yes"
-        )));
-    }
     let tokens = directory.tokens(id)?;
     let live = tokens.iter().filter(|token| token.token.revoked_time.is_none()).count();
-    output.remark(&format!(
-        "Delete application user {} ({id})? Its {live} tokens end for good. Type `yes` to go on:",
-        printable(&member.user.name)
-    ));
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
-    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::Failed("nothing was deleted".to_owned())) }
+    let name = printable(&member.user.name);
+    let question = Question {
+        text: &format!("Delete application user {name} ({id})? Its {live} tokens end for good."),
+        otherwise: "nothing was deleted",
+        deed: &format!("delete user {id} with its tokens"),
+    };
+    question.ask(output)
 }
 
 impl From<Member> for Shown {

@@ -58,6 +58,24 @@ pub(super) struct RemoteArguments {
     organization_id: Option<String>,
 }
 
+impl RemoteArguments {
+    /// What is for elsewhere must not be taken for something to do here.
+    fn check_unused(&self) -> Result<(), Failure> {
+        let given = [
+            ("--token-file", "POSTERN_TOKEN_FILE", self.token_file.is_some()),
+            ("--ca-file", "POSTERN_CA_FILE", self.ca_file.is_some()),
+            ("--organization-id", "POSTERN_ORGANIZATION_ID", self.organization_id.is_some()),
+        ];
+        let Some((option, variable, _)) = given.into_iter().find(|(.., is_given)| *is_given) else {
+            return Ok(());
+        };
+        Err(Failure::Usage(format!(
+            "{option} (or {variable}) is for a management API, and none is named: add --url, or leave it out to work on \
+             the store beside the configuration"
+        )))
+    }
+}
+
 /// The directory of one organization, as commands need it.
 pub(super) trait Backend: Debug {
     /// The organization all commands are about.

@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::output::{Format, Output};
 use super::run::LOG_PATIENCE;
 use crate::app::{App, StartError};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, ListenAddress, LogFormat};
 use crate::lifecycle::Signals;
 use crate::telemetry::log;
 use screen::Screen;
@@ -102,7 +102,10 @@ async fn serve(
     let addresses = app.addresses();
     let screen = Screen {
         asked: [arguments.port, arguments.admin_port, arguments.ops_port],
-        proxy: addresses.listeners.first().copied().unwrap_or(proxy),
+        proxy: match addresses.listeners.first() {
+            Some(ListenAddress::Ip(bound)) => *bound,
+            Some(ListenAddress::Unix(_)) | None => proxy,
+        },
         admin: addresses.admin.unwrap_or(admin),
         ops: addresses.ops,
         upstream,

@@ -34,13 +34,17 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
     let path = &config.store.path;
     // Asked of the name itself: also a link that leads nowhere is somebody's.
     if path.symlink_metadata().is_ok() {
+        let mut state = "it is ready to use".to_owned();
         // A file that is no store, or a damaged one, is told as such.
         if path.exists() {
-            drop(directory::open(&StoreConfig { create_if_missing: false, ..config.store.clone() })?);
+            let store = directory::open(&StoreConfig { create_if_missing: false, ..config.store.clone() })?;
+            if let Some(missing) = missing(&*store, &config)? {
+                state = format!("it has no {missing}, which `postern run` enters");
+            }
         }
         return Err(Failure::Failed(format!(
-            "store {path:?} exists already and was left as it is: it is ready to use; to start anew, move it away, \
-             with its -wal and -shm files"
+            "store {path:?} exists already and was left as it is: {state}; to start anew, move it away, with its -wal \
+             and -shm files"
         )));
     }
     let store = directory::open(&StoreConfig { create_if_missing: true, ..config.store.clone() })?;
@@ -56,13 +60,28 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
     Ok(Exit::Done)
 }
 
+/// What of a configuration is not in a store.
+fn missing(store: &dyn Store, config: &Config) -> Result<Option<String>, Failure> {
+    let id = &config.organization.id;
+    let (organization, projects) =
+        store.read(|records| Ok((records.organization(id)?, records.projects(id)?)))?;
+    if organization.is_none() {
+        return Ok(Some(format!("organization {id:?}")));
+    }
+    let is_there = |name: &String| projects.iter().any(|project| project.name == *name);
+    Ok(projects_of(config).into_iter().find(|name| !is_there(name)).map(|name| format!("project {name:?}")))
+}
+
+fn projects_of(config: &Config) -> BTreeSet<&String> {
+    config.routes.iter().map(|route| &route.project).filter(|project| !project.is_empty()).collect()
+}
+
 /// Enters a configuration's organization and the projects of its routes; what is there stays.
 pub(super) fn enter(store: &dyn Store, config: &Config) -> Result<Vec<String>, Failure> {
     let now = Timestamp::now();
     let organization = &config.organization;
     operations::ensure_organization(store, &organization.id, &organization.name, now)?;
-    let projects: BTreeSet<&String> =
-        config.routes.iter().map(|route| &route.project).filter(|project| !project.is_empty()).collect();
+    let projects = projects_of(config);
     for project in &projects {
         operations::ensure_project(store, project, &organization.id, now)?;
     }

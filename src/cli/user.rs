@@ -3,16 +3,16 @@
 mod elsewhere;
 mod typed_password;
 
-use std::io::{self, BufRead as _, IsTerminal as _};
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Exit;
 use super::backend::{self, Backend, PersonEnded, Place, PlaceArguments};
+use super::confirm::Question;
 use super::directory::Directory;
 use super::failure::Failure;
 use super::output::{Output, fields, or_dash, printable, table};
+use crate::directory::OperationError;
 use crate::directory::model::{Member, Timestamp, Word as _};
 use crate::directory::operations::{self, NewPerson};
 use crate::policy::facts::UserState;
@@ -149,6 +149,9 @@ enum UserCommand {
     SetPassword {
         /// Their id, address or name.
         user: String,
+        /// With --url: do not ask.
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Switch a person's two-factor authentication off.
     #[command(after_help = RESET_TWO_FACTOR_EXAMPLES)]
@@ -232,7 +235,7 @@ pub(super) fn execute(arguments: UserArguments, output: Output) -> Result<Exit, 
         UserCommand::Invite { email } => elsewhere::invite(directory, &email, output)?,
         UserCommand::List => list(directory, output)?,
         UserCommand::Show { user } => show(directory, directory.person(&user)?, output)?,
-        UserCommand::SetPassword { user } => {
+        UserCommand::SetPassword { user, yes } => {
             let member = directory.person(&user)?;
             match directory.place() {
                 Place::Store(beside) => {
@@ -240,7 +243,12 @@ pub(super) fn execute(arguments: UserArguments, output: Output) -> Result<Exit, 
                     operations::set_password(&*beside.store, &member.user.id, &hash, Timestamp::now())?;
                     show(directory, member, output)?;
                 }
-                Place::Api(remote) => elsewhere::reset_password(remote, &member, output)?,
+                Place::Api(remote) => {
+                    if !yes {
+                        elsewhere::confirm_reset(&member, output)?;
+                    }
+                    elsewhere::reset_password(remote, &member, output)?;
+                }
             }
         }
         UserCommand::ResetTwoFactor { user } => {
@@ -300,6 +308,11 @@ impl Wanted {
 
 fn create(directory: &Directory, email: String, wanted: Wanted, output: Output) -> Result<Member, Failure> {
     let Wanted { name, is_super_admin, without_password } = wanted;
+    // Nobody types a password for an address that cannot be taken.
+    let taken = directory.store.read(|records| records.user_by_email(&email.trim().to_lowercase()))?;
+    if taken.is_some() {
+        return Err(OperationError::AlreadyExists { entity: "user", id: email }.into());
+    }
     let real_name = name.unwrap_or_else(|| email.clone());
     let password_hash = match without_password {
         true => None,
@@ -358,24 +371,16 @@ fn delete(directory: &dyn Backend, member: &Member, output: Output) -> Result<()
     })
 }
 
-/// Asks the person at the terminal; without one, nobody can have meant it but by `--yes`.
 fn confirm(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {
     let id = &member.user.id;
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::Usage(format!(
-            "nothing was deleted: there is no terminal to ask at; to delete user {id} with their tokens, add --yes"
-        )));
-    }
     let tokens = directory.tokens(id)?;
     let live = tokens.iter().filter(|token| token.token.revoked_time.is_none()).count();
-    output.remark(&format!(
-        "Delete {} ({id})? Their {live} tokens end for good. Type `yes` to go on:",
-        printable(&member.user.email)
-    ));
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
-    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::Failed("nothing was deleted".to_owned())) }
+    let question = Question {
+        text: &format!("Delete {} ({id})? Their {live} tokens end for good.", printable(&member.user.email)),
+        otherwise: "nothing was deleted",
+        deed: &format!("delete user {id} with their tokens"),
+    };
+    question.ask(output)
 }
 
 fn show_again(directory: &dyn Backend, member: &Member, output: Output) -> Result<(), Failure> {

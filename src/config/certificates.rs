@@ -11,10 +11,10 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use thiserror::Error;
 use x509_parser::extensions::GeneralName;
-use x509_parser::parse_x509_certificate;
+use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
 use super::CertificateConfig;
 use super::input;
@@ -67,6 +67,20 @@ pub enum CertificateError {
         /// Which certificate of the file, from 1.
         number: usize,
     },
+    /// The system has no authorities.
+    #[error("the system has no authorities that certificates could be checked with: {reason}")]
+    NoSystemAuthorities {
+        /// What was found instead.
+        reason: String,
+    },
+    /// The PEM is fine, what it holds is no revocation list.
+    #[error("revocation list {number} in `{path}` cannot be understood")]
+    BrokenRevocationList {
+        /// The file's path.
+        path: PathBuf,
+        /// Which list of the file, from 1.
+        number: usize,
+    },
     /// The private key is encrypted.
     #[error("the key in `{path}` is encrypted")]
     EncryptedKey {
@@ -105,13 +119,15 @@ pub enum CertificateError {
     },
 }
 
-/// Which of a certificate's two files.
+/// Which of a certificate's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificatePart {
     /// The chain.
     Certificate,
     /// The private key.
     Key,
+    /// A list of certificates that count no more, in a file of its own.
+    RevocationList,
 }
 
 impl std::fmt::Display for CertificatePart {
@@ -119,6 +135,7 @@ impl std::fmt::Display for CertificatePart {
         f.write_str(match self {
             Self::Certificate => "certificate",
             Self::Key => "private key",
+            Self::RevocationList => "revocation list",
         })
     }
 }
@@ -141,6 +158,23 @@ pub(crate) fn check(config: &CertificateConfig) -> Vec<CertificateError> {
     }
 }
 
+/// The authorities that the system believes, from where its OpenSSL looks for them; `SSL_CERT_FILE` and `SSL_CERT_DIR` say
+/// otherwise.
+///
+/// # Errors
+/// There are none.
+pub fn load_system_authorities() -> Result<RootCertStore, CertificateError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut authorities = RootCertStore::empty();
+    // The system's collection may have some that are broken, or of a kind that is not used any more.
+    authorities.add_parsable_certificates(found.certs);
+    if authorities.is_empty() {
+        let reason = found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
+        return Err(CertificateError::NoSystemAuthorities { reason });
+    }
+    Ok(authorities)
+}
+
 /// The authorities in a PEM file.
 ///
 /// # Errors
@@ -155,6 +189,26 @@ pub fn load_authorities(path: &Path) -> Result<RootCertStore, CertificateError> 
     Ok(authorities)
 }
 
+/// The revocation lists in a PEM file, of which there is at least one.
+///
+/// # Errors
+/// The file cannot be read, or has no list, or something else that calls itself one.
+pub fn load_revocation_lists(
+    path: &Path,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, CertificateError> {
+    let part = CertificatePart::RevocationList;
+    let pem = read(part, path)?;
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
+    let lists = lists.map_err(|_| CertificateError::BrokenPem { part, path: path.to_owned() })?;
+    for (index, list) in lists.iter().enumerate() {
+        parse_x509_crl(list).map_err(|_| CertificateError::BrokenRevocationList {
+            path: path.to_owned(),
+            number: index + 1,
+        })?;
+    }
+    if lists.is_empty() { Err(missing(part, path)) } else { Ok(lists) }
+}
+
 impl CertificateError {
     /// Which file to look at.
     pub const fn part(&self) -> CertificatePart {
@@ -162,12 +216,14 @@ impl CertificateError {
             Self::Unreadable { part, .. } | Self::Missing { part, .. } | Self::BrokenPem { part, .. } => {
                 *part
             }
-            Self::BrokenCertificate { .. } | Self::Expired { .. } | Self::NotYetValid { .. } => {
-                CertificatePart::Certificate
-            }
+            Self::NoSystemAuthorities { .. }
+            | Self::BrokenCertificate { .. }
+            | Self::Expired { .. }
+            | Self::NotYetValid { .. } => CertificatePart::Certificate,
             Self::EncryptedKey { .. } | Self::UnusableKey { .. } | Self::Mismatch { .. } => {
                 CertificatePart::Key
             }
+            Self::BrokenRevocationList { .. } => CertificatePart::RevocationList,
         }
     }
 
@@ -183,6 +239,14 @@ impl CertificateError {
             Self::Missing { part: CertificatePart::Key, .. }
             | Self::BrokenPem { part: CertificatePart::Key, .. } => {
                 "give a PEM file with one `-----BEGIN PRIVATE KEY-----` block"
+            }
+            Self::NoSystemAuthorities { .. } => {
+                "install the system's authorities (Debian: ca-certificates), or name a `ca_file`"
+            }
+            Self::Missing { part: CertificatePart::RevocationList, .. }
+            | Self::BrokenPem { part: CertificatePart::RevocationList, .. }
+            | Self::BrokenRevocationList { .. } => {
+                "give a PEM file with an `-----BEGIN X509 CRL-----` block for each authority"
             }
             Self::EncryptedKey { .. } => {
                 "decrypt it with `openssl pkey -in KEY -out NEW_KEY`; protect the file by its permissions"

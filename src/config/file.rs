@@ -4,6 +4,7 @@
 
 use super::decode::Presence::{Default, Derived, Optional, Required};
 use super::decode::table;
+use super::map::{Map, TextOrPresence};
 use super::number::{Bytes, Count, Seconds};
 use super::report::Located;
 use super::secret::SecretReference;
@@ -21,6 +22,7 @@ table! {
         organization: OrganizationTable = Required,
         upstreams: List<UpstreamTable> = Required,
         routes: List<RouteTable> = Required,
+        authentication_throttle: AuthenticationThrottleTable = Optional,
         usage: UsageTable = Default("{}"),
         events: EventsTable = Default("{}"),
         tokens: TokensTable = Default("{}"),
@@ -43,9 +45,13 @@ table! {
     ListenerTable = "[[listeners]]" {
         name: String = Required,
         address: String = Required,
+        mode: String = Derived("\"0600\" for a Unix socket"),
         trusted_proxies: List<String> = Default("[]"),
         proxy_protocol: String = Default("\"off\""),
         proxy_protocol_from: List<String> = Default("[]"),
+        connections: Count<1, 1_000_000> = Derived("as many as `[limits]` leaves"),
+        header_read_seconds: Seconds<1, 300> = Derived("as under `[timeouts]`"),
+        idle_seconds: Seconds<1, 86_400> = Derived("as under `[timeouts]`"),
         tls: ListenerTlsTable = Optional,
     }
 }
@@ -54,6 +60,15 @@ table! {
     ListenerTlsTable = "[listeners.tls]" {
         require_tls13: bool = Default("false"),
         certificates: List<CertificateTable> = Required,
+        client_certificates: ClientCertificatesTable = Optional,
+    }
+}
+
+table! {
+    ClientCertificatesTable = "[listeners.tls.client_certificates]" {
+        ca_file: String = Required,
+        mode: String = Default("\"required\""),
+        crl_file: String = Optional,
     }
 }
 
@@ -170,6 +185,7 @@ table! {
     UpstreamTable = "[[upstreams]]" {
         name: String = Required,
         endpoints: List<String> = Required,
+        resolvers: List<String> = Default("[]"),
         protocol: String = Default("\"http1\""),
         balance: String = Default("\"round_robin\""),
         connect_seconds: Seconds<1, 300> = Default("5"),
@@ -178,6 +194,8 @@ table! {
         idle_connections: Count<0, 10_000> = Default("64"),
         health: HealthTable = Optional,
         ejection: EjectionTable = Optional,
+        retries: RetriesTable = Optional,
+        limits: UpstreamLimitsTable = Default("{}"),
         tls: UpstreamTlsTable = Optional,
         credential: CredentialTable = Optional,
         identity_token: UpstreamIdentityTokenTable = Optional,
@@ -208,8 +226,26 @@ table! {
 }
 
 table! {
+    RetriesTable = "[upstreams.retries]" {
+        most_per_request: Count<1, 10> = Default("1"),
+        budget_percent: Count<0, 100> = Default("20"),
+        least_per_second: Count<0, 10_000> = Default("10"),
+        statuses: List<Count<500, 599>> = Default("[]"),
+    }
+}
+
+table! {
+    UpstreamLimitsTable = "[upstreams.limits]" {
+        concurrent_requests: Count<1, 1_000_000> = Optional,
+        pending_connections: Count<1, 1_000_000> = Optional,
+    }
+}
+
+table! {
     UpstreamTlsTable = "[upstreams.tls]" {
-        ca_file: String = Required,
+        ca_file: String = Derived("the system's authorities"),
+        certificate_file: String = Optional,
+        key_file: String = Optional,
         server_name: String = Derived("the endpoint's host"),
     }
 }
@@ -232,16 +268,92 @@ table! {
 
 table! {
     RouteTable = "[[routes]]" {
-        name: String = Derived("the first host and the path prefix"),
+        name: String = Derived("the first host and the path"),
         hosts: List<String> = Default("[]"),
-        path_prefix: String = Default("\"/\""),
+        path_prefix: String = Derived("\"/\", unless there is a `path`"),
+        path: String = Optional,
+        methods: List<String> = Default("[]"),
+        match_headers: Map<TextOrPresence> = Default("{}"),
+        match_query: Map<TextOrPresence> = Default("{}"),
+        encoded_slashes: String = Default("\"refuse\""),
         project: String = Optional,
         service: String = Optional,
-        upstream: String = Required,
+        upstream: String = Derived("none, which needs a `response`"),
+        rewrite: String = Optional,
+        redirect: String = Optional,
         read_permission: String = Derived("\"project:services:read\""),
         write_permission: String = Derived("\"service:data:write\""),
+        permissions: Map<String> = Default("{}"),
         authentication: String = Derived("a valid token is required"),
+        credentials: List<String> = Default("[\"bearer\"]"),
+        query_parameter: String = Default("\"access_token\""),
+        cors_preflight: String = Derived("a valid token is required"),
         pass_authorization: bool = Default("false"),
+        response_header_seconds: Seconds<1, 86_400> = Derived("the upstream's"),
+        total_seconds: Seconds<1, 86_400> = Optional,
+        request_body_bytes: Bytes<0, 1_099_511_627_776> = Optional,
+        request_headers: RequestHeadersTable = Default("{}"),
+        response_headers: ResponseHeadersTable = Default("{}"),
+        response: FixedResponseTable = Optional,
+        rate_limit: RateLimitTable = Optional,
+        token_rate_limit: TokenRateLimitTable = Optional,
+    }
+}
+
+table! {
+    /// What all of a route's requests together may do.
+    RateLimitTable = "[routes.rate_limit]" {
+        requests: Count<1, 10_000_000> = Optional,
+        per_seconds: Seconds<1, 86_400> = Default("1"),
+        burst: Count<1, 10_000_000> = Derived("as many as `requests`"),
+        concurrent_requests: Count<1, 10_000_000> = Optional,
+    }
+}
+
+table! {
+    /// What each token may do on a route.
+    TokenRateLimitTable = "[routes.token_rate_limit]" {
+        requests: Count<1, 10_000_000> = Optional,
+        per_seconds: Seconds<1, 86_400> = Default("1"),
+        burst: Count<1, 10_000_000> = Derived("as many as `requests`"),
+        concurrent_requests: Count<1, 10_000_000> = Optional,
+    }
+}
+
+table! {
+    /// How often each network may fail to authenticate; left out, as often as it likes.
+    AuthenticationThrottleTable = "[authentication_throttle]" {
+        failures: Count<1, 1_000_000> = Default("100"),
+        per_seconds: Seconds<1, 86_400> = Default("60"),
+        ipv4_prefix_bits: Count<8, 32> = Default("32"),
+        ipv6_prefix_bits: Count<16, 128> = Default("64"),
+    }
+}
+
+table! {
+    /// What is changed in a request's headers.
+    RequestHeadersTable = "[routes.request_headers]" {
+        set: Map<String> = Default("{}"),
+        add: Map<String> = Default("{}"),
+        remove: List<String> = Default("[]"),
+    }
+}
+
+table! {
+    /// What is changed in a response's headers.
+    ResponseHeadersTable = "[routes.response_headers]" {
+        set: Map<String> = Default("{}"),
+        add: Map<String> = Default("{}"),
+        remove: List<String> = Default("[]"),
+    }
+}
+
+table! {
+    /// What a route answers without a service behind.
+    FixedResponseTable = "[routes.response]" {
+        status: Count<200, 599> = Required,
+        body: String = Default("\"\""),
+        content_type: String = Default("\"text/plain; charset=utf-8\""),
     }
 }
 

@@ -7,6 +7,7 @@ mod admin;
 mod identity_token;
 mod listeners;
 mod organization;
+mod peers;
 mod routes;
 mod settings;
 mod sign_in;
@@ -130,6 +131,10 @@ fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) 
         organization: organization??,
         upstreams: upstreams?,
         routes: routes?,
+        authentication_throttle: match &file.authentication_throttle {
+            Some(table) => Some(settings::authentication_throttle(&table.value)?),
+            None => None,
+        },
         usage: settings::usage(&file.usage.as_ref()?.value)?,
         events: settings::events(&file.events.as_ref()?.value)?,
         tokens: settings::tokens(&file.tokens.as_ref()?.value)?,

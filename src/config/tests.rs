@@ -32,11 +32,35 @@ fn reference_folder() -> tempfile::TempDir {
     write("tls/api.crt", &made.cert.pem());
     write("tls/api.key", &made.signing_key.serialize_pem());
     write("tls/search-ca.pem", &made.cert.pem());
+    let (authority, list) = authority_with_revocation_list();
+    write("tls/clients-ca.pem", &authority);
+    write("tls/clients-crl.pem", &list);
     write("tls/internal-ca.pem", &made.cert.pem());
+    write("tls/postern.pem", &made.cert.pem());
+    write("tls/postern-key.pem", &made.signing_key.serialize_pem());
     write("secrets/microsoft", "hush\n");
     write("secrets/github", "hush\n");
     write("secrets/search-password", "hush\n");
     folder
+}
+
+/// An authority's certificate, and its list without any entry.
+fn authority_with_revocation_list() -> (String, String) {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyPair,
+    };
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let list = CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2020, 1, 1),
+        next_update: rcgen::date_time_ymd(2100, 1, 1),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    (authority.pem(), list.signed_by(&authority).unwrap().pem().unwrap())
 }
 
 fn parse(text: &str, folder: &Path, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -66,7 +90,11 @@ fn the_reference_loads_also_with_its_examples_switched_on() {
             "secrets/microsoft",
             "secrets/github",
             "tls/internal-ca.pem",
+            "tls/clients-ca.pem",
+            "tls/clients-crl.pem",
             "tls/search-ca.pem",
+            "tls/postern.pem",
+            "tls/postern-key.pem",
             "secrets/search-password",
         ];
         assert_eq!(config.referenced_files, files.map(|file| folder.path().join(file)));

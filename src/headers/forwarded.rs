@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderValue};
-use ipnet::IpNet;
 
 use super::write_field;
+use crate::config::TrustedPeers;
 use crate::policy::address;
 
 /// The forwarding headers of one upstream request, as header lines: `Forwarded` (RFC 7239), and what is older and more
@@ -41,17 +41,12 @@ impl Scheme {
 /// What RFC 7239 calls a hop that nobody knows.
 const UNKNOWN: &str = "unknown";
 
-/// Whether this peer's word about addresses counts.
-pub fn is_trusted(trusted_proxies: &[IpNet], peer: IpAddr) -> bool {
-    !trusted_proxies.is_empty() && address::allows(trusted_proxies, peer)
-}
-
 /// The client's address: the peer's, or, where the peer is a trusted proxy, the last address in its
 /// `X-Forwarded-For` (else `Forwarded`) that is not itself a trusted proxy. An entry that is no address ends the
 /// search: the hop before it is the last one known.
-pub fn client_address(trusted_proxies: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+pub fn client_address(trusted_proxies: &TrustedPeers, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let mut client = peer;
-    if !is_trusted(trusted_proxies, peer) {
+    if !trusted_proxies.trust(peer) {
         return client;
     }
     let hops: Vec<&str> = if headers.contains_key("x-forwarded-for") {
@@ -62,11 +57,23 @@ pub fn client_address(trusted_proxies: &[IpNet], peer: IpAddr, headers: &HeaderM
     for hop in hops.into_iter().rev() {
         let Some(address) = parse_node(hop) else { break };
         client = address;
-        if !is_trusted(trusted_proxies, address) {
+        if !trusted_proxies.hold(address) {
             break;
         }
     }
     client
+}
+
+/// How the client reached the first proxy, where the peer is a trusted one that says so in `X-Forwarded-Proto`.
+pub fn client_scheme(trusted_proxies: &TrustedPeers, peer: IpAddr, headers: &HeaderMap) -> Option<Scheme> {
+    if !trusted_proxies.trust(peer) {
+        return None;
+    }
+    match list(headers, "x-forwarded-proto").next()? {
+        word if word.eq_ignore_ascii_case("https") => Some(Scheme::Https),
+        word if word.eq_ignore_ascii_case("http") => Some(Scheme::Http),
+        _ => None,
+    }
 }
 
 /// The forwarding headers for a peer that is not trusted: nothing the client sent is kept.
@@ -126,6 +133,13 @@ impl From<Values> for Forwarding {
 }
 
 impl Forwarding {
+    /// The same, and these lines, each with its end, behind them.
+    #[must_use]
+    pub fn with(mut self, lines: &[u8]) -> Self {
+        self.lines.extend_from_slice(lines);
+        self
+    }
+
     /// The header lines.
     pub fn lines(&self) -> &[u8] {
         &self.lines

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::forwarded::{self, Scheme};
 use super::trace::IdGenerator;
 use super::{Additions, Identity, request_trailers, strip_response, write_upstream_request};
+use crate::config::TrustedPeers;
 use crate::policy::address;
 
 fn map(lines: &[(&str, &str)]) -> HeaderMap {
@@ -35,8 +36,14 @@ fn forward(client: &HeaderMap, identity: Option<&Identity>) -> HeaderMap {
     let ids = IdGenerator::seeded().expect("random").request(client.get("traceparent"));
     let forwarding = forwarded::start("192.0.2.7".parse().expect("address"), Scheme::Https, &host);
     let mut lines = Vec::new();
-    let additions =
-        Additions { host: &host, identity, ids: &ids, authorization: None, forwarding: &forwarding };
+    let additions = Additions {
+        host: &host,
+        identity,
+        ids: &ids,
+        authorization: None,
+        forwarding: &forwarding,
+        changes: None,
+    };
     write_upstream_request(client, additions, &mut lines);
     let text = std::str::from_utf8(&lines).expect("these tests send no other");
     let split = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -185,7 +192,8 @@ fn responses_lose_what_concerns_the_upstreams_connection() {
 
 #[test]
 fn only_trusted_proxies_are_believed() {
-    let trusted = ["10.0.0.0/8".parse().expect("network")];
+    let networks = vec!["10.0.0.0/8".parse().expect("network")];
+    let trusted = TrustedPeers { networks, over_unix_socket: false };
     let check = |peer: &str, lines: &[(&str, &str)], expect: &str| {
         let address = forwarded::client_address(&trusted, peer.parse().expect("address"), &map(lines));
         assert_eq!(address.to_string(), expect, "{peer} {lines:?}");
@@ -201,6 +209,23 @@ fn only_trusted_proxies_are_believed() {
     check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, \u{e9}")], "10.0.0.1");
     check("10.0.0.1", &[], "10.0.0.1");
     check("::ffff:10.0.0.1", &[("x-forwarded-for", "203.0.113.9")], "203.0.113.9");
+}
+
+#[test]
+fn over_a_unix_socket_only_who_is_trusted_there_is_believed() {
+    let check = |over_unix_socket: bool, list: &str, expect: &str| {
+        let trusted =
+            TrustedPeers { networks: vec!["10.0.0.0/8".parse().expect("network")], over_unix_socket };
+        let headers = map(&[("x-forwarded-for", list)]);
+        let address = forwarded::client_address(&trusted, address::UNKNOWN, &headers);
+        assert_eq!(address.to_string(), expect, "{over_unix_socket} {list}");
+    };
+    check(false, "203.0.113.9", "::");
+    check(true, "203.0.113.9", "203.0.113.9");
+    check(true, "192.0.2.66, 203.0.113.9, 10.2.3.4", "203.0.113.9");
+    // An address that nobody has is not the socket's peer over again.
+    check(true, "192.0.2.66, ::", "::");
+    check(true, "192.0.2.66, unknown", "::");
 }
 
 proptest! {

@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerConnection, VerifierBuilderError};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 
+use super::client_certificate::{self, CertificateLines};
 use crate::config::certificates::{self, CertificateError};
 use crate::config::{ListenerTlsConfig, UpstreamProtocol, UpstreamTlsConfig};
 
@@ -23,6 +25,9 @@ pub enum TlsError {
     /// A combination that rustls refuses.
     #[error("rustls refuses the settings: {0}")]
     Settings(#[from] rustls::Error),
+    /// Authorities or revocation lists of clients' certificates.
+    #[error("clients' certificates cannot be checked: {0}")]
+    ClientCertificates(#[from] VerifierBuilderError),
     /// `server_name` is neither a DNS name nor an address.
     #[error("`{name}` is neither a DNS name nor an IP address; correct upstreams.tls.server_name")]
     ServerName {
@@ -40,8 +45,29 @@ struct CertificatesByName {
     default: Option<Arc<CertifiedKey>>,
 }
 
+/// A listener's TLS.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// What handshakes are made by.
+    pub config: Arc<ServerConfig>,
+    client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl ServerTls {
+    /// What upstreams are told about the certificate that a client has shown; nothing where none is asked for.
+    ///
+    /// # Errors
+    /// If it does not count any more. The connection must end then.
+    pub fn client_certificate(&self, session: &ServerConnection) -> Result<CertificateLines, rustls::Error> {
+        match &self.client_verifier {
+            None => Ok(CertificateLines::default()),
+            Some(verifier) => client_certificate::shown(&**verifier, session),
+        }
+    }
+}
+
 /// A listener's TLS, with session tickets and HTTP/2 before HTTP/1.1.
-pub fn server(settings: &ListenerTlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server(settings: &ListenerTlsConfig) -> Result<ServerTls, TlsError> {
     let mut certificates =
         CertificatesByName { exact: HashMap::new(), wildcard: HashMap::new(), default: None };
     for certificate in &settings.certificates {
@@ -52,27 +78,41 @@ pub fn server(settings: &ListenerTlsConfig) -> Result<Arc<ServerConfig>, TlsErro
     } else {
         &[&rustls::version::TLS13, &rustls::version::TLS12]
     };
-    let mut server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
+    let client_verifier =
+        settings.client_certificates.as_ref().map(client_certificate::verifier).transpose()?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)?;
+    let builder = match &client_verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
+    };
+    let mut server = builder.with_cert_resolver(Arc::new(certificates));
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     server.ticketer = aws_lc_rs::Ticketer::new()?;
     // One ticket is enough to resume; each further one is work in every handshake.
     server.send_tls13_tickets = 1;
-    Ok(Arc::new(server))
+    Ok(ServerTls { config: Arc::new(server), client_verifier })
 }
 
-/// TLS towards an upstream, for one protocol, trusting only the configured authorities.
+/// TLS towards an upstream, for one protocol, trusting the configured authorities alone, or the system's where none are.
 pub fn client(
     settings: &UpstreamTlsConfig,
     protocol: UpstreamProtocol,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let authorities = certificates::load_authorities(&settings.ca_file)?;
-    let mut client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let authorities = match &settings.ca_file {
+        Some(ca_file) => certificates::load_authorities(ca_file)?,
+        None => certificates::load_system_authorities()?,
+    };
+    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(authorities)
-        .with_no_client_auth();
+        .with_root_certificates(authorities);
+    let mut client = match &settings.client_certificate {
+        Some(own) => {
+            let own = certificates::load(own)?.certified_key;
+            client.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
+        }
+        None => client.with_no_client_auth(),
+    };
     client.alpn_protocols = match protocol {
         UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
         UpstreamProtocol::Http2 => vec![b"h2".to_vec()],

@@ -7,20 +7,30 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
-use ipnet::IpNet;
 
 use super::http1::{Phase, State};
-use crate::config::TimeoutsConfig;
+use crate::config::{TimeoutsConfig, TrustedPeers};
 use crate::headers::forwarded::{self, Forwarding, Scheme};
+use crate::listen::client_certificate::CertificateLines;
+
+/// Where a connection comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// The socket's peer, or whom it speaks for by the PROXY protocol.
+    pub peer: IpAddr,
+    /// Position of its listener.
+    pub listener: usize,
+    /// How the client reached us.
+    pub scheme: Scheme,
+    /// What upstreams are told about the client's certificate.
+    pub certificate: CertificateLines,
+}
 
 /// One downstream connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// The socket's peer.
-    pub peer: IpAddr,
-    /// Position of its listener.
-    pub listener: usize,
-    scheme: Scheme,
+    /// Where it comes from.
+    pub origin: Origin,
     protocol: Protocol,
     /// Requests begun.
     begun: Cell<u64>,
@@ -82,11 +92,9 @@ pub struct RunningRequest {
 
 impl Connection {
     /// A connection just accepted.
-    pub fn new(peer: IpAddr, listener: usize, scheme: Scheme, protocol: Protocol) -> Self {
+    pub fn new(origin: Origin, protocol: Protocol) -> Self {
         Self {
-            peer,
-            listener,
-            scheme,
+            origin,
             protocol,
             begun: Cell::new(0),
             running: Cell::new(0),
@@ -104,16 +112,18 @@ impl Connection {
         RunningRequest { connection: Rc::clone(self) }
     }
 
-    /// The forwarding headers of a request; made once for requests in a row to the same host, unless the peer is a
+    /// The forwarding headers of a request, and what else upstreams are told about its connection; made once for requests in a row to the same host, unless the peer is a
     /// trusted proxy, whose every request may be another client's.
     pub fn forwarding(
         &self,
-        trusted_proxies: &[IpNet],
+        trusted_proxies: &TrustedPeers,
         host: &HeaderValue,
         headers: &HeaderMap,
     ) -> Rc<Forwarding> {
-        if forwarded::is_trusted(trusted_proxies, self.peer) {
-            return Rc::new(forwarded::append(self.peer, self.scheme, host, headers));
+        let Origin { peer, scheme, ref certificate, .. } = self.origin;
+        if trusted_proxies.trust(peer) {
+            let forwarding = forwarded::append(peer, scheme, host, headers);
+            return Rc::new(forwarding.with(certificate.as_bytes()));
         }
         let mut last = self.forwarding.borrow_mut();
         if let Some((last_host, forwarding)) = &*last
@@ -121,7 +131,8 @@ impl Connection {
         {
             return Rc::clone(forwarding);
         }
-        let forwarding = Rc::new(forwarded::start(self.peer, self.scheme, host));
+        let forwarding = forwarded::start(peer, scheme, host);
+        let forwarding = Rc::new(forwarding.with(certificate.as_bytes()));
         *last = Some((host.clone(), Rc::clone(&forwarding)));
         forwarding
     }

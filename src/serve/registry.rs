@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::connection::Connection;
-use crate::config::TimeoutsConfig;
+use crate::snapshot::Listener;
 
 /// A worker's open connections.
 #[derive(Debug, Default)]
@@ -26,9 +26,9 @@ struct Entered {
     free: RefCell<Vec<usize>>,
 }
 
-/// How many connections are open, and who waits for that to change.
+/// How many connections are open, of a worker or of one of its listeners, and who waits for that to change.
 #[derive(Debug, Default)]
-struct Open {
+pub struct Open {
     connections: Cell<usize>,
     closed: Notify,
 }
@@ -36,7 +36,8 @@ struct Open {
 /// Counts one connection as open, from its accept to its end, whatever it does or does not send in between.
 #[derive(Debug)]
 pub struct Accepted {
-    open: Rc<Open>,
+    /// The worker's connections, and the listener's.
+    counts: [Rc<Open>; 2],
 }
 
 /// A connection's place in the registry, given back when this is dropped, also by a panic.
@@ -47,10 +48,13 @@ pub struct Registration {
 }
 
 impl Registry {
-    /// Counts a connection from now on, until the result is dropped.
-    pub fn accepted(&self) -> Accepted {
-        self.open.connections.set(self.open.connections.get() + 1);
-        Accepted { open: Rc::clone(&self.open) }
+    /// Counts a connection from now on, until the result is dropped, here and among its listener's.
+    pub fn accepted(&self, of_listener: &Rc<Open>) -> Accepted {
+        let counts = [Rc::clone(&self.open), Rc::clone(of_listener)];
+        for count in &counts {
+            count.connections.set(count.connections.get() + 1);
+        }
+        Accepted { counts }
     }
 
     /// Enters a connection. One that comes while draining is told so at once.
@@ -67,26 +71,18 @@ impl Registry {
         Registration { entered: Rc::clone(&self.entered), slot }
     }
 
-    /// Number of open connections.
-    pub fn open(&self) -> usize {
-        self.open.connections.get()
+    /// All that are open.
+    pub fn open(&self) -> &Open {
+        &self.open
     }
 
-    /// Returns once fewer than `limit` connections are open.
-    pub async fn below(&self, limit: usize) {
-        loop {
-            let closed = self.open.closed.notified();
-            if self.open.connections.get() < limit {
-                return;
-            }
-            closed.await;
-        }
-    }
-
-    /// Looks at every connection for what has taken too long.
-    pub fn look(&self, now: Instant, timeouts: &TimeoutsConfig) {
+    /// Looks at every connection for what has taken too long by its listener's rules.
+    pub fn look(&self, now: Instant, listeners: &[Listener]) {
         for connection in self.entered.slots.borrow().iter().flatten() {
-            connection.look(now, timeouts);
+            // A reload neither adds nor removes listeners.
+            if let Some(listener) = listeners.get(connection.origin.listener) {
+                connection.look(now, &listener.timeouts);
+            }
         }
     }
 
@@ -99,10 +95,30 @@ impl Registry {
     }
 }
 
+impl Open {
+    /// Their number.
+    pub fn count(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// Returns once fewer than `limit` are open.
+    pub async fn below(&self, limit: usize) {
+        loop {
+            let closed = self.closed.notified();
+            if self.count() < limit {
+                return;
+            }
+            closed.await;
+        }
+    }
+}
+
 impl Drop for Accepted {
     fn drop(&mut self) {
-        self.open.connections.set(self.open.connections.get() - 1);
-        self.open.closed.notify_waiters();
+        for count in &self.counts {
+            count.connections.set(count.connections.get() - 1);
+            count.closed.notify_waiters();
+        }
     }
 }
 

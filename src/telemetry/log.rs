@@ -72,6 +72,21 @@ pub fn check_level(level: &str) -> Result<(), LogError> {
     parse(level).map(drop)
 }
 
+/// An error with its causes, each once: what went wrong with a connection stands in the last of them, and a log has one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    text
+}
+
 impl LogHandle {
     /// Puts another level in force; after an error the old one stays.
     ///

@@ -23,13 +23,14 @@ use prometheus::{Registry, TextEncoder};
 
 pub use control::{
     CertificateExpiry, CheckOutcome, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome,
-    SignInOutcome,
+    ResolutionOutcome, SignInOutcome,
 };
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
 pub use listener::{ListenerMetrics, OpenConnection, ProxyProtocolFailure, TlsOutcome};
 pub use route::RouteMetrics;
-pub use upstream::{EndpointFigures, UpstreamMetrics, UpstreamRefusal};
+pub use upstream::{EndpointFigures, RetryOutcome, UpstreamMetrics, UpstreamRefusal};
 
+use crate::limit::Limit;
 use crate::policy::Denial;
 
 pub use crate::config::NO_ROUTE;
@@ -146,7 +147,7 @@ impl Series {
 
     fn collect_routes(&self, families: &mut Vec<MetricFamily>) {
         let (mut requests, mut denials, mut durations) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut would_deny, mut would_permit) = (Vec::new(), Vec::new());
+        let (mut limited, mut would_deny, mut would_permit) = (Vec::new(), Vec::new(), Vec::new());
         for (name, route) in &*self.routes.lock() {
             let sum = route.sum();
             for (code, count) in sum.statuses.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -155,6 +156,10 @@ impl Series {
             }
             for (denial, count) in Denial::ALL.iter().zip(sum.denials) {
                 denials.push(family::DENIALS.count(&[name, denial.code()], count));
+            }
+            // Only what occurred: few routes have limits.
+            for (limit, count) in Limit::ALL.iter().zip(sum.limited).filter(|(_, count)| *count > 0) {
+                limited.push(family::LIMITED.count(&[name, limit.code()], count));
             }
             // Only what occurred: few routes ever have a candidate policy.
             for (family, counts, samples) in [
@@ -168,6 +173,7 @@ impl Series {
         }
         families.push(family::REQUESTS.with(requests));
         families.push(family::DENIALS.with(denials));
+        families.extend((!limited.is_empty()).then(|| family::LIMITED.with(limited)));
         families.extend((!would_deny.is_empty()).then(|| family::WOULD_DENY.with(would_deny)));
         families.extend((!would_permit.is_empty()).then(|| family::WOULD_PERMIT.with(would_permit)));
         families.push(family::REQUEST_DURATION.with(durations));
@@ -198,13 +204,18 @@ impl Series {
     }
 
     fn collect_upstream_totals(&self, families: &mut Vec<MetricFamily>) {
-        let mut refusals = Vec::new();
+        let (mut refusals, mut retries) = (Vec::new(), Vec::new());
         for (name, totals) in &*self.upstream_totals.lock() {
-            for (refusal, count) in UpstreamRefusal::ALL.iter().zip(totals.sum().refusals) {
+            let sum = totals.sum();
+            for (outcome, count) in RetryOutcome::ALL.iter().zip(sum.retries) {
+                retries.push(family::UPSTREAM_RETRIES.count(&[name, outcome.code()], count));
+            }
+            for (refusal, count) in UpstreamRefusal::ALL.iter().zip(sum.refusals) {
                 refusals.push(family::UPSTREAM_REFUSALS.count(&[name, refusal.code()], count));
             }
         }
         families.push(family::UPSTREAM_REFUSALS.with(refusals));
+        families.push(family::UPSTREAM_RETRIES.with(retries));
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
@@ -237,12 +248,14 @@ impl SeriesCollector {
         let summed = [
             &family::REQUESTS,
             &family::DENIALS,
+            &family::LIMITED,
             &family::WOULD_DENY,
             &family::WOULD_PERMIT,
             &family::REQUEST_DURATION,
             &family::UPSTREAM_REQUESTS,
             &family::UPSTREAM_CONNECTIONS,
             &family::UPSTREAM_REFUSALS,
+            &family::UPSTREAM_RETRIES,
             &family::UPSTREAM_DURATION,
             &family::CONNECTIONS,
             &family::TLS_HANDSHAKES,

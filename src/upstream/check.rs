@@ -99,7 +99,7 @@ fn request(
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, http::Error> {
     let config = &upstream.config;
-    let authority = target.place.authority(&config.endpoints[target.endpoint]);
+    let authority = config.endpoints[target.endpoint].authority();
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     let headers = request.headers_mut();

@@ -1,6 +1,7 @@
-//! Opening connections to endpoints: name, TCP, TLS; all within the connect timeout.
+//! Opening connections to endpoints: name, TCP or a Unix socket, TLS; all within the connect timeout.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,17 +9,18 @@ use std::task::{Context, Poll};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::socket::Socket;
 use super::target::{Place, Target};
-use crate::config::{EndpointConfig, UpstreamConfig};
+use crate::config::UpstreamConfig;
 
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Name resolution or TCP.
+    /// Name resolution, TCP or a Unix socket.
     #[error("could not connect to {endpoint}: {source}; check that the service runs and listens there")]
     Tcp {
         /// `host:port`.
@@ -40,6 +42,12 @@ pub enum ConnectError {
         /// `host:port`.
         endpoint: String,
     },
+    /// Why the one connection that several requests waited for could not be opened.
+    #[error(transparent)]
+    Shared(Arc<Self>),
+    /// Nobody was asked: as many connections are being opened as the configuration allows.
+    #[error("as many connections are being opened as upstreams.limits allows")]
+    Overloaded,
     /// TLS came about, but not for HTTP/2.
     #[error(
         "{endpoint} does not offer HTTP/2 over TLS (ALPN `h2`); set `protocol = \"http1\"` for this upstream"
@@ -53,6 +61,21 @@ pub enum ConnectError {
     Handshake(#[source] hyper::Error),
 }
 
+impl ConnectError {
+    /// Whether nobody was asked, because of a limit.
+    pub(super) fn is_overload(&self) -> bool {
+        match self {
+            Self::Overloaded => true,
+            Self::Shared(error) => error.is_overload(),
+            Self::Tcp { .. }
+            | Self::Tls { .. }
+            | Self::Timeout { .. }
+            | Self::NoHttp2 { .. }
+            | Self::Handshake(_) => false,
+        }
+    }
+}
+
 /// Opens connections for one upstream.
 #[derive(Clone)]
 pub struct Connector {
@@ -64,9 +87,9 @@ pub struct Connector {
 #[derive(Debug)]
 pub enum UpstreamStream {
     /// In the clear.
-    Plain(TcpStream),
+    Plain(Socket),
     /// Over TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Connector {
@@ -82,29 +105,49 @@ impl Connector {
         target: &Target,
     ) -> Result<UpstreamStream, ConnectError> {
         let endpoint = &config.endpoints[target.endpoint];
-        tokio::time::timeout(config.connect_timeout, self.open(endpoint, &target.place))
+        tokio::time::timeout(config.connect_timeout, self.open(config, target))
             .await
             .unwrap_or_else(|_elapsed| Err(ConnectError::Timeout { endpoint: endpoint.label.clone() }))
     }
 
-    async fn open(&self, endpoint: &EndpointConfig, place: &Place) -> Result<UpstreamStream, ConnectError> {
+    async fn open(&self, config: &UpstreamConfig, target: &Target) -> Result<UpstreamStream, ConnectError> {
+        let endpoint = &config.endpoints[target.endpoint];
         let tcp = |source| ConnectError::Tcp { endpoint: endpoint.label.clone(), source };
-        let stream = match place {
-            Place::Address(address) => TcpStream::connect(address).await,
-            Place::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await,
+        let stream = match &target.place {
+            Place::Address(address) => match TcpStream::connect(address).await {
+                Ok(stream) => Ok(Socket::Tcp(stream)),
+                Err(error) => connect_to_any(&target.others.load_full(), error).await.map(Socket::Tcp),
+            },
+            Place::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+            Place::Name { .. } if !config.resolvers.is_empty() => {
+                Err(io::Error::new(io::ErrorKind::NotFound, "its resolvers have not told its addresses"))
+            }
+            Place::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await.map(Socket::Tcp),
         };
         let stream = stream.map_err(tcp)?;
-        stream.set_nodelay(true).map_err(tcp)?;
+        if let Socket::Tcp(stream) = &stream {
+            stream.set_nodelay(true).map_err(tcp)?;
+        }
         let Some(connector) = &self.tls else { return Ok(UpstreamStream::Plain(stream)) };
         let tls = |source| ConnectError::Tls { endpoint: endpoint.label.clone(), source };
         let name = match &self.server_name {
             Some(name) => name.clone(),
-            None => ServerName::try_from(endpoint.host.trim_matches(['[', ']']).to_owned())
+            None => ServerName::try_from(endpoint.address.host().to_owned())
                 .map_err(|error| tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
         };
         let stream = connector.connect(name, stream).await.map_err(tls)?;
         Ok(UpstreamStream::Tls(Box::new(stream)))
     }
+}
+
+/// Connects to the first of these that takes a connection; else fails as before.
+async fn connect_to_any(addresses: &[SocketAddr], error: io::Error) -> io::Result<TcpStream> {
+    for address in addresses {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            return Ok(stream);
+        }
+    }
+    Err(error)
 }
 
 impl std::fmt::Debug for Connector {

@@ -11,6 +11,7 @@ use httparse::{ParserConfig, Status};
 use smallvec::SmallVec;
 
 use crate::headers;
+use crate::headers::change::HeaderChanges;
 
 #[cfg(test)]
 mod tests;
@@ -115,6 +116,16 @@ impl Fields {
     pub(super) fn add(&mut self, name: &[u8], value: &[u8]) {
         self.has_date |= name.eq_ignore_ascii_case(b"date");
         headers::write_field(&mut self.lines, name, value);
+    }
+
+    /// Adds lines that are written already.
+    pub(super) fn add_lines(&mut self, lines: &[u8]) {
+        self.lines.extend_from_slice(lines);
+    }
+
+    /// Changes the lines as a route says.
+    pub(super) fn change(&mut self, changes: &HeaderChanges) {
+        changes.apply(&mut self.lines);
     }
 
     fn restart(&mut self) {

@@ -93,6 +93,12 @@ impl Sending {
         self.sent == 0
     }
 
+    /// The body, if there is one and nothing of it was read: then the request can be written anew.
+    pub(super) fn into_whole_body(self) -> Option<ForwardBody> {
+        let is_whole = self.upload().is_some_and(|upload| upload.bytes() == 0 && !upload.is_over());
+        self.body.filter(|body| is_whole && body.kind() == BodyKind::Framed)
+    }
+
     /// How far the client's body has come; `None` without one.
     pub(super) fn upload(&self) -> Option<Rc<Upload>> {
         self.body.as_ref().and_then(ForwardBody::upload)

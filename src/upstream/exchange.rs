@@ -20,7 +20,8 @@ use super::decode::{self, Body, DecodeError, Fields, Offer};
 use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
 use super::target::WorkerTarget;
-use crate::pipeline::body::UploadError;
+use crate::headers::change::HeaderChanges;
+use crate::pipeline::body::{ForwardBody, UploadError};
 
 /// Bytes read at once: at first, and when a body keeps filling the buffer.
 const READ_BYTES: usize = 8 * 1024;
@@ -56,6 +57,8 @@ pub(super) enum ExchangeError {
     Closed {
         /// The request, if nothing of it was sent.
         unsent: Option<Box<Sending>>,
+        /// Else its body, if there is one and nothing of it was read.
+        whole_body: Option<ForwardBody>,
         /// What the system said.
         source: io::Error,
     },
@@ -78,6 +81,9 @@ pub enum BodyError {
     /// The framing is broken.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The whole took longer than its route allows.
+    #[error("the response was not complete within its route's total_seconds")]
+    Overdue,
     /// The policy would not let the request in any more.
     #[error("the request is no longer permitted")]
     Denied(crate::policy::Denial),
@@ -89,9 +95,8 @@ pub enum BodyError {
 impl Exchange {
     /// Opens a connection to one target.
     pub(super) async fn open(target: &WorkerTarget) -> Result<Self, ConnectError> {
-        let gauge = target.pool.active();
-        let upstream = &target.upstream;
-        let stream = upstream.connector.connect(&upstream.config, &target.shared).await?;
+        let stream = target.connect().await?;
+        let (gauge, upstream) = (target.pool.active(), &target.upstream);
         Ok(Self {
             stream,
             read: BytesMut::new(),
@@ -121,6 +126,11 @@ impl Exchange {
         self.offer = if sending.offers_tunnel() { Offer::WebSocket } else { Offer::Nothing };
         self.sending = Some(sending);
         self.keeps_alive = false;
+        // One request may have less time than the one before.
+        let due = Instant::from(started) + timeout;
+        if self.alarm.deadline() > due {
+            self.alarm.as_mut().reset(due);
+        }
         poll_fn(|context| {
             if let Poll::Ready(result) = self.poll_head(method, context) {
                 return Poll::Ready(result);
@@ -163,8 +173,11 @@ impl Exchange {
             if had_read {
                 return Poll::Ready(Err(ExchangeError::Broken(failure)));
             }
-            let unsent = self.sending.take().filter(Sending::is_unsent).map(Box::new);
-            return Poll::Ready(Err(ExchangeError::Closed { unsent, source: failure }));
+            let (unsent, whole_body) = match self.sending.take() {
+                Some(sending) if sending.is_unsent() => (Some(Box::new(sending)), None),
+                sending => (None, sending.and_then(Sending::into_whole_body)),
+            };
+            return Poll::Ready(Err(ExchangeError::Closed { unsent, whole_body, source: failure }));
         }
     }
 
@@ -248,6 +261,16 @@ impl Exchange {
     /// The response's header lines.
     pub fn fields(&self) -> &Fields {
         &self.fields
+    }
+
+    /// Adds header lines to the response's, each with its end.
+    pub(super) fn add_fields(&mut self, lines: &[u8]) {
+        self.fields.add_lines(lines);
+    }
+
+    /// Changes the response's header lines as a route says.
+    pub(super) fn change_fields(&mut self, changes: &HeaderChanges) {
+        self.fields.change(changes);
     }
 
     /// Whether the response has come to its end.

@@ -7,15 +7,20 @@
 use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+
+use super::connect::{ConnectError, UpstreamStream};
 use super::health::Health;
 use super::http2::Connections;
+use super::limits::Permit;
 use super::pool::IdlePool;
 use super::{Upstream, ejection};
-use crate::config::EndpointConfig;
+use crate::config::{EndpointAddress, EndpointConfig};
 
 /// One address that requests can go to. All workers share it, and what is known about it outlives reloads.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct Target {
     pub endpoint: usize,
     /// Where it is.
     pub place: Place,
+    /// Addresses of the same service in the other family: tried where no connection can be opened to its own.
+    pub(super) others: ArcSwap<Vec<SocketAddr>>,
     /// How it fares.
     pub health: Health,
 }
@@ -33,7 +40,9 @@ pub struct Target {
 pub enum Place {
     /// An address.
     Address(SocketAddr),
-    /// A name that the system looks up for each connection.
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A name whose addresses are not known yet: until they are, the system looks it up for each connection.
     Name {
         /// The name.
         host: String,
@@ -61,28 +70,26 @@ pub struct Flight {
     target: Rc<WorkerTarget>,
     /// Whether it still counts: it does not once its response counts in its place.
     is_counted: bool,
+    /// Its place among the upstream's requests, where they are limited.
+    permit: Option<Permit>,
 }
 
 impl Target {
     /// A target of which nothing is known.
     pub(super) fn new(endpoint: usize, place: Place) -> Self {
-        Self { endpoint, place, health: Health::default() }
+        Self { endpoint, place, others: ArcSwap::default(), health: Health::default() }
     }
 }
 
 impl Place {
     /// Where an endpoint's connections are opened to at first.
-    pub(super) fn of(endpoint: &EndpointConfig) -> Self {
-        match endpoint.host.parse::<IpAddr>() {
-            Ok(address) => Self::Address(SocketAddr::new(address, endpoint.port)),
-            Err(_) => Self::Name { host: endpoint.host.clone(), port: endpoint.port },
-        }
-    }
-
-    /// What its service is called where a request names it.
-    pub(super) fn authority<'e>(&self, endpoint: &'e EndpointConfig) -> &'e str {
-        match self {
-            Self::Address(_) | Self::Name { .. } => &endpoint.label,
+    pub(crate) fn of(endpoint: &EndpointConfig) -> Self {
+        match &endpoint.address {
+            EndpointAddress::Unix(path) => Self::Unix(path.clone()),
+            EndpointAddress::Host { host, port } => match host.parse::<IpAddr>() {
+                Ok(address) => Self::Address(SocketAddr::new(address, *port)),
+                Err(_) => Self::Name { host: host.clone(), port: *port },
+            },
         }
     }
 }
@@ -91,6 +98,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }
@@ -112,6 +120,16 @@ impl WorkerTarget {
 }
 
 impl WorkerTarget {
+    /// Opens a connection, if not too many are being opened.
+    pub(super) async fn connect(&self) -> Result<UpstreamStream, ConnectError> {
+        let config = &self.upstream.config;
+        let _pending = match config.limits.pending_connections {
+            None => None,
+            Some(most) => Some(self.upstream.state.connecting.enter(most).ok_or(ConnectError::Overloaded)?),
+        };
+        self.upstream.connector.connect(config, &self.shared).await
+    }
+
     /// A request failed here, and not because of its client. May eject the address.
     pub(super) fn failed(&self) {
         let Some(settings) = &self.upstream.config.ejection else { return };
@@ -130,9 +148,9 @@ impl WorkerTarget {
 
 impl Flight {
     /// Counts a request to this target.
-    pub(super) fn begin(target: Rc<WorkerTarget>) -> Self {
+    pub(super) fn begin(target: Rc<WorkerTarget>, permit: Option<Permit>) -> Self {
         target.in_flight.set(target.in_flight.get() + 1);
-        Self { target, is_counted: true }
+        Self { target, is_counted: true, permit }
     }
 
     pub(super) fn target(&self) -> &Rc<WorkerTarget> {
@@ -147,13 +165,14 @@ impl Flight {
     /// The request goes to another target.
     pub(super) fn move_to(&mut self, target: Rc<WorkerTarget>) {
         self.leave();
-        *self = Self::begin(target);
+        let permit = self.permit.take();
+        *self = Self::begin(target, permit);
     }
 
     /// For the response: it counts from now on, this no longer does.
     pub(super) fn hand_over(&mut self) -> Self {
         let is_counted = std::mem::replace(&mut self.is_counted, false);
-        Self { target: Rc::clone(&self.target), is_counted }
+        Self { target: Rc::clone(&self.target), is_counted, permit: self.permit.take() }
     }
 
     fn leave(&mut self) {

@@ -1,7 +1,11 @@
 //! Real programs that the sidecar is tried against: found, started, ended.
 
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+
+use super::eventually;
 
 /// Set by `tests/run` once it has installed them: then a missing program fails a test instead of skipping it.
 const REQUIRE: &str = "POSTERN_TEST_REQUIRE_PEERS";
@@ -31,7 +35,7 @@ pub fn python_program(name: &str) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/python");
     let pinned = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/requirements.txt");
     // Another version would be another test.
-    let is_current = std::fs::read(folder.join("installed.txt")).ok() == std::fs::read(pinned).ok();
+    let is_current = fs::read(folder.join("installed.txt")).ok() == fs::read(pinned).ok();
     let program = folder.join("bin").join(name);
     found_or_skipped(name, (is_current && program.is_file()).then_some(program))
 }
@@ -42,9 +46,8 @@ pub fn python_program(name: &str) -> Option<PathBuf> {
 pub fn folder(name: &str, sources: &[&str]) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = root.join("target/peers").join(name);
-    let wanted: Vec<u8> =
-        sources.iter().flat_map(|source| std::fs::read(root.join(source)).unwrap()).collect();
-    let is_current = std::fs::read(folder.join("installed")).is_ok_and(|installed| installed == wanted);
+    let wanted: Vec<u8> = sources.iter().flat_map(|source| fs::read(root.join(source)).unwrap()).collect();
+    let is_current = fs::read(folder.join("installed")).is_ok_and(|installed| installed == wanted);
     found_or_skipped(name, is_current.then_some(folder))
 }
 
@@ -54,6 +57,36 @@ fn found_or_skipped(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
         missing(name);
     }
     found
+}
+
+/// An HAProxy with one frontend for each of these ways to speak to the sidecar; `None` where it is not installed.
+#[track_caller]
+pub fn haproxy(sidecar: &str, ways: &[&str]) -> Option<(Process, tempfile::TempDir, Vec<SocketAddr>)> {
+    let program = program("haproxy")?;
+    let folder = tempfile::tempdir().unwrap();
+    // Another process may take a port before HAProxy does: then it is tried with others.
+    for _ in 0..10 {
+        let held: Vec<_> = ways.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let addresses: Vec<_> = held.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        drop(held);
+        let mut text = "global\n  maxconn 64\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 30s\n  timeout server 30s\n".to_owned();
+        for (number, (address, way)) in addresses.iter().zip(ways).enumerate() {
+            text += &format!("listen l{number}\n  bind {address}\n  server s {sidecar} {way}\n");
+        }
+        let file = folder.path().join("haproxy.cfg");
+        fs::write(&file, text).unwrap();
+        let child =
+            Command::new(&program).args(["-db", "-f"]).arg(&file).stdout(Stdio::null()).spawn().unwrap();
+        let mut process = Process(child);
+        let listens = eventually("HAProxy to listen", || match process.0.try_wait().unwrap() {
+            Some(_ended) => Some(false),
+            None => addresses.iter().all(|address| TcpStream::connect(address).is_ok()).then_some(true),
+        });
+        if listens {
+            return Some((process, folder, addresses));
+        }
+    }
+    panic!("HAProxy does not start");
 }
 
 /// Says that a test is skipped because something is not installed; fails where it had to be.

@@ -125,6 +125,12 @@ impl SidecarBuilder {
         self
     }
 
+    /// A variable of its environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     /// The configuration's text.
     pub fn config(&self) -> String {
         let Self { listener, more_listeners, organization, upstream, route, more, limits, timeouts, .. } =
@@ -211,6 +217,7 @@ output = "access.log"
         let mut process = Command::new(env!("CARGO_BIN_EXE_postern"))
             .args(["run", "--json", "--config"])
             .arg(&config)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -219,7 +226,10 @@ output = "access.log"
         collect(process.stdout.take().unwrap(), &output);
         collect(process.stderr.take().unwrap(), &output);
         let control = 1 + usize::from(self.admin.is_some());
-        let count = self.config().matches("[[listeners]]").count() + control;
+        let config = self.config();
+        // Unix sockets have no address to be told.
+        let unix = config.matches("address = \"unix:").count();
+        let count = config.matches("[[listeners]]").count() - unix + control;
         let started = eventually("the sidecar to listen", || {
             let addresses = listening(&output.lock());
             if addresses.len() >= count {
@@ -246,9 +256,10 @@ fn listening(log: &str) -> Vec<SocketAddr> {
         parsed.filter(|line| line["fields"]["message"] == "listening" || line["message"] == "listening");
     let address = |line: serde_json::Value| {
         let field = line["fields"]["address"].as_str().or_else(|| line["address"].as_str());
-        field.expect("an address").parse().expect("an address")
+        let field = field.expect("an address");
+        (!field.starts_with("unix:")).then(|| field.parse().expect("an address"))
     };
-    announced.map(address).collect()
+    announced.filter_map(address).collect()
 }
 
 /// Collects a stream's lines in the background.
@@ -289,6 +300,24 @@ impl Sidecar {
     #[track_caller]
     pub fn request(&self, bytes: impl AsRef<[u8]>) -> Response {
         self.connect().request(bytes)
+    }
+
+    /// Sends a permitted request over TLS on a new connection; how its handshake went, and whether it was served. To the end of
+    /// the connection, so that what it takes to resume the session has come.
+    pub fn request_over_tls(
+        &self,
+        config: &Arc<rustls::ClientConfig>,
+    ) -> (Option<rustls::HandshakeKind>, bool) {
+        use std::io::Write as _;
+        let name = rustls_pki_types::ServerName::try_from(HOST).unwrap();
+        let session = rustls::ClientConnection::new(Arc::clone(config), name).unwrap();
+        let socket = std::net::TcpStream::connect(self.address()).unwrap();
+        socket.set_read_timeout(Some(super::PATIENCE)).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, socket);
+        let _closed_already = stream.write_all(self.head("GET /", "Connection: close\r\n").as_bytes());
+        let mut answer = Vec::new();
+        let _closed_with_an_alert = stream.read_to_end(&mut answer);
+        (stream.conn.handshake_kind(), answer.starts_with(b"HTTP/1.1 200"))
     }
 
     /// The head of a permitted request, up to further header lines (each ended by CRLF).

@@ -73,6 +73,11 @@ impl Upstream {
         Self::start_with("127.0.0.1:0", Some(tls), script)
     }
 
+    /// At this address; `None` if it is taken, or not this machine's.
+    pub fn start_at(address: &str, script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Option<Self> {
+        Some(Self::accept(TcpListener::bind(address).ok()?, None, script))
+    }
+
     /// Answers each request with 200 and the request's own head as the body.
     pub fn echo() -> Self {
         Self::start(|peer| {
@@ -108,7 +113,14 @@ impl Upstream {
         tls: Option<Arc<rustls::ServerConfig>>,
         script: impl Fn(&mut Peer) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        Self::accept(TcpListener::bind(address).unwrap(), tls, script)
+    }
+
+    fn accept(
+        listener: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        script: impl Fn(&mut Peer) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);

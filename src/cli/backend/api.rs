@@ -59,7 +59,10 @@ pub(in crate::cli) enum Unanswered {
 impl Api {
     /// The API that the arguments name; `None` if they name none.
     pub(super) fn open(arguments: &RemoteArguments, output: Output) -> Result<Option<Self>, Failure> {
-        let Some(url) = &arguments.url else { return Ok(None) };
+        let Some(url) = &arguments.url else {
+            arguments.check_unused()?;
+            return Ok(None);
+        };
         let base = base(url)?;
         if base.scheme() == "http" && !is_loopback(&base) {
             output.remark(&format!("warning: {base} is not encrypted: the token can be read on the way"));
@@ -104,7 +107,8 @@ impl Api {
         }
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", self.token.expose_secret()))
             .map_err(|_| {
-                Unanswered::Failed(Failure::Usage("the token has characters that none has".into()))
+                let what = "the token in POSTERN_TOKEN or --token-file has characters that none has";
+                Unanswered::Failed(Failure::Usage(what.to_owned()))
             })?;
         authorization.set_sensitive(true);
         let mut request = self.client.request(method, url).header(AUTHORIZATION, authorization);
@@ -113,13 +117,26 @@ impl Api {
         }
         let failed = |error: reqwest::Error| {
             let said = chain(&error.without_url());
-            Unanswered::Failed(Failure::Failed(format!("the management API at {} failed: {said}", self.base)))
+            let hint = match self.base.scheme() {
+                "https" if said.contains("InvalidContentType") => "; it does not speak TLS: write http://",
+                _ => "",
+            };
+            Unanswered::Failed(Failure::Failed(format!(
+                "the management API at {} failed: {said}{hint}",
+                self.base
+            )))
         };
         let response = request.send().map_err(failed)?;
         let status = response.status();
         let bytes = response.bytes().map_err(failed)?;
         if !status.is_success() {
-            return Err(Unanswered::Refused(Refusal { status, message: message(&bytes, status) }));
+            let message = message(&bytes).ok_or_else(|| {
+                Unanswered::Failed(Failure::Failed(format!(
+                    "{} answered {status} and no management API's words: check the URL",
+                    self.base
+                )))
+            })?;
+            return Err(Unanswered::Refused(Refusal { status, message }));
         }
         // Deletions answer nothing.
         let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
@@ -140,6 +157,11 @@ fn token(file: Option<&Path>) -> Result<SecretString, Failure> {
         None => std::env::var(TOKEN).unwrap_or_default(),
     };
     let token = text.trim();
+    if token.is_empty()
+        && let Some(file) = file
+    {
+        return Err(Failure::Usage(format!("--token-file: {} has no token in it", file.display())));
+    }
     if token.is_empty() {
         return Err(Failure::Usage(format!(
             "say who asks: set {TOKEN}, or name a file with a token by --token-file; a token on the command line \
@@ -156,6 +178,9 @@ fn base(url: &str) -> Result<Url, Failure> {
     let base = Url::parse(url).map_err(|error| wrong(&format!("is no URL ({error})")))?;
     if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
         return Err(wrong("is no http or https URL"));
+    }
+    if base.path().trim_end_matches('/').ends_with("/v1") {
+        return Err(wrong("ends with /v1, which is added"));
     }
     if !base.username().is_empty() || base.password().is_some() {
         return Err(Failure::Usage(
@@ -178,16 +203,13 @@ fn certificates(file: &Path) -> Result<Vec<Certificate>, Failure> {
     if certificates.is_empty() { Err(failed("it has no certificate")) } else { Ok(certificates) }
 }
 
-/// The message of Aiven's error shape.
-fn message(body: &[u8], status: StatusCode) -> String {
+/// The message of Aiven's error shape; `None` if it is none.
+fn message(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct ErrorBody {
         message: String,
     }
-    match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(body) => printable(&body.message),
-        Err(_) => format!("it answered {status}"),
-    }
+    serde_json::from_slice::<ErrorBody>(body).ok().map(|body| printable(&body.message))
 }
 
 /// An error with all that led to it.

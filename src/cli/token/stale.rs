@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::cli::arguments::seconds;
 use crate::cli::backend::{Backend, Place, Remote};
+use crate::cli::confirm::Question;
 use crate::cli::directory::Directory;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, or_dash, table};
@@ -26,9 +27,9 @@ A token that was never used counts from when it was made. Revoked and expired to
 pub(super) const EXPIRE_EXAMPLES: &str = "\
 Examples:
   postern token expire-unused --unused-for 90d --dry-run
-  postern token expire-unused --unused-for 90d
+  postern token expire-unused --unused-for 90d --yes
 
-It cannot be undone. `expire_unused_after_days` under [tokens] does the same once an hour. Tokens of people who belong to \
+It cannot be undone. Beside a running sidecar use --url: it knows the last use of each token, the store some seconds later. `expire_unused_after_days` under [tokens] does the same once an hour. Tokens of people who belong to \
 other organizations as well are left alone.";
 
 /// Tokens revoked in one transaction: short enough that no other change waits long.
@@ -51,12 +52,15 @@ pub(super) struct StaleArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ExpireArguments {
-    /// For how long they have not been used, such as 90d or 12h.
+    /// For how long they have not been used, in whole days, such as 90d.
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     unused_for: u32,
     /// Only say which; revoke none.
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask.
+    #[arg(long, short, conflicts_with = "dry_run")]
+    yes: bool,
 }
 
 /// Stale tokens as they are printed.
@@ -107,6 +111,18 @@ pub(super) fn expire(
     arguments: &ExpireArguments,
     output: Output,
 ) -> Result<(), Failure> {
+    whole_days(arguments.unused_for)?;
+    if !arguments.dry_run && !arguments.yes {
+        let days = arguments.unused_for / DAY_SECONDS;
+        let question = Question {
+            text: &format!(
+                "Revoke every token that has not been used for {days} days? --dry-run lists them. It cannot be undone."
+            ),
+            otherwise: "nothing was revoked",
+            deed: "revoke them",
+        };
+        question.ask(output)?;
+    }
     let tokens = match directory.place() {
         Place::Store(directory) => expire_in_store(directory, arguments)?,
         Place::Api(remote) if arguments.dry_run => ask(remote, arguments.unused_for, usize::MAX)?.tokens,
@@ -182,7 +198,7 @@ fn expire_by_api(remote: &Remote, unused_for: u32) -> Result<Vec<TokenSummary>, 
 
 fn whole_days(seconds: u32) -> Result<u32, Failure> {
     if seconds == 0 || !seconds.is_multiple_of(DAY_SECONDS) {
-        return Err(Failure::Usage("the management API counts in days: write one such as 90d".to_owned()));
+        return Err(Failure::Usage("--unused-for is in whole days here: write one such as 90d".to_owned()));
     }
     Ok(seconds / DAY_SECONDS)
 }

@@ -6,12 +6,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::backend::{Backend, Remote};
+use crate::cli::confirm::Question;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, fields, printable};
 use crate::directory::model::{Member, Timestamp};
 
-/// Where a code is turned in.
-const SETUP: &str = "POST /v1/userauth/setup";
+/// Where a code is turned in, and with what.
+const SETUP: &str = "POST /v1/userauth/setup, with `code` and `password` (docs/two-factor.md)";
 
 #[derive(Serialize)]
 struct Invited<'a> {
@@ -59,6 +60,19 @@ pub(super) fn invite(directory: &dyn Backend, email: &str, output: Output) -> Re
         };
         format!("{rows}\n{next}")
     })
+}
+
+pub(super) fn confirm_reset(member: &Member, output: Output) -> Result<(), Failure> {
+    let email = printable(&member.user.email);
+    let question = Question {
+        text: &format!(
+            "Take password, two-factor authentication and sessions from {email}? They get back in with a code that is \
+             printed here."
+        ),
+        otherwise: "nothing was changed",
+        deed: &format!("take the password from {email} and print a code to set another one"),
+    };
+    question.ask(output)
 }
 
 pub(super) fn reset_password(remote: &Remote, member: &Member, output: Output) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use super::settings::value;
 use super::{Resolution, all};
 use super::{sign_in, text};
 use crate::config::file::{AdminCertificateTable, AdminTable, AdminTlsTable, LoginTable};
-use crate::config::{AdminConfig, ListenerTlsConfig, LoginConfig};
+use crate::config::{AdminConfig, ListenerTlsConfig, LoginConfig, TrustedPeers};
 
 pub(super) fn resolve(table: &AdminTable, resolution: &mut Resolution<'_, '_>) -> Option<AdminConfig> {
     let address = resolution.text(table.address.as_ref(), text::socket_address);
@@ -23,7 +23,7 @@ pub(super) fn resolve(table: &AdminTable, resolution: &mut Resolution<'_, '_>) -
             Some(tls) => Some(tls?),
             None => None,
         },
-        trusted_proxies: trusted_proxies?,
+        trusted_proxies: TrustedPeers { networks: trusted_proxies?, over_unix_socket: false },
         public_url: match public_url {
             Some(url) => Some(url?),
             None => None,
@@ -78,5 +78,6 @@ fn tls(table: &AdminTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<Lis
     Some(ListenerTlsConfig {
         certificates: certificates?,
         require_tls13: table.require_tls13.as_ref()?.value,
+        client_certificates: None,
     })
 }

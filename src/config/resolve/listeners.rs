@@ -1,16 +1,21 @@
-//! `[[listeners]]`: addresses, names, trusted proxies, certificates.
+//! `[[listeners]]`: names, certificates, and that no two have one address.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
 use super::text::{self, Refusal};
-use super::{Resolution, all};
-use crate::config::certificates::{self, CertificatePart};
-use crate::config::file::{CertificateTable, FileConfig, ListenerTable, ListenerTlsTable};
+use super::{Resolution, all, peers};
+use crate::config::certificates::{self, CertificateError, CertificatePart};
+use crate::config::file::{
+    CertificateTable, ClientCertificatesTable, FileConfig, ListenerTable, ListenerTlsTable,
+};
 use crate::config::report::{Located, Location};
-use crate::config::{CertificateConfig, ListenerConfig, ListenerTlsConfig};
+use crate::config::{
+    CertificateConfig, ClientCertificateRequirement, ClientCertificatesConfig, ListenerConfig,
+    ListenerTlsConfig,
+};
 
 pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) -> Option<Vec<ListenerConfig>> {
     let listeners = file.listeners.as_ref()?;
@@ -19,14 +24,10 @@ pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) ->
         resolution.report.value_problem(&listeners.at, "there is no listener", remedy);
     }
     let mut addresses = HashMap::new();
-    if let Some(ops) = file.ops.as_ref().and_then(|ops| ops.value.address.as_ref())
-        && let Ok(address) = text::socket_address(&ops.value)
-    {
-        addresses.insert(address, ops.at.clone());
-    }
-    if let Some(admin) = file.admin.as_ref().and_then(|admin| admin.value.address.as_ref()) {
-        note_address(Some(admin), &mut addresses, resolution);
-    }
+    let ops = file.ops.as_ref().and_then(|ops| ops.value.address.as_ref());
+    let admin = file.admin.as_ref().and_then(|admin| admin.value.address.as_ref());
+    note_address(ops, &mut addresses, resolution);
+    note_address(admin, &mut addresses, resolution);
     let mut names = HashMap::new();
     let resolved = listeners.value.iter().map(|listener| {
         resolution.unique_name("listener", listener.value.name.as_ref(), &mut names);
@@ -38,9 +39,9 @@ pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) ->
 
 fn one(listener: &ListenerTable, resolution: &mut Resolution<'_, '_>) -> Option<ListenerConfig> {
     let name = resolution.text(listener.name.as_ref(), text::name);
-    let address = resolution.text(listener.address.as_ref(), text::socket_address);
-    let trusted_proxies = resolution.networks(listener.trusted_proxies.as_ref());
-    let proxy_protocol = proxy_protocol(listener, resolution);
+    let address = peers::address(listener, resolution);
+    let trusted_proxies = peers::trusted_proxies(listener, resolution);
+    let proxy_protocol = peers::proxy_protocol(listener, resolution);
     let tls = listener.tls.as_ref().map(|table| tls(&table.value, resolution));
     Some(ListenerConfig {
         name: name?,
@@ -51,54 +52,20 @@ fn one(listener: &ListenerTable, resolution: &mut Resolution<'_, '_>) -> Option<
         },
         trusted_proxies: trusted_proxies?,
         proxy_protocol: proxy_protocol?,
+        connections: listener.connections.as_ref().map(|it| it.value.count()),
+        header_read_timeout: listener.header_read_seconds.as_ref().map(|it| it.value.duration()),
+        idle_timeout: listener.idle_seconds.as_ref().map(|it| it.value.duration()),
     })
-}
-
-/// Who has to speak the PROXY protocol, if anybody; `None` with the problems noted.
-fn proxy_protocol(
-    listener: &ListenerTable,
-    resolution: &mut Resolution<'_, '_>,
-) -> Option<Option<Vec<IpNet>>> {
-    let is_required = resolution.text(listener.proxy_protocol.as_ref(), |text| match text {
-        "off" => Ok(false),
-        "required" => Ok(true),
-        _ => Err(Refusal {
-            reason: format!("{} is not how a listener takes the PROXY protocol", text::quoted(text)),
-            remedy: "write `required`, or `off`".to_owned(),
-        }),
-    });
-    let networks = resolution.networks(listener.proxy_protocol_from.as_ref());
-    let (is_required, networks) = (is_required?, networks?);
-    match (is_required, networks.is_empty()) {
-        (true, false) => Some(Some(networks)),
-        (false, true) => Some(None),
-        (true, true) => {
-            let reason = "nobody may speak the PROXY protocol, so nobody could connect";
-            let remedy = "give your load balancers' networks in `proxy_protocol_from`";
-            resolution.report.value_problem(&listener.proxy_protocol.as_ref()?.at, reason, remedy);
-            None
-        }
-        (false, false) => {
-            let reason = "these networks have no effect while `proxy_protocol` is off";
-            let remedy = "add `proxy_protocol = \"required\"`, or leave this out";
-            resolution.report.value_problem(&listener.proxy_protocol_from.as_ref()?.at, reason, remedy);
-            None
-        }
-    }
 }
 
 /// Notes an address that is taken, or that was taken before.
 fn note_address(
     address: Option<&Located<String>>,
-    addresses: &mut HashMap<SocketAddr, Location>,
+    addresses: &mut HashMap<String, Location>,
     resolution: &mut Resolution<'_, '_>,
 ) {
     let Some(Located { value, at }) = address else { return };
-    let Ok(address) = text::socket_address(value) else { return };
-    // With port 0 the system finds a different port for each.
-    if address.port() == 0 {
-        return;
-    }
+    let Some(address) = peers::taken(value, &resolution.folder) else { return };
     match addresses.get(&address) {
         Some(first) => {
             let place = resolution.place(first);
@@ -122,9 +89,42 @@ fn tls(table: &ListenerTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<
         certificate(certificate_file.as_ref(), key_file.as_ref(), resolution)
     });
     let certificates = all(certificates.collect());
+    let client_certificates =
+        table.client_certificates.as_ref().map(|table| client_certificates(&table.value, resolution));
     Some(ListenerTlsConfig {
         certificates: certificates?,
         require_tls13: table.require_tls13.as_ref()?.value,
+        client_certificates: match client_certificates {
+            Some(client_certificates) => Some(client_certificates?),
+            None => None,
+        },
+    })
+}
+
+fn client_certificates(
+    table: &ClientCertificatesTable,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<ClientCertificatesConfig> {
+    let requirement = resolution.text(table.mode.as_ref(), |text| match text {
+        "required" => Ok(ClientCertificateRequirement::Required),
+        "optional" => Ok(ClientCertificateRequirement::Optional),
+        _ => Err(Refusal {
+            reason: format!("{} does not say who has to show a certificate", text::quoted(text)),
+            remedy: "write `required`, or `optional`".to_owned(),
+        }),
+    });
+    let ca_file = resolution
+        .checked_file(table.ca_file.as_ref(), |file| certificates::load_authorities(file).map(|_| ()));
+    let crl_file = table.crl_file.as_ref().map(|path| {
+        resolution.checked_file(Some(path), |file| certificates::load_revocation_lists(file).map(|_| ()))
+    });
+    Some(ClientCertificatesConfig {
+        ca_file: ca_file?,
+        crl_file: match crl_file {
+            Some(file) => Some(file?),
+            None => None,
+        },
+        requirement: requirement?,
     })
 }
 
@@ -140,7 +140,7 @@ pub(super) fn certificate(
     for error in certificates::check(&certificate) {
         let path = match error.part() {
             CertificatePart::Certificate => certificate_path,
-            CertificatePart::Key => key_path,
+            CertificatePart::Key | CertificatePart::RevocationList => key_path,
         };
         resolution.report.value_problem(&path?.at, error.to_string(), error.remedy());
     }
@@ -148,6 +148,22 @@ pub(super) fn certificate(
 }
 
 impl Resolution<'_, '_> {
+    /// The path of a file that has been looked into, or `None` with the problem noted.
+    fn checked_file(
+        &mut self,
+        path: Option<&Located<String>>,
+        check: impl FnOnce(&Path) -> Result<(), CertificateError>,
+    ) -> Option<PathBuf> {
+        let file = self.referenced_file(path?)?;
+        match check(&file) {
+            Ok(()) => Some(file),
+            Err(error) => {
+                self.report.value_problem(&path?.at, error.to_string(), error.remedy());
+                None
+            }
+        }
+    }
+
     /// What a text means, or `None` with the problem noted.
     pub(super) fn text<T>(
         &mut self,

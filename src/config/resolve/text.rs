@@ -1,12 +1,14 @@
 //! Texts that mean something: names, addresses, hosts, path prefixes, networks. Pure: a text in, a value or a
 //! reason and remedy out.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::config::NO_ROUTE;
 use crate::config::source::shortened;
+use crate::config::{EndpointAddress, NO_ROUTE};
+use crate::route::pattern::parameter_name;
 
 /// Why a text is refused, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +25,9 @@ const LABEL_LENGTH: usize = 63;
 
 /// Longest host name, in characters.
 const HOST_LENGTH: usize = 253;
+
+/// Longest path of a Unix socket, in bytes (`sun_path` of unix(7), with its end).
+const UNIX_PATH_BYTES: usize = 107;
 
 fn refuse<T>(reason: impl Into<String>, remedy: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { reason: reason.into(), remedy: remedy.into() })
@@ -70,6 +75,8 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Refusal> {
     }
     let remedy = if let Ok(address) = text.parse::<IpAddr>() {
         format!("add a port: `{}`", SocketAddr::new(address, 8080))
+    } else if text.starts_with("unix:") {
+        "write an IP address and a port: only [[listeners]] can be Unix sockets".to_owned()
     } else if let Some((host, port)) = text.rsplit_once(':')
         && port.parse::<u16>().is_ok()
     {
@@ -90,8 +97,11 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Refusal> {
     refuse(format!("{} is no address with a port", quoted(text)), remedy)
 }
 
-/// An upstream's address: host without brackets, and port.
-pub(super) fn endpoint(text: &str) -> Result<(String, u16), Refusal> {
+/// An upstream's address: host without brackets, and port; or a Unix socket.
+pub(super) fn endpoint(text: &str) -> Result<EndpointAddress, Refusal> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix_socket(text, path);
+    }
     let reason = format!("{} is no `host:port`", quoted(text));
     if text.contains('@') {
         return refuse(reason, "leave the user and password out; they belong in `[upstreams.credential]`");
@@ -115,14 +125,27 @@ pub(super) fn endpoint(text: &str) -> Result<(String, u16), Refusal> {
     };
     if let Some(literal) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return match literal.parse::<Ipv6Addr>() {
-            Ok(address) => Ok((address.to_string(), port)),
+            Ok(address) => Ok(EndpointAddress::Host { host: address.to_string(), port }),
             Err(_) => refuse(reason, "write an IPv6 address in the brackets, such as `[::1]:80`"),
         };
     }
     if is_host_name(&host.to_ascii_lowercase()) {
-        return Ok((host.to_owned(), port));
+        return Ok(EndpointAddress::Host { host: host.to_owned(), port });
     }
     refuse(reason, "write a host name or IP address and a port, such as `localhost:9200` or `[::1]:9200`")
+}
+
+/// A Unix socket's path, as the system takes it.
+fn unix_socket(text: &str, path: &str) -> Result<EndpointAddress, Refusal> {
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        let remedy = "write the absolute path of the socket behind `unix:`, such as `unix:/run/search.sock`";
+        return refuse(format!("{} is no Unix socket", quoted(text)), remedy);
+    }
+    if path.len() > UNIX_PATH_BYTES {
+        let remedy = format!("choose a path of no more than {UNIX_PATH_BYTES} bytes");
+        return refuse("the system takes no path of that length for a socket", remedy);
+    }
+    Ok(EndpointAddress::Unix(path.into()))
 }
 
 /// A route's host: exact, or a wildcard for one or more labels in front; lower case.
@@ -174,20 +197,37 @@ pub(super) fn route_host(text: &str) -> Result<String, Refusal> {
     refuse(reason, "write a host name such as `api.example.com` or `*.example.com`")
 }
 
-/// A route's path prefix, in the one spelling that paths are compared in.
-pub(super) fn path_prefix(text: &str) -> Result<String, Refusal> {
-    let reason = format!("{} is no path prefix", quoted(text));
+/// What a path in the file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PathKind {
+    /// The beginning of paths.
+    Prefix,
+    /// One path.
+    Whole,
+    /// What a path becomes.
+    Rewrite,
+}
+
+/// A route's path, in the one spelling that paths are compared in. Whole segments may be parameters: `{name}`.
+pub(super) fn path(text: &str, kind: PathKind) -> Result<String, Refusal> {
+    let what = match kind {
+        PathKind::Prefix => "path prefix",
+        PathKind::Whole | PathKind::Rewrite => "path",
+    };
+    let reason = format!("{} is no {what}", quoted(text));
     let Some(relative) = text.strip_prefix('/') else {
         return refuse(reason, format!("begin it with a slash: `/{}`", shortened(text)));
     };
-    if let Some(wrong) = text.chars().find(|character| !is_path_character(*character)) {
+    let is_known = |character: &char| is_path_character(*character) || matches!(character, '{' | '}');
+    if let Some(wrong) = text.chars().find(|character| !is_known(character)) {
         return refuse(
             reason,
             match wrong {
                 '?' => "leave the query out: routes do not look at it".to_owned(),
                 '#' => "leave the fragment out: clients do not send it".to_owned(),
                 '%' => "write it decoded: paths are compared decoded".to_owned(),
-                '*' => "leave the star out: a prefix matches everything below it".to_owned(),
+                '*' => "leave the star out: a prefix matches everything below it, and `{name}` one segment"
+                    .to_owned(),
                 _ => "use letters, digits and `-._~!$&'()+,;=:@` between slashes".to_owned(),
             },
         );
@@ -198,19 +238,47 @@ pub(super) fn path_prefix(text: &str) -> Result<String, Refusal> {
     if let Some(shorter) = text.strip_suffix('/')
         && !shorter.ends_with('/')
     {
+        let shorter = shortened(shorter);
         return refuse(
             reason,
-            format!(
-                "leave the last slash out: `{0}` matches `{0}` and everything below `{0}/`",
-                shortened(shorter)
-            ),
+            match kind {
+                PathKind::Prefix => {
+                    format!(
+                        "leave the last slash out: `{shorter}` matches `{shorter}` and everything below `{shorter}/`"
+                    )
+                }
+                PathKind::Whole | PathKind::Rewrite => format!("leave the last slash out: `{shorter}`"),
+            },
         );
     }
     match relative.split('/').find(|segment| matches!(*segment, "" | "." | "..")) {
-        Some("") => refuse(reason, "write single slashes"),
-        Some(_) => refuse(reason, "leave segments of dots out"),
-        None => Ok(text.to_owned()),
+        Some("") => return refuse(reason, "write single slashes"),
+        Some(_) => return refuse(reason, "leave segments of dots out"),
+        None => {}
     }
+    let is_name = |name: &str| {
+        (1..=NAME_LENGTH).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let mut names = HashSet::new();
+    for segment in relative.split('/').filter(|segment| segment.contains(['{', '}'])) {
+        let Some(name) = parameter_name(segment).filter(|name| is_name(name)) else {
+            let remedy = "a parameter is a whole segment, a name of letters, digits and `_` in braces: `/v1/{tenant}/items`";
+            return refuse(reason, remedy);
+        };
+        if !names.insert(name) && kind != PathKind::Rewrite {
+            return refuse(
+                format!("{reason}: it has the parameter `{name}` twice"),
+                "call one of them otherwise",
+            );
+        }
+    }
+    Ok(text.to_owned())
+}
+
+/// The parameters in a path that is one.
+pub(super) fn parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(parameter_name)
 }
 
 /// A network in its one spelling.

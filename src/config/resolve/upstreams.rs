@@ -3,6 +3,8 @@
 mod health;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use data_encoding::BASE64;
 use http::HeaderValue;
@@ -10,6 +12,7 @@ use rustls_pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::identity_token::{self, Issued};
+use super::listeners::certificate as certificate_of;
 use super::text::{self, Refusal};
 use super::{Resolution, all};
 use crate::config::certificates;
@@ -17,7 +20,8 @@ use crate::config::file::{CredentialTable, FileConfig, UpstreamTable, UpstreamTl
 use crate::config::report::{Located, Location};
 use crate::config::secret::SecretReference;
 use crate::config::{
-    Balance, EndpointConfig, UpstreamConfig, UpstreamCredential, UpstreamProtocol, UpstreamTlsConfig,
+    Balance, EndpointAddress, EndpointConfig, UpstreamConfig, UpstreamCredential, UpstreamProtocol,
+    UpstreamTlsConfig,
 };
 
 pub(super) fn resolve(
@@ -45,17 +49,23 @@ fn one(
 ) -> Option<UpstreamConfig> {
     let name = resolution.text(upstream.name.as_ref(), text::name);
     let endpoints = upstream.endpoints.as_ref().map(|endpoints| self::endpoints(endpoints, resolution));
-    let tls = upstream.tls.as_ref().map(|table| tls(&table.value, resolution));
+    let resolvers = upstream.resolvers.as_ref().and_then(|list| resolvers(list, resolution));
+    let tls = upstream.tls.as_ref().map(|table| tls(table, resolution));
+    if let (Some(table), Some(Some(endpoints))) = (&upstream.tls, &endpoints) {
+        need_a_name(table, endpoints, resolution);
+    }
     let protocol = resolution.text(upstream.protocol.as_ref(), protocol);
     let balance = resolution.text(upstream.balance.as_ref(), balance);
     let health = upstream.health.as_ref().map(|table| health::health(table, protocol, resolution));
     let ejection = upstream.ejection.as_ref().map(|table| health::ejection(&table.value, resolution));
+    let retries = upstream.retries.as_ref().map(|table| health::retries(&table.value));
     let credential = upstream.credential.as_ref().map(|table| credential(table, resolution));
     let wanted = upstream.identity_token.as_ref();
     let identity_token = wanted.map(|table| identity_token::of_upstream(table, issued, resolution));
     Some(UpstreamConfig {
         name: name?,
         endpoints: endpoints??,
+        resolvers: resolvers?,
         protocol: protocol?,
         balance: balance?,
         health: match health {
@@ -66,6 +76,11 @@ fn one(
             Some(ejection) => Some(ejection?),
             None => None,
         },
+        retries: match retries {
+            Some(retries) => Some(retries?),
+            None => None,
+        },
+        limits: health::limits(&upstream.limits.as_ref()?.value),
         tls: match tls {
             Some(tls) => Some(tls?),
             None => None,
@@ -83,6 +98,21 @@ fn one(
             None => None,
         },
     })
+}
+
+fn resolvers(
+    list: &Located<Vec<Located<String>>>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<Vec<SocketAddr>> {
+    let resolved = list.value.iter().map(|server| {
+        let address = resolution.text(Some(server), text::socket_address)?;
+        if address.port() == 0 {
+            let remedy = "write the port that it answers at, usually 53";
+            resolution.report.value_problem(&server.at, "no server answers at port 0", remedy);
+        }
+        Some(address)
+    });
+    all(resolved.collect())
 }
 
 fn protocol(text: &str) -> Result<UpstreamProtocol, Refusal> {
@@ -120,23 +150,80 @@ fn endpoints(
         resolution.report.value_problem(&list.at, "the upstream has no endpoint", remedy);
         return None;
     }
-    let mut seen: HashMap<(String, u16), Location> = HashMap::new();
+    let mut seen: HashMap<String, Location> = HashMap::new();
     let resolved = list.value.iter().map(|endpoint| {
-        let (host, port) = resolution.text(Some(endpoint), text::endpoint)?;
-        if let Some(first) = seen.insert((host.to_ascii_lowercase(), port), endpoint.at.clone()) {
+        let address = resolution.text(Some(endpoint), text::endpoint)?;
+        if let Some(first) = seen.insert(spelling(&address), endpoint.at.clone()) {
             let place = resolution.place(&first);
             let reason =
                 format!("the endpoint {} is listed twice, first{place}", text::quoted(&endpoint.value));
             resolution.report.value_problem(&endpoint.at, reason, "list each endpoint once");
         }
-        Some(EndpointConfig { host, port, label: endpoint.value.clone() })
+        Some(EndpointConfig { address, label: endpoint.value.clone() })
     });
     all(resolved.collect())
 }
 
-fn tls(table: &UpstreamTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<UpstreamTlsConfig> {
+/// The same for what is the same.
+fn spelling(address: &EndpointAddress) -> String {
+    match address {
+        EndpointAddress::Host { host, port } => format!("{}:{port}", host.to_ascii_lowercase()),
+        EndpointAddress::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn tls(
+    Located { value: table, at }: &Located<UpstreamTlsTable>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<UpstreamTlsConfig> {
     let server_name = table.server_name.as_ref().map(|name| resolution.text(Some(name), server_name));
-    let ca = table.ca_file.as_ref()?;
+    let ca_file = match &table.ca_file {
+        Some(ca) => Some(authorities(ca, resolution)?),
+        None => {
+            if let Err(error) = certificates::load_system_authorities() {
+                resolution.report.place_problem(at, error.to_string(), error.remedy());
+            }
+            None
+        }
+    };
+    let client_certificate = match (&table.certificate_file, &table.key_file) {
+        (None, None) => None,
+        (certificate, key) => {
+            let certificate = needed(certificate.as_ref(), "certificate_file", at, resolution);
+            let key = needed(key.as_ref(), "key_file", at, resolution);
+            Some(certificate_of(certificate, key, resolution)?)
+        }
+    };
+    Some(UpstreamTlsConfig {
+        ca_file,
+        client_certificate,
+        server_name: match server_name {
+            Some(name) => Some(name?),
+            None => None,
+        },
+    })
+}
+
+/// A path is no name that a certificate could carry.
+fn need_a_name(
+    table: &Located<UpstreamTlsTable>,
+    endpoints: &[EndpointConfig],
+    resolution: &mut Resolution<'_, '_>,
+) {
+    let unix = endpoints.iter().find(|endpoint| matches!(endpoint.address, EndpointAddress::Unix(_)));
+    if let Some(unix) = unix
+        && table.value.server_name.is_none()
+        && !resolution.report.is_noted(&table.at.child("server_name", None))
+    {
+        let reason =
+            format!("the certificate of {} cannot be checked without a name", text::quoted(&unix.label));
+        let at = table.at.child("server_name", table.at.span.clone());
+        resolution.report.place_problem(&at, reason, "add `server_name = …`, the name in its certificate");
+    }
+}
+
+/// The path of a file of authorities, which has been read.
+fn authorities(ca: &Located<String>, resolution: &mut Resolution<'_, '_>) -> Option<PathBuf> {
     let ca_file = resolution.referenced_file(ca)?;
     if let Err(error) = certificates::load_authorities(&ca_file) {
         let remedy = match error {
@@ -145,13 +232,7 @@ fn tls(table: &UpstreamTlsTable, resolution: &mut Resolution<'_, '_>) -> Option<
         };
         resolution.report.value_problem(&ca.at, error.to_string(), remedy);
     }
-    Some(UpstreamTlsConfig {
-        ca_file,
-        server_name: match server_name {
-            Some(name) => Some(name?),
-            None => None,
-        },
-    })
+    Some(ca_file)
 }
 
 fn server_name(text: &str) -> Result<String, Refusal> {
@@ -217,7 +298,7 @@ fn needed<'t, T>(
     // A value with a problem of its own is not missing.
     let noted = resolution.report.is_noted(&at.child(key, None));
     if value.is_none() && !noted {
-        let reason = format!("this credential needs `{key}`");
+        let reason = format!("`{}` needs `{key}`", at.name());
         resolution.report.place_problem(&at.child(key, at.span.clone()), reason, format!("add `{key} = …`"));
     }
     value

@@ -76,7 +76,11 @@ fn asked_of(
 }
 
 fn addresses(facts: &Facts<'_>, name: &str, ranges: &[IpNet]) -> String {
-    format!("client: {}; {name}: {}", facts.request.client_address.to_canonical(), list(ranges, "any"))
+    let client = match facts.request.client_address.to_canonical() {
+        address if address.is_unspecified() => "unknown".to_owned(),
+        address => address.to_string(),
+    };
+    format!("client: {client}; {name}: {}", list(ranges, "any"))
 }
 
 fn method(facts: &Facts<'_>, organization: &OrganizationFacts<'_>) -> String {

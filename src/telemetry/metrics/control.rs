@@ -113,6 +113,25 @@ impl CheckOutcome {
     }
 }
 
+/// What came of looking the name of an upstream's endpoint up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResolutionOutcome {
+    /// It has addresses.
+    Found,
+    /// It has none, or nobody knows.
+    Failed,
+}
+
+impl ResolutionOutcome {
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What the directory's owner says of it at each scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryFigures {
@@ -156,6 +175,7 @@ pub struct ControlMetrics {
     password_hashes: IntCounter,
     sign_ins: IntCounterVec,
     upstream_checks: IntCounterVec,
+    upstream_resolutions: IntCounterVec,
 }
 
 impl ControlMetrics {
@@ -230,6 +250,14 @@ impl ControlMetrics {
                 &["upstream", "endpoint", "outcome"],
             )
             .expect(VALID),
+            upstream_resolutions: IntCounterVec::new(
+                Opts::new(
+                    "postern_upstream_resolutions_total",
+                    "Look-ups of an endpoint's name, by what came of them. After a failure the last addresses stay.",
+                ),
+                &["upstream", "endpoint", "outcome"],
+            )
+            .expect(VALID),
         };
         for outcome in SignInOutcome::ALL {
             metrics.sign_ins.with_label_values(&[outcome.code()]);
@@ -249,7 +277,7 @@ impl ControlMetrics {
         .expect(VALID);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
-        let collectors: [Box<dyn Collector>; 13] = [
+        let collectors: [Box<dyn Collector>; 14] = [
             Box::new(metrics.directory_errors.clone()),
             Box::new(metrics.usage_flush_duration.clone()),
             Box::new(metrics.usage_flushed.clone()),
@@ -261,6 +289,7 @@ impl ControlMetrics {
             Box::new(metrics.logins.clone()),
             Box::new(metrics.sign_ins.clone()),
             Box::new(metrics.upstream_checks.clone()),
+            Box::new(metrics.upstream_resolutions.clone()),
             Box::new(metrics.password_hashes.clone()),
             Box::new(build_info),
         ];
@@ -320,6 +349,11 @@ impl ControlMetrics {
     /// An address of this endpoint was checked.
     pub fn upstream_checked(&self, upstream: &str, endpoint: &str, outcome: CheckOutcome) {
         self.upstream_checks.with_label_values(&[upstream, endpoint, outcome.code()]).inc();
+    }
+
+    /// This endpoint's name was looked up.
+    pub fn upstream_resolved(&self, upstream: &str, endpoint: &str, outcome: ResolutionOutcome) {
+        self.upstream_resolutions.with_label_values(&[upstream, endpoint, outcome.code()]).inc();
     }
 
     /// Counts every password hash that is computed.

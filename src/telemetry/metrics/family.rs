@@ -30,6 +30,13 @@ pub(super) static DENIALS: Family = Family {
     labels: &["route", "reason"],
 };
 
+pub(super) static LIMITED: Family = Family {
+    name: "postern_limited_total",
+    help: "Requests that were one too many, by route and by the limit.",
+    kind: MetricType::COUNTER,
+    labels: &["route", "limit"],
+};
+
 pub(super) static WOULD_DENY: Family = Family {
     name: "postern_would_deny_total",
     help: "Requests that were let in and that the organization's candidate policy would refuse, by route and reason.",
@@ -77,6 +84,13 @@ pub(super) static UPSTREAM_REFUSALS: Family = Family {
     help: "Requests that were not sent to an upstream, by why not.",
     kind: MetricType::COUNTER,
     labels: &["upstream", "reason"],
+};
+
+pub(super) static UPSTREAM_RETRIES: Family = Family {
+    name: "postern_upstream_retries_total",
+    help: "Requests that could be sent again to another address, by whether the budget had it.",
+    kind: MetricType::COUNTER,
+    labels: &["upstream", "outcome"],
 };
 
 pub(super) static UPSTREAM_ADDRESSES: Family = Family {

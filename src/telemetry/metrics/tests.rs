@@ -35,6 +35,8 @@ fn with_a_bit_of_everything() -> Arc<Metrics> {
         Some(Duration::from_millis(3)),
     );
     metrics.upstream_totals("opensearch").refused(1, UpstreamRefusal::Unhealthy);
+    metrics.upstream_totals("opensearch").retried(0, RetryOutcome::BudgetExhausted);
+    metrics.control().upstream_resolved("opensearch", "a.test:9200", ResolutionOutcome::Found);
     metrics.control().upstream_checked("opensearch", "10.0.0.1:9200", CheckOutcome::Failed);
     metrics.observe_upstreams(|| {
         vec![EndpointFigures {
@@ -91,6 +93,12 @@ fn every_metric_of_the_list_is_scraped_with_its_value() {
         (r#"postern_upstream_connections{upstream="opensearch",state="active"}"#, 0.0),
         (r#"postern_upstream_connections{upstream="opensearch",state="idle"}"#, 0.0),
         (r#"postern_upstream_refusals_total{upstream="opensearch",reason="unhealthy"}"#, 1.0),
+        (r#"postern_upstream_retries_total{upstream="opensearch",outcome="sent"}"#, 0.0),
+        (r#"postern_upstream_retries_total{upstream="opensearch",outcome="budget_exhausted"}"#, 1.0),
+        (
+            r#"postern_upstream_resolutions_total{endpoint="a.test:9200",outcome="found",upstream="opensearch"}"#,
+            1.0,
+        ),
         (
             r#"postern_upstream_checks_total{endpoint="10.0.0.1:9200",outcome="failed",upstream="opensearch"}"#,
             1.0,

@@ -9,16 +9,45 @@ use super::cells::Cell;
 pub enum UpstreamRefusal {
     /// Checks find none of its addresses healthy.
     Unhealthy,
+    /// As many requests are under way as may be.
+    Requests,
+    /// As many connections are being opened as may be.
+    Connections,
 }
 
 impl UpstreamRefusal {
     /// Every reason, in the order of the declaration.
-    pub const ALL: [Self; 1] = [Self::Unhealthy];
+    pub const ALL: [Self; 3] = [Self::Unhealthy, Self::Requests, Self::Connections];
 
     /// The word that metrics use.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Unhealthy => "unhealthy",
+            Self::Requests => "requests",
+            Self::Connections => "connections",
+        }
+    }
+}
+
+/// What became of a request that could be sent again to another address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RetryOutcome {
+    /// It was sent again.
+    Sent,
+    /// It was not: too many were.
+    BudgetExhausted,
+}
+
+impl RetryOutcome {
+    /// Every outcome, in the order of the declaration.
+    pub const ALL: [Self; 2] = [Self::Sent, Self::BudgetExhausted];
+
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::BudgetExhausted => "budget_exhausted",
         }
     }
 }
@@ -35,6 +64,7 @@ pub struct UpstreamMetrics {
 #[repr(align(128))]
 struct UpstreamCells {
     refusals: [Cell; UpstreamRefusal::ALL.len()],
+    retries: [Cell; RetryOutcome::ALL.len()],
 }
 
 /// An upstream's counts over all workers.
@@ -42,6 +72,8 @@ struct UpstreamCells {
 pub(super) struct UpstreamSum {
     /// In the order of [`UpstreamRefusal::ALL`].
     pub(super) refusals: [u64; UpstreamRefusal::ALL.len()],
+    /// In the order of [`RetryOutcome::ALL`].
+    pub(super) retries: [u64; RetryOutcome::ALL.len()],
 }
 
 /// How many addresses of an endpoint are in which state, at a scrape.
@@ -69,10 +101,18 @@ impl UpstreamMetrics {
         self.workers[worker].refusals[refusal as usize].add(1);
     }
 
+    /// Counts a request that could be sent again.
+    pub fn retried(&self, worker: usize, outcome: RetryOutcome) {
+        self.workers[worker].retries[outcome as usize].add(1);
+    }
+
     pub(super) fn sum(&self) -> UpstreamSum {
         let mut sum = UpstreamSum::default();
         for cells in &self.workers {
             for (total, cell) in sum.refusals.iter_mut().zip(&cells.refusals) {
+                *total += cell.value();
+            }
+            for (total, cell) in sum.retries.iter_mut().zip(&cells.retries) {
                 *total += cell.value();
             }
         }

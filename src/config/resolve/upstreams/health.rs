@@ -1,4 +1,5 @@
-//! `[upstreams.health]` and `[upstreams.ejection]`.
+//! What keeps requests from what fails, and failures from growing: `[upstreams.health]`, `[upstreams.ejection]`,
+//! `[upstreams.retries]`, `[upstreams.limits]`.
 
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use http::uri::PathAndQuery;
 use super::super::Resolution;
 use super::super::text::{self, Refusal};
 use super::needed;
-use crate::config::file::{EjectionTable, HealthTable};
+use crate::config::file::{EjectionTable, HealthTable, RetriesTable, UpstreamLimitsTable};
 use crate::config::report::{Located, Location};
-use crate::config::{EjectionConfig, HealthCheck, HealthConfig, UpstreamProtocol};
+use crate::config::{
+    EjectionConfig, HealthCheck, HealthConfig, RetriesConfig, UpstreamLimitsConfig, UpstreamProtocol,
+};
 
 pub(super) fn health(
     table: &Located<HealthTable>,
@@ -117,4 +120,23 @@ pub(super) fn ejection(table: &EjectionTable, resolution: &mut Resolution<'_, '_
         return_time: table.return_seconds.as_ref()?.value.duration(),
         most_percent: table.most_percent.as_ref()?.value.count(),
     })
+}
+
+pub(super) fn retries(table: &RetriesTable) -> Option<RetriesConfig> {
+    let statuses = table.statuses.as_ref()?.value.iter();
+    // The key's range is that of statuses.
+    let statuses = statuses.filter_map(|status| StatusCode::from_u16(status.value.count() as u16).ok());
+    Some(RetriesConfig {
+        most_per_request: table.most_per_request.as_ref()?.value.count(),
+        budget_percent: table.budget_percent.as_ref()?.value.count(),
+        least_per_second: table.least_per_second.as_ref()?.value.count(),
+        statuses: statuses.collect(),
+    })
+}
+
+pub(super) fn limits(table: &UpstreamLimitsTable) -> UpstreamLimitsConfig {
+    UpstreamLimitsConfig {
+        concurrent_requests: table.concurrent_requests.as_ref().map(|count| count.value.count()),
+        pending_connections: table.pending_connections.as_ref().map(|count| count.value.count()),
+    }
 }
