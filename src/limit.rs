@@ -163,12 +163,12 @@ impl RouteLimits {
         }
         if let (Some(rate), Some(bucket)) = (self.token.rate, bucket) {
             let taken = bucket.take(rate, now);
-            held.standings.token = Some(taken.map_or_else(|spent| spent.standing, |standing| standing));
+            held.standings.token = Some(taken.unwrap_or_else(|spent| spent.standing));
             taken.map_err(|spent| exceeded(Limit::TokenRate, spent.wait, &held))?;
         }
         if let Some(rate) = self.route.rate {
             let taken = counted.route.take(rate, now);
-            held.standings.route = Some(taken.map_or_else(|spent| spent.standing, |standing| standing));
+            held.standings.route = Some(taken.unwrap_or_else(|spent| spent.standing));
             taken.map_err(|spent| {
                 if let (Some(rate), Some(bucket)) = (self.token.rate, bucket) {
                     bucket.give_back(rate);
