@@ -219,15 +219,17 @@ fn admit(
         Intent::Tunnel => route.write_permission,
     };
     let presenting = Presenting { glance: &glance, head, opening: intent.opening() };
-    let admission =
+    let mut admission =
         admission::authorize(worker, route, required, &presenting, outcome).map_err(|refusal| {
             let challenges = route.carriers.as_deref().map(Carriers::challenges);
             Refused { required: Some(required), challenges: challenges.unwrap_or_default(), ..refusal.into() }
         })?;
     outcome.decided(Decision::Permit);
     enter(route, &admission, outcome)?;
-    let admission =
-        admission.stated(worker, snapshot, position, outcome).map_err(|SigningError| Answer::NotSigned)?;
+    if admission.wants_statement() {
+        let stated = admission.state(worker, snapshot, position, outcome);
+        stated.map_err(|SigningError| Answer::NotSigned)?;
+    }
     Ok(Admitted { route: position, host, target, admission })
 }
 

@@ -67,34 +67,41 @@ impl Admission {
         self.identity.as_ref()
     }
 
+    /// Whether the upstream wants a signed statement of the identity beside it.
+    pub fn wants_statement(&self) -> bool {
+        self.standing.is_some()
+    }
+
     /// Adds the signed statement, if the upstream wants one.
     ///
     /// # Errors
     ///
     /// When it cannot be signed: without it the upstream would not know whom to believe.
-    pub fn stated(
-        self,
+    #[cold]
+    pub fn state(
+        &mut self,
         worker: &Worker,
         snapshot: &LocalSnapshot,
         route: usize,
         outcome: &Outcome,
-    ) -> Result<Self, SigningError> {
-        let Self { identity: Some(identity), standing: Some(standing), .. } = &self else { return Ok(self) };
-        let Target::Upstream(upstream) = &snapshot.shared.routes[route].target else { return Ok(self) };
+    ) -> Result<(), SigningError> {
+        let (Some(identity), Some(standing)) = (&mut self.identity, self.standing) else { return Ok(()) };
+        let Target::Upstream(upstream) = &snapshot.shared.routes[route].target else { return Ok(()) };
         let upstream = &snapshot.shared.upstreams[*upstream];
-        let Some(wanted) = &upstream.config.identity_token else { return Ok(self) };
+        let Some(wanted) = &upstream.config.identity_token else { return Ok(()) };
         let request_id = outcome.request_id();
         let statement = Statement {
             wanted,
             generation: snapshot.generation(),
             route,
             identity,
-            standing: *standing,
+            standing,
             request_id: str::from_utf8(&request_id).unwrap_or_default(),
             now: worker.shared.clock.seconds(outcome.time()),
         };
-        let token = Some(worker.identity_tokens.state(&worker.shared.identity_keys, &statement)?);
-        Ok(Self { identity: self.identity.map(|identity| Identity { token, ..identity }), ..self })
+        let token = worker.identity_tokens.state(&worker.shared.identity_keys, &statement)?;
+        identity.token = Some(token);
+        Ok(())
     }
 }
 

@@ -34,9 +34,12 @@ use crate::serve::LocalExecutor;
 
 /// Requests that one connection carries before another is opened. Servers allow a hundred at least (RFC 9113, section 6.5.2).
 const STREAMS: usize = 100;
-/// How much a service may send ahead: as to clients, so that one slow stream does not hold up the others.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// How much a service may send ahead on a stream whose client does not read: for so long as that, nobody waits for a window update.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// And on all of them: more than all streams can hold, so that slow clients hold up nobody else's answers. h2 also takes this for the measure
+/// of how many small frames may lie about untaken: what they fall short of 256 bytes, in sum, may be half of it, else it closes the
+/// connection with all that is on it. With all streams full that takes frames of less than some fifty bytes.
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 20;
 /// Bytes of a response's head at most.
 const HEAD_BYTES: u32 = 256 * 1024;
 /// A connection that does not answer a ping for so long is dead.
