@@ -31,6 +31,7 @@ mod permissions;
 mod policy;
 mod projects;
 mod proving;
+mod query;
 mod reach;
 mod server;
 mod shown_method;
@@ -47,6 +48,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::State;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::StatusCode;
@@ -66,6 +68,8 @@ use crate::listen::tls::{self, TlsError};
 use crate::login::Login;
 use crate::login::sign_in::{Others, SignIn};
 use crate::worker::Shared;
+
+use query::KnownParameters;
 
 pub use caller::Caller;
 pub use error::ApiError;
@@ -216,8 +220,8 @@ async fn beside<T: Send + 'static>(
 #[openapi(info(
     title = "Postern's management API",
     description = "Users, tokens, grants and authentication policy of an organization, in Aiven's wire format.\n\n\
-        Ids and token prefixes in paths are percent-encoded. Unknown query parameters are ignored; unknown fields of a body \
-        are not. What is answered with an `ETag` can be changed on the condition that it is still the same: `If-Match`, and \
+        Ids and token prefixes in paths are percent-encoded. Unknown query parameters are ignored where the operation is \
+        Aiven's and refused where it is Postern's own; unknown fields of a body are refused. What is answered with an `ETag` can be changed on the condition that it is still the same: `If-Match`, and \
         409 if it is not. What is refused says why in `message`, and in one word for programs in `errors[0].error_code`."
 ))]
 struct Document;
@@ -246,12 +250,14 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(events::router())
         .merge(decisions::router())
         .merge(housekeeping::router());
-    let (router, document) = resources.split_for_parts();
+    let (router, mut document) = resources.split_for_parts();
+    let known = Arc::new(KnownParameters::new(&mut document));
     // Written once: whoever asks for it has shown nothing yet.
     let document = serde_json::to_vec(&document::complete(document)).map(Bytes::from);
     let document = document.expect("a document of texts and lists is JSON");
     let document = move || async move { ([(CONTENT_TYPE, "application/json")], document.clone()) };
     router
+        .route_layer(middleware::from_fn_with_state(known, query::refuse_unknown))
         .route("/v1/openapi.json", axum::routing::get(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -5,6 +5,7 @@
 
 pub mod author;
 pub mod candidate;
+pub mod concern;
 pub mod error;
 pub mod gather;
 pub mod guarded;

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use people::{Answer, OTHER_PASSWORD, PASSWORD, Person, app, made, seconds, with_api};
 use postern::directory::model::{DomainVerification, Grant, Principal, Resource};
 use postern::directory::operations;
+use postern::directory::store::{EventOrder, EventQuery, EventScope};
 use postern::login::session::SessionLifetime;
+use postern::token::TokenKind;
 use serde_json::json;
 use support::directory::{ORGANIZATION, now};
-use support::{Upstream, until};
+use support::{Sidecar, Upstream, until};
 
 /// A request whose head has been sent and whose body is held back.
 struct Held {
@@ -327,7 +329,12 @@ fn a_password_of_the_wrong_type_is_not_repeated() {
     assert_eq!(answer.text("message"), "password: must be a text");
     let answer =
         anybody.post("/v1/userauth", &json!({ "email": 7, "password": "x" })).refused(400, "bad_request");
-    assert!(answer.text("message").starts_with("email: invalid type"), "{}", answer.body);
+    assert_eq!(answer.text("message"), "email: must be a text");
+    // A field that is not there at all is not one of the wrong type, though its name is a secret's elsewhere.
+    let body = json!({ "code": "x", "new_password": "hunter2" });
+    let answer = anybody.post("/v1/userauth/setup", &body).refused(400, "bad_request");
+    let message = answer.text("message");
+    assert_eq!(message, "new_password: there is no such field here; there are code, password, real_name");
 }
 
 #[test]
@@ -354,4 +361,408 @@ fn connections_without_a_request_end_and_one_source_does_not_take_all() {
     }
     let waited = opened.elapsed();
     assert!((Duration::from_secs(25)..Duration::from_secs(55)).contains(&waited), "{waited:?}");
+}
+
+#[test]
+fn a_token_that_was_handed_out_does_not_become_a_login() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let store = &*sidecar.directory.store;
+    let domain = operations::add_domain(store, ORGANIZATION, "example.com", DomainVerification::Dns, now());
+    operations::verify_domain(store, ORGANIZATION, &domain.unwrap().value.id, now()).unwrap();
+    let root_id = made(&sidecar, "root@example.com", &["--super-admin"]);
+    let other_id = made(&sidecar, "other@example.com", &["--super-admin"]);
+    let plain_id = made(&sidecar, "plain@example.com", &[]);
+    let granted_id = made(&sidecar, "granted@example.com", &[]);
+    sidecar.directory.grant(&granted_id, &["developer"]);
+    let anybody = Person::stranger(&sidecar);
+    let root = anybody.logged_in("root@example.com", PASSWORD);
+    let stolen = anybody.with(root.post("/v1/access_token", &json!({})).ok().text("full_token"));
+    let program = sidecar.super_admin();
+    sidecar.wait_for(&program);
+    let program = anybody.with(&program.token);
+    let user = |id: &str, rest: &str| format!("/v1/organization/{ORGANIZATION}/user/{id}/{rest}");
+    for reset in ["reset_password", "reset_two_factor"] {
+        // Its own holder's, and by a session neither: whoever holds that has shown no password now.
+        for own in [&stolen, &root] {
+            own.post(&user(&root_id, reset), &json!({})).refused(403, "own_account");
+        }
+        for id in [&other_id, &granted_id] {
+            for thief in [&stolen, &program] {
+                thief.post(&user(id, reset), &json!({})).refused(403, "session_required");
+            }
+        }
+    }
+    // Nothing of that has happened.
+    root.get("/v1/me").ok();
+    anybody.logged_in("other@example.com", PASSWORD);
+    // Who has nothing is reset by programs too, who has something by somebody who has logged in.
+    program.post(&user(&plain_id, "reset_password"), &json!({})).ok();
+    root.post(&user(&granted_id, "reset_password"), &json!({})).ok();
+    root.post(&user(&other_id, "reset_password"), &json!({})).ok();
+}
+
+#[test]
+fn nobody_takes_a_name_that_somebody_with_more_had() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let root = sidecar.managed();
+    let organization = |rest: &str| format!("/v1/organization/{ORGANIZATION}/{rest}");
+    let users = organization("application-users");
+    let made =
+        |body: serde_json::Value| root.post(&users, body).json()["user_id"].as_str().unwrap().to_owned();
+    let boss = made(json!({ "name": "boss", "is_super_admin": true }));
+    let granted = made(json!({ "name": "ingest" }));
+    sidecar.directory.grant(&granted, &["developer"]);
+    let plain = made(json!({ "name": "plain" }));
+    let groups = organization("user-groups");
+    let group = |name: &str| {
+        let made = root.post(&groups, json!({ "user_group_name": name })).json();
+        made["user_group_id"].as_str().unwrap().to_owned()
+    };
+    let (admins, own) = (group("admins"), group("own"));
+    let store = &*sidecar.directory.store;
+    let resource = Resource::Organization(ORGANIZATION.into());
+    let all = ["role:organization:admin".to_owned()];
+    operations::grant(store, &Principal::UserGroup(admins.clone()), &resource, &all, now()).unwrap();
+    let rights = ["organization:app_users:write", "organization:groups:write"];
+    let helper = sidecar.directory.organization_user_with(&rights);
+    sidecar.wait_for(&helper);
+    let helper = sidecar.managed_as(&helper);
+
+    for id in [&boss, &granted] {
+        let path = format!("{users}/{id}");
+        helper.patch(&path, json!({ "name": "boss-old" })).assert_error(403, "user_has_more_than_caller");
+        helper.patch(&path, json!({ "description": "" })).assert_error(403, "user_has_more_than_caller");
+        helper.delete(&path).assert_error(403, "user_has_more_than_caller");
+    }
+    let path = format!("{groups}/{admins}");
+    helper.patch(&path, json!({ "user_group_name": "old" })).assert_error(403, "group_has_more_than_caller");
+    helper.delete(&path).assert_error(403, "group_has_more_than_caller");
+    let emptied = json!({ "operation": "remove_members", "member_ids": [boss] });
+    helper.patch(&format!("{path}/members"), emptied).assert_error(403, "group_has_more_than_caller");
+    assert_eq!(root.get(&path).json()["user_group_name"], "admins");
+
+    // To stop a token that has leaked waits for no admin, by either path.
+    let token = sidecar.directory.token(&boss);
+    let path = format!("{users}/{boss}/access-tokens/{}", token.prefix);
+    assert_eq!(helper.delete(&path).status, 204);
+    let token = sidecar.directory.token(&boss);
+    assert_eq!(helper.delete(&organization(&format!("tokens/{}", token.prefix))).status, 200);
+    // Who has nothing is theirs, and so is a group that has nothing.
+    let path = format!("{users}/{plain}");
+    assert_eq!(helper.patch(&path, json!({ "name": "plainer" })).status, 200);
+    assert_eq!(helper.delete(&path).status, 204);
+    let path = format!("{groups}/{own}");
+    assert_eq!(helper.patch(&path, json!({ "user_group_name": "ours" })).status, 200);
+    assert_eq!(helper.delete(&path).status, 204);
+}
+
+#[test]
+fn an_organization_that_somebody_joins_learns_nothing_of_their_tokens() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let jane_id = made(&sidecar, "jane@example.com", &[]);
+    sidecar.directory.joins_another_organization(&jane_id);
+    let anybody = Person::stranger(&sidecar).from([127, 0, 77, 7]);
+    let jane = anybody.logged_in("jane@example.com", PASSWORD);
+    let secret =
+        json!({ "description": "elsewhere", "ip_allowlist": ["127.0.77.0/24"], "max_age_seconds": 86_400 });
+    let token = jane.post("/v1/access_token", &secret).ok();
+    let (prefix, full) = (token.text("token_prefix"), token.text("full_token"));
+    let path = format!("/v1/access_token/{prefix}");
+    jane.put(&path, &json!({ "description": "elsewhere too" })).ok();
+    anybody.with(full).get("/v1/me").ok();
+    let root = sidecar.super_admin();
+    sidecar.wait_for(&root);
+    let root = Person::stranger(&sidecar).with(&root.token);
+    let organization = |rest: &str| format!("/v1/organization/{ORGANIZATION}/{rest}");
+    let tells_nothing = |answer: &Answer| {
+        for secret in ["elsewhere", "127.0.77."] {
+            assert!(!answer.body.to_string().contains(secret), "{secret} is in {}", answer.body);
+        }
+    };
+
+    for whose in [json!({ "user_id": jane_id }), json!({ "token_prefix": prefix })] {
+        let mut question = whose;
+        question["project"] = "demo".into();
+        question["permission"] = "project:services:read".into();
+        let refused = root.post(&organization("explain"), &question).refused(403, "user_not_managed");
+        tells_nothing(&refused);
+    }
+    // That her tokens stop here, and why, is the organization's own doing.
+    let preview = root.get(&organization("config/authentication/preview?personal_tokens_enabled=false")).ok();
+    tells_nothing(&preview);
+    let listed = &preview.body["stopping"]["tokens"][0];
+    assert_eq!((&listed["token_prefix"], &listed["kind"]), (&json!(prefix), &json!("personal")));
+    assert_eq!(listed["reason_after"], "personal_tokens_disabled");
+    for field in ["client_address", "last_used_time", "last_ip", "last_user_agent", "expiry_time"] {
+        assert_eq!(listed[field], json!(null), "{field}");
+    }
+    assert_eq!(listed["request_count"], 0);
+    let events = root.get(&organization(&format!("events?token_prefix={prefix}"))).ok();
+    assert_eq!(events.body["events"], json!([]));
+    let leaked = root.post("/v1/tokens/revoke-leaked", &json!({ "tokens": [full] })).ok();
+    tells_nothing(&leaked);
+    assert_eq!(leaked.body["tokens"][0]["token"], json!(null));
+    anybody.with(full).get("/v1/me").refused(401, "token_revoked");
+    let events = root.get(&organization(&format!("events?entity_id={prefix}"))).ok();
+    assert_eq!(events.body["events"], json!([]));
+    // Nothing is lost: the operator's log has it.
+    let of_token = store_events(&sidecar, prefix);
+    assert_eq!(of_token, ["token_created", "token_changed", "token_revoked"]);
+}
+
+/// The types of all events about something, whoever may read them, oldest first.
+fn store_events(sidecar: &Sidecar, entity_id: &str) -> Vec<String> {
+    let query = EventQuery {
+        scope: EventScope::All,
+        order: EventOrder::OldestFirst { after: 0 },
+        event_type: None,
+        actor_user_id: None,
+        entity: None,
+        entity_id: Some(entity_id),
+        token_prefix: None,
+        since: None,
+        until: None,
+        limit: 100,
+    };
+    let page = sidecar.directory.store.read(|records| records.events(&query)).unwrap();
+    page.events.into_iter().map(|event| event.event_type).collect()
+}
+
+#[test]
+fn a_token_for_a_while_or_some_places_makes_no_program_s_token_without_them() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let root = sidecar.super_admin();
+    let narrow = sidecar.directory.token_with(&root.user_id, TokenKind::Application, |token| {
+        token.max_age_seconds = Some(600);
+        token.ip_allowlist = vec!["127.0.0.0/24".into()];
+    });
+    sidecar.wait_for(&narrow);
+    let thief = Person::stranger(&sidecar).with(&narrow.token);
+    let root = thief.with(&root.token);
+    let end = sidecar.directory.stored(&narrow.prefix).expiry_time.unwrap().to_string();
+    let user = sidecar.directory.application_user();
+    let tokens = format!("/v1/organization/{ORGANIZATION}/application-users/{user}/access-tokens");
+    let long = json!({ "max_age_seconds": 315_360_000, "extend_when_used": true });
+    for asked in [json!({}), long] {
+        let made = thief.post(&tokens, &asked).ok();
+        assert!(*made.text("expiry_time") <= *end, "{} outlives {end}", made.body);
+        assert_eq!(made.body["ip_allowlist"], json!(["127.0.0.0/24"]));
+    }
+    let made = thief.post(&tokens, &json!({ "ip_allowlist": ["127.0.0.7"] })).ok();
+    assert_eq!(made.body["ip_allowlist"], json!(["127.0.0.7"]));
+    for wider in ["127.0.0.0/8", "::1", "0.0.0.0/0"] {
+        let refused = thief.post(&tokens, &json!({ "ip_allowlist": [wider] }));
+        refused.refused(403, "ip_not_allowed_by_token");
+    }
+    // Nor does it put one without them in the place of another.
+    let wide = root.post(&tokens, &json!({})).ok();
+    assert_eq!(wide.body["expiry_time"], json!(null), "what has no end passes none on");
+    let rotate = |token: &Answer| format!("{tokens}/{}/rotate", token.text("token_prefix"));
+    thief.post(&rotate(&wide), &json!({})).refused(403, "ip_not_allowed_by_token");
+    let local = root.post(&tokens, &json!({ "ip_allowlist": ["127.0.0.9"] })).ok();
+    let rotated = thief.post(&rotate(&local), &json!({})).ok();
+    assert!(*rotated.text("expiry_time") <= *end, "{} outlives {end}", rotated.body);
+    let rotated = root.post(&rotate(&wide), &json!({})).ok();
+    assert_eq!((&rotated.body["expiry_time"], &rotated.body["ip_allowlist"]), (&json!(null), &json!([])));
+}
+
+#[test]
+fn nobody_makes_their_own_session_last() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    made(&sidecar, "jane@example.com", &[]);
+    let jane = Person::stranger(&sidecar).logged_in("jane@example.com", PASSWORD);
+    let sessions = jane.get("/v1/access_token").ok().body["tokens"].clone();
+    let (prefix, seconds) = (sessions[0]["token_prefix"].as_str().unwrap(), &sessions[0]["max_age_seconds"]);
+    let path = format!("/v1/access_token/{prefix}");
+    for lasting in [json!({ "max_age_seconds": 315_360_000 }), json!({ "extend_when_used": false })] {
+        let refused = jane.put(&path, &lasting).refused(400, "bad_request");
+        assert!(refused.text("message").contains("a session lasts"), "{}", refused.body);
+    }
+    let unchanged = jane.get("/v1/access_token").ok().body["tokens"].clone();
+    assert_eq!(unchanged[0]["expiry_time"], sessions[0]["expiry_time"]);
+    // What is repeated is no change, and a name and addresses are its holder's to give.
+    let same = json!({ "description": "laptop", "max_age_seconds": seconds, "extend_when_used": true });
+    assert_eq!(jane.put(&path, &same).ok().text("description"), "laptop");
+}
+
+#[test]
+fn what_was_ended_with_all_of_a_user_s_tokens_is_shown_as_revoked() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let (jane_id, method) = sidecar.directory.person("jane@example.com");
+    let old = sidecar.directory.token_with(&jane_id, TokenKind::Personal, |token| {
+        token.authentication_method_id = Some(method.clone());
+    });
+    operations::expire_tokens(&*sidecar.directory.store, &jane_id, now()).unwrap();
+    let root = sidecar.managed();
+    let all = format!("/v1/organization/{ORGANIZATION}/tokens");
+    let shown = root.get(&format!("{all}/{}", old.prefix)).json();
+    assert_eq!(shown["state"], "revoked");
+    assert!(shown["revoked_time"].is_string(), "{shown}");
+    assert_eq!(root.get(&format!("{all}?user_id={jane_id}")).json()["tokens"], json!([]));
+    let ended = root.get(&format!("{all}?user_id={jane_id}&include_ended=true")).json();
+    assert_eq!(ended["tokens"][0], shown);
+    // The command line says the same, of the store beside it.
+    let told = std::process::Command::new(env!("CARGO_BIN_EXE_postern"))
+        .args(["token", "show", &old.prefix, "--json", "--config"])
+        .arg(sidecar.config_file())
+        .output()
+        .unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((&told["state"], &told["revoked_time"]), (&shown["state"], &shown["revoked_time"]));
+}
+
+#[test]
+fn what_is_refused_says_so_in_few_words_of_people() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let anybody = Person::stranger(&sidecar);
+    let long = "x".repeat(900_000);
+    let answer = anybody.post("/v1/userauth", &json!({ &*long: 1 })).refused(400, "bad_request");
+    assert!(answer.body.to_string().len() < 2_000, "{} bytes", answer.body.to_string().len());
+    let root = sidecar.super_admin();
+    sidecar.wait_for(&root);
+    let root = anybody.with(&root.token);
+    let organization = |rest: &str| format!("/v1/organization/{ORGANIZATION}/{rest}");
+    let grant = json!({ "operation": "grant", "permissions": [
+        { "principal_type": "user", "principal_id": long, "permissions": ["developer"] },
+    ] });
+    let answer = root.patch(&organization("permissions/project/demo"), &grant);
+    assert!(answer.status >= 400 && answer.body.to_string().len() < 2_000, "{}", answer.status);
+
+    let user = sidecar.directory.application_user();
+    let tokens = organization(&format!("application-users/{user}/access-tokens"));
+    for (asked, says) in [
+        (json!({ "max_age_seconds": "1d" }), "max_age_seconds: must be a whole number"),
+        (json!({ "max_age_seconds": -1 }), "max_age_seconds: must be a whole number"),
+        (json!({ "extend_when_used": 1 }), "extend_when_used: must be true or false"),
+        (json!({ "scopes": "all" }), "scopes: must be a list"),
+        (json!([]), "body: must be an object"),
+    ] {
+        assert_eq!(root.post(&tokens, &asked).refused(400, "bad_request").text("message"), says, "{asked}");
+    }
+    let refused = root.post(&tokens, &json!({ "extend_when_used": true })).refused(400, "bad_request");
+    assert!(
+        refused.text("message").starts_with("extend_when_used: there is no lifetime"),
+        "{}",
+        refused.body
+    );
+    let twice = json!({ "scopes": ["service:data:write", "user:read", "service:data:write"] });
+    let made = root.post(&tokens, &twice).ok();
+    assert_eq!(made.body["scopes"], json!(["service:data:write", "user:read"]));
+    // Who is no admin hears what is missing, not which part of it comes first.
+    let plain = sidecar.directory.organization_user_with(&["organization:users:write"]);
+    sidecar.wait_for(&plain);
+    let refused = anybody.with(&plain.token).get(&organization("config/authentication"));
+    let refused = refused.refused(403, "permission_denied");
+    assert!(
+        refused.text("message").contains("role:organization:admin, or a super admin"),
+        "{}",
+        refused.body
+    );
+
+    // A lifetime is taken away by `null`, and left alone by silence.
+    made_person_takes_a_lifetime_away(&sidecar);
+}
+
+fn made_person_takes_a_lifetime_away(sidecar: &Sidecar) {
+    made(sidecar, "jane@example.com", &[]);
+    let jane = Person::stranger(sidecar).logged_in("jane@example.com", PASSWORD);
+    let made = jane.post("/v1/access_token", &json!({ "max_age_seconds": 600 })).ok();
+    let path = format!("/v1/access_token/{}", made.text("token_prefix"));
+    let kept = jane.put(&path, &json!({ "description": "d" })).ok();
+    assert_eq!(kept.body["max_age_seconds"], 600);
+    let freed = jane.put(&path, &json!({ "max_age_seconds": null })).ok();
+    assert_eq!((&freed.body["max_age_seconds"], &freed.body["expiry_time"]), (&json!(null), &json!(null)));
+}
+
+#[test]
+fn a_mistyped_query_parameter_answers_no_other_question() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let api = sidecar.managed();
+    let organization = |rest: &str| format!("/v1/organization/{ORGANIZATION}/{rest}");
+    for path in [
+        "config/authentication/preview?personal_tokens_enable=false",
+        "tokens/stale?unused_for_day=1",
+        "events?typ=token_revoked",
+        "tokens?user_id=u1&include_end=true",
+    ] {
+        api.get(&organization(path)).assert_error(400, "bad_request");
+    }
+    let refused = api.get(&organization("tokens/stale?unused_for_day=1")).json();
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.starts_with("unused_for_day: ") && message.contains("unused_for_days"), "{message}");
+    let token = sidecar.directory.permitted();
+    sidecar.wait_for(&token);
+    let wanted = json!({ "unused_for_days": 1 });
+    api.post(&organization("tokens/expire-unused?dry_run=true"), wanted).assert_error(400, "bad_request");
+    let leaked = json!({ "tokens": [token.token] });
+    api.post("/v1/tokens/revoke-leaked?dry_run=true", leaked).assert_error(400, "bad_request");
+    assert!(sidecar.directory.stored(&token.prefix).token.revoked_time.is_none());
+    // Aiven's clients add their own.
+    for path in ["tokens/stale?limit=999", "events?limit=999", "decisions/x?limit=999"] {
+        assert_ne!(api.get(&organization(path)).status, 400, "{path}");
+    }
+    assert_eq!(api.get(&organization("application-users?limit=999&anything=1")).status, 200);
+}
+
+#[test]
+fn nobody_locks_themselves_out_unawares() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let store = &*sidecar.directory.store;
+    made(&sidecar, "root@example.com", &["--super-admin"]);
+    let root = Person::stranger(&sidecar).logged_in("root@example.com", PASSWORD);
+    let program = sidecar.managed();
+    let path = format!("/v1/organization/{ORGANIZATION}/config/authentication");
+    let code = "policy_would_lock_you_out";
+    for policy in [
+        json!({ "allowed_ip_ranges": ["192.0.2.0/24"] }),
+        json!({ "two_factor_required": true }),
+        json!({ "password_auth_enabled": false }),
+    ] {
+        root.patch(&path, &policy).refused(409, code);
+    }
+    program.patch(&path, json!({ "allowed_ip_ranges": ["192.0.2.0/24"] })).assert_error(409, code);
+    let stored = store.read(|records| records.organization(ORGANIZATION)).unwrap().unwrap();
+    assert_eq!(stored.authentication_policy.unwrap_or_default(), Default::default(), "nothing has changed");
+    // What locks others out is theirs to decide, and what is meant is done.
+    assert_eq!(program.patch(&path, json!({ "two_factor_required": true })).status, 200);
+    root.patch(&path, &json!({})).refused(403, "two_factor_required");
+    let meant = format!("{path}?confirm_lockout=true");
+    assert_eq!(program.patch(&meant, json!({ "allowed_ip_ranges": ["192.0.2.0/24"] })).status, 200);
+    program.get(&path).assert_error(403, "ip_not_allowed_by_organization");
+}
+
+#[test]
+fn no_name_is_taken_for_another_s() {
+    let upstream = Upstream::echo();
+    let sidecar = with_api(&upstream).start();
+    let api = sidecar.managed();
+    let path = |kind: &str| format!("/v1/organization/{ORGANIZATION}/{kind}");
+    let user = sidecar.directory.application_user();
+    for name in [
+        "reporting ",
+        " reporting",
+        "report\u{200b}ing",
+        "report\u{2028}ing",
+        "\u{202e}gnitroper",
+        "jane@example.com",
+        "-rf",
+        &user,
+    ] {
+        api.post(&path("application-users"), json!({ "name": name })).assert_error(400, "bad_request");
+        api.post(&path("user-groups"), json!({ "user_group_name": name })).assert_error(400, "bad_request");
+        let change = json!({ "name": name });
+        api.patch(&path(&format!("application-users/{user}")), change).assert_error(400, "bad_request");
+    }
+    for name in ["reporting eu", "u1", "Zoë 日本", "ingest-2", "umbrella"] {
+        assert_eq!(api.post(&path("application-users"), json!({ "name": name })).status, 201, "{name}");
+    }
 }

@@ -169,7 +169,7 @@ fn a_preview_says_whose_tokens_they_are_and_how_they_are_used() {
     for _ in 0..3 {
         assert_eq!(status(&sidecar, &tokens[0]), 200);
     }
-    let query = "/preview?personal_tokens_enabled=false&unknown=ignored";
+    let query = "/preview?personal_tokens_enabled=false";
     let preview = eventually_with(
         || good(&api.get(&(policy() + query))),
         |preview| {

@@ -215,11 +215,9 @@ fn a_network_that_keeps_failing_is_told_to_wait_and_others_are_not() {
     from(&sidecar, "192.0.2.1", "unknown-unknown-unknown").assert_error(401, "invalid_token");
     let nothing = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: 2001:db8:1:2::1\r\n\r\n");
     sidecar.request(&nothing).assert_error(401, "missing_credentials");
-    let elsewhere = format!(
-        "GET / HTTP/1.1\r\nHost: nowhere.test\r\nX-Forwarded-For: 2001:db8:1:2::1\r\n\
-         Authorization: Bearer unknown-unknown-unknown\r\n\r\n"
-    );
-    assert_limited(&sidecar.request(&elsewhere), "authentication_throttled");
+    let elsewhere = "GET / HTTP/1.1\r\nHost: nowhere.test\r\nX-Forwarded-For: 2001:db8:1:2::1\r\n\
+         Authorization: Bearer unknown-unknown-unknown\r\n\r\n";
+    assert_limited(&sidecar.request(elsewhere), "authentication_throttled");
     upstream.assert_untouched();
 }
 

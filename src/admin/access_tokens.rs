@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use secrecy::ExposeSecret as _;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,11 +15,13 @@ use super::body::{JsonBody, PathParameters};
 use super::me::Empty;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller};
-use crate::directory::model::{Resource, Timestamp, Token, TokenWithUsage};
+use crate::directory::OperationError;
+use crate::directory::model::{Resource, Timestamp, Token, TokenState, TokenWithUsage};
 use crate::directory::operations::{self, NewToken, TokenUpdate};
+use crate::directory::summary::with_latest_use;
 use crate::policy::facts::UserKind;
 use crate::policy::{Permission, address, permission};
-use crate::token::format::{self, Format, PREFIX_LENGTH};
+use crate::token::format::{self, Format, shown_prefix};
 use crate::token::{TokenDigest, TokenKind};
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,10 +66,17 @@ pub(super) struct New {
 pub(super) struct Changes {
     #[schema(max_length = 1000)]
     description: Option<String>,
-    #[schema(minimum = 600, maximum = 315_360_000)]
-    max_age_seconds: Option<u32>,
+    /// Lifetime in seconds; `null`: it never ends.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, minimum = 600, maximum = 315_360_000)]
+    max_age_seconds: Option<Option<u32>>,
     extend_when_used: Option<bool>,
     ip_allowlist: Option<Vec<String>>,
+}
+
+/// A field that is there, `null` or not: left out is something else.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 pub(super) fn router() -> OpenApiRouter<Arc<Admin>> {
@@ -113,7 +122,7 @@ async fn create(
         description: new.description.unwrap_or_default(),
         created_manually: true,
         max_age_seconds: new.max_age_seconds,
-        extend_when_used: new.extend_when_used.unwrap_or(false),
+        extend_when_used: extension(new.extend_when_used, new.max_age_seconds)?,
         ip_allowlist: within_addresses(&own, new.ip_allowlist.unwrap_or_default())?,
         scopes: within_scopes(&own, new.scopes.unwrap_or_default())?,
         authentication_method_id: own.authentication_method_id,
@@ -149,9 +158,7 @@ async fn update(
             "Tokens of application users are changed by an admin.",
         ));
     }
-    let own_prefix = caller.token_prefix().to_owned();
-    let own = admin.read(move |records| records.token(&own_prefix)).await?;
-    let own = own.ok_or_else(|| ApiError::not_found("token", caller.token_prefix()))?.token;
+    let own = own_token(&admin, &caller).await?;
     let token = find_own(&admin, &caller, &named).await?;
     let update = TokenUpdate {
         description: changes.description,
@@ -159,7 +166,7 @@ async fn update(
             Some(ranges) => Some(within_addresses(&own, ranges)?),
             None => None,
         },
-        max_age_seconds: changes.max_age_seconds.map(Some),
+        max_age_seconds: changes.max_age_seconds,
         extend_when_used: changes.extend_when_used,
         latest_end_time: latest_end(&admin, &caller),
     };
@@ -194,22 +201,22 @@ pub(super) async fn living_tokens(
     caller: &Caller,
     user_id: &str,
 ) -> Result<Vec<ShownToken>, ApiError> {
-    let user_id = user_id.to_owned();
+    let (named, user_id) = (user_id.to_owned(), user_id.to_owned());
     let (user, tokens) =
         admin.read(move |records| Ok((records.user(&user_id)?, records.tokens(&user_id)?))).await?;
-    let valid_from = user.map(|user| user.token_validity_begin).unwrap_or_default();
+    let user = user.ok_or_else(|| ApiError::not_found("user", &named))?;
     let living = tokens
         .into_iter()
-        .filter(|stored| stored.token.revoked_time.is_none() && stored.token.create_time >= valid_from)
-        .map(|stored| ShownToken::new(admin, caller, stored))
-        .filter(|token| !token.has_expired(caller.now()));
+        .map(|stored| with_latest_use(&admin.shared.directory, stored).of(&user))
+        .filter(|stored| stored.state(caller.now()) == TokenState::Active)
+        .map(|stored| ShownToken::new(admin, caller, stored));
     Ok(living.collect())
 }
 
 /// The prefix of what may be a prefix or a whole token. What is no known token is taken for a prefix.
 pub(super) fn prefix_of(admin: &Admin, named: &str) -> String {
     if let Format::Own(_) = format::inspect(named.as_bytes()) {
-        return named.chars().take(PREFIX_LENGTH).collect();
+        return shown_prefix(named);
     }
     let entry = admin.shared.directory.tokens.find(&TokenDigest::of(named.as_bytes()));
     let imported = entry.and_then(|entry| entry.state().imported_prefix().map(str::to_owned));
@@ -220,11 +227,9 @@ async fn find_own(admin: &Admin, caller: &Caller, named: &str) -> Result<TokenWi
     let prefix = prefix_of(admin, named);
     let wanted = prefix.clone();
     let found = admin.read(move |records| records.token(&wanted)).await?;
-    // What was named may be a mistyped whole token: no more of it is repeated than a prefix has.
-    let shown: String = prefix.chars().take(PREFIX_LENGTH).collect();
     found
         .filter(|found| found.token.user_id == caller.user_id())
-        .ok_or_else(|| ApiError::not_found("token", &shown))
+        .ok_or_else(|| ApiError::not_found("token", &shown_prefix(&prefix)))
 }
 
 /// A person whom an organization manages makes no personal tokens while it has them switched off.
@@ -242,9 +247,27 @@ fn check_manager_allows(admin: &Admin, organization_id: Option<&str>) -> Result<
     ))
 }
 
+/// The token that the request came with.
+pub(super) async fn own_token(admin: &Admin, caller: &Caller) -> Result<Token, ApiError> {
+    let prefix = caller.token_prefix().to_owned();
+    let own = admin.read(move |records| records.token(&prefix)).await?;
+    own.map(|own| own.token).ok_or_else(|| ApiError::not_found("token", caller.token_prefix()))
+}
+
+/// Whether a new token's lifetime counts from its last use: without a lifetime nothing does.
+pub(super) fn extension(wanted: Option<bool>, max_age_seconds: Option<u32>) -> Result<bool, ApiError> {
+    match (wanted.unwrap_or(false), max_age_seconds) {
+        (true, None) => Err(ApiError::bad_request(
+            "extend_when_used",
+            "there is no lifetime to extend: give `max_age_seconds` as well, or leave this out",
+        )),
+        (extends, _) => Ok(extends),
+    }
+}
+
 /// When what this token makes or changes ends at the latest. A session is somebody who has logged in, and may leave behind
 /// what outlives it; a personal token that was handed out for a while must not become one for ever.
-fn latest_end(admin: &Admin, caller: &Caller) -> Option<Timestamp> {
+pub(super) fn latest_end(admin: &Admin, caller: &Caller) -> Option<Timestamp> {
     match caller.token_kind() {
         TokenKind::Session => None,
         TokenKind::Personal | TokenKind::Application => caller.expiry_time(admin),
@@ -271,23 +294,32 @@ fn within_scopes(own: &Token, wanted: Vec<String>) -> Result<Vec<String>, ApiErr
 }
 
 /// The addresses of a token that this one makes or changes.
-fn within_addresses(own: &Token, wanted: Vec<String>) -> Result<Vec<String>, ApiError> {
-    if own.ip_allowlist.is_empty() {
-        return Ok(wanted);
-    }
+pub(super) fn within_addresses(own: &Token, wanted: Vec<String>) -> Result<Vec<String>, ApiError> {
     if wanted.is_empty() {
         return Ok(own.ip_allowlist.clone());
     }
+    check_addresses(own, &wanted)?;
+    Ok(wanted)
+}
+
+/// Refuses addresses, of which none means any, that are not all among a token's own.
+pub(super) fn check_addresses(own: &Token, wanted: &[String]) -> Result<(), OperationError> {
     let parse = |ranges: &[String]| {
         let parsed = ranges.iter().map(|range| address::parse_range(range));
-        parsed.collect::<Result<Vec<_>, _>>().map_err(|error| ApiError::bad_request("ip_allowlist", error))
+        parsed
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| OperationError::Invalid { field: "ip_allowlist", reason: error.to_string() })
     };
-    let (ours, theirs) = (parse(&own.ip_allowlist)?, parse(&wanted)?);
-    if theirs.iter().all(|their| ours.iter().any(|our| our.contains(their))) {
-        return Ok(wanted);
+    if own.ip_allowlist.is_empty() {
+        return Ok(());
     }
-    Err(ApiError::forbidden(
-        "ip_not_allowed_by_token",
-        "A token makes none that may be used from more places than itself: choose addresses among its own.",
-    ))
+    let (ours, theirs) = (parse(&own.ip_allowlist)?, parse(wanted)?);
+    if !theirs.is_empty() && theirs.iter().all(|their| ours.iter().any(|our| our.contains(their))) {
+        return Ok(());
+    }
+    Err(OperationError::Forbidden {
+        code: "ip_not_allowed_by_token",
+        message: "A token makes none that may be used from more places than itself: choose addresses among its own."
+            .to_owned(),
+    })
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access_tokens::{ShownList, living_tokens, prefix_of};
+use super::access_tokens::{self, ShownList, living_tokens, prefix_of};
 use super::application_users::{find, found_in, require_manager};
 use super::body::{JsonBody, PathParameters};
 use super::reach::Reach;
@@ -20,11 +20,11 @@ use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller};
 use crate::directory::OperationError;
 use crate::directory::guarded::GuardedStore;
-use crate::directory::model::TokenWithUsage;
-use crate::directory::operations::{self, NewToken};
+use crate::directory::model::{Token, TokenWithUsage};
+use crate::directory::operations::{self, NewToken, Replacement};
 use crate::directory::store::Records;
 use crate::token::TokenKind;
-use crate::token::format::PREFIX_LENGTH;
+use crate::token::format::shown_prefix;
 
 /// A token just made, with the text that is shown this once.
 #[derive(Serialize, ToSchema)]
@@ -47,7 +47,7 @@ pub(super) struct New {
     /// Lifetime in seconds; without one it never ends.
     #[schema(minimum = 600, maximum = 315_360_000)]
     max_age_seconds: Option<u32>,
-    /// Count the lifetime from the last use.
+    /// Count the lifetime from the last use; only beside one.
     extend_when_used: Option<bool>,
     /// Addresses and networks it may be used from; none: any.
     #[schema(max_items = 100, example = json!(["10.0.0.0/8"]))]
@@ -103,7 +103,8 @@ async fn list(
 /// Makes a token.
 ///
 /// Needs `organization:app_users:write`. Who is no admin of the organization makes none for a super admin or for a user
-/// that has been granted something: the token could do more than its maker.
+/// that has been granted something: the token could do more than its maker. One that another token than a session's makes ends
+/// with that one at the latest, and can be used from no more places.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)), request_body = New,
@@ -116,14 +117,18 @@ async fn create(
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
     let reach = Reach::of(&admin, &caller, &organization_id);
+    // What may be used for a while, or from some places, must not become what may be used for ever and from everywhere.
+    let end_time = access_tokens::latest_end(&admin, &caller);
+    let own = access_tokens::own_token(&admin, &caller).await?;
+    let ip_allowlist = access_tokens::within_addresses(&own, new.ip_allowlist.unwrap_or_default())?;
     let new = NewToken {
         user_id,
         kind: TokenKind::Application,
         description: new.description.unwrap_or_default(),
         created_manually: true,
         max_age_seconds: new.max_age_seconds,
-        extend_when_used: new.extend_when_used.unwrap_or(false) && new.max_age_seconds.is_some(),
-        ip_allowlist: new.ip_allowlist.unwrap_or_default(),
+        extend_when_used: access_tokens::extension(new.extend_when_used, new.max_age_seconds)?,
+        ip_allowlist,
         scopes: new.scopes.unwrap_or_default(),
         authentication_method_id: None,
     };
@@ -133,7 +138,7 @@ async fn create(
                 found_in(records, &organization_id, &new.user_id)?;
                 reach.check(records, &new.user_id)
             };
-            operations::create_token(&GuardedStore::new(store, &is_reached), &new, now)
+            operations::create_token_until(&GuardedStore::new(store, &is_reached), &new, end_time, now)
         })
         .await?;
     let full_token = created.fresh.full.expose_secret().to_owned();
@@ -143,7 +148,8 @@ async fn create(
 
 /// Puts a new token in the place of an old one, which ends after the overlap: until then both work.
 ///
-/// The new one has the old one's description, lifetime, addresses and scopes. An overlap of 0 ends the old one at once.
+/// The new one has the old one's description, lifetime, addresses and scopes. An overlap of 0 ends the old one at once. Where another token than a session's asks for
+/// it, the new one ends with that one at the latest, and has to be restricted to addresses among that one's.
 #[utoipa::path(post,
     path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens/{token_prefix}/rotate",
     tag = "application users", security(("token" = [])),
@@ -159,14 +165,20 @@ async fn rotate(
     require_manager(&admin, &caller, &organization_id)?;
     let reach = Reach::of(&admin, &caller, &organization_id);
     let prefix = prefix_of(&admin, &token_prefix);
-    let overlap_seconds = rotation.overlap_seconds.unwrap_or(0);
+    let replacement = Replacement {
+        overlap_seconds: rotation.overlap_seconds.unwrap_or(0),
+        latest_end_time: access_tokens::latest_end(&admin, &caller),
+    };
+    let own = access_tokens::own_token(&admin, &caller).await?;
     let rotated = admin
         .change(caller.author(), move |store, now| {
             let is_reached = |records: &dyn Records| {
-                is_token_of(records, &organization_id, &user_id, &prefix)?;
+                let former = find_token_of(records, &organization_id, &user_id, &prefix)?;
+                // Narrowed silently, it would not work where the old one does.
+                access_tokens::check_addresses(&own, &former.ip_allowlist)?;
                 reach.check(records, &user_id)
             };
-            operations::rotate_token(&GuardedStore::new(store, &is_reached), &prefix, overlap_seconds, now)
+            operations::rotate_token(&GuardedStore::new(store, &is_reached), &prefix, replacement, now)
         })
         .await?;
     let full_token = rotated.created.fresh.full.expose_secret().to_owned();
@@ -182,22 +194,22 @@ async fn rotate(
     ))
 }
 
-/// That there is such a user of this organization, with such a token.
-fn is_token_of(
+/// The token, if there is such a user of this organization with such a token.
+fn find_token_of(
     records: &dyn Records,
     organization_id: &str,
     user_id: &str,
     prefix: &str,
-) -> Result<(), OperationError> {
+) -> Result<Token, OperationError> {
     found_in(records, organization_id, user_id)?;
     let found = records.token(prefix)?.filter(|found| found.token.user_id == user_id);
-    let shown = || prefix.chars().take(PREFIX_LENGTH).collect();
-    found.map(drop).ok_or_else(|| OperationError::NotFound { entity: "token", id: shown() })
+    let found = found.map(|found| found.token);
+    found.ok_or_else(|| OperationError::NotFound { entity: "token", id: shown_prefix(prefix) })
 }
 
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
 ///
-/// Needs `organization:app_users:write`.
+/// Needs `organization:app_users:write`, whatever the user has: to stop a token that has leaked waits for no admin.
 #[utoipa::path(delete,
     path = "/v1/organization/{organization_id}/application-users/{user_id}/access-tokens/{token_prefix}",
     tag = "application users", security(("token" = [])),
@@ -213,7 +225,8 @@ async fn revoke(
     let prefix = prefix_of(&admin, &token_prefix);
     admin
         .change(caller.author(), move |store, now| {
-            let is_theirs = |records: &dyn Records| is_token_of(records, &organization_id, &user_id, &prefix);
+            let is_theirs =
+                |records: &dyn Records| find_token_of(records, &organization_id, &user_id, &prefix).map(drop);
             operations::revoke_token(&GuardedStore::new(store, &is_theirs), &prefix, now)
         })
         .await?;

@@ -1,7 +1,8 @@
 //! `/v1/organization/{organization_id}/application-users`: the organization's non-human users.
 //!
 //! Who manages application users without being an admin of the organization may not make one that has more than they
-//! have themselves: no super admin, and (in `application_tokens`) no token for a user that has been given something.
+//! have themselves: no super admin, and (in `application_tokens`) no token for a user that has been given something. Nor
+//! do they rename or delete one: somebody could be given, by name, what was meant for another.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{JsonBody, PathParameters};
+use super::reach::Reach;
 use super::version::{self, Versioned};
 use super::{Admin, ApiError, Caller};
 use crate::directory::guarded::GuardedStore;
@@ -151,7 +153,8 @@ async fn show(
 
 /// Changes an application user.
 ///
-/// Needs `organization:app_users:write`.
+/// Needs `organization:app_users:write`. Who is no admin of the organization changes none that is a super admin or has been
+/// granted something.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/application-users/{user_id}",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)), request_body = Changes,
@@ -176,10 +179,12 @@ async fn change(
         is_super_admin,
     };
     let expected = version::expected(&headers);
+    let reach = Reach::of(&admin, &caller, &organization_id);
     let changed = admin
         .change(caller.author(), move |store, now| {
             let condition = |records: &dyn Records| {
                 let current = found_in(records, &organization_id, &user_id)?;
+                reach.check(records, &user_id)?;
                 if let Some(name) = &update.name {
                     check_free(records, &organization_id, name)?;
                 }
@@ -194,7 +199,8 @@ async fn change(
 
 /// Deletes an application user for good: all its tokens end before the answer is sent.
 ///
-/// Needs `organization:app_users:write`.
+/// Needs `organization:app_users:write`. Who is no admin of the organization deletes none that is a super admin or has been
+/// granted something; its tokens they may revoke.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/application-users/{user_id}",
     tag = "application users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -207,10 +213,12 @@ async fn delete(
 ) -> Result<StatusCode, ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
     let expected = version::expected(&headers);
+    let reach = Reach::of(&admin, &caller, &organization_id);
     admin
         .change(caller.author(), move |store, now| {
             let condition = |records: &dyn Records| {
                 let current = found_in(records, &organization_id, &user_id)?;
+                reach.check(records, &user_id)?;
                 expected.check("application user", &user_id, &Shown::from(current))
             };
             operations::delete_user(&GuardedStore::new(store, &condition), &user_id, now)

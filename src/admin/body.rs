@@ -2,6 +2,8 @@
 //!
 //! What must not live here: what a field means.
 
+mod reason;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -61,13 +63,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for JsonBody<T> {
             // A field is named where there is one; broken JSON, or another value than an object, has none.
             let place = if error.inner().is_data() && path != "." { path.as_str() } else { "body" };
             let field = place.split(['.', '[']).next().unwrap_or(place);
-            if SECRETS.contains(&field) {
-                // The deserializer repeats what it did not expect, and clients keep messages.
-                return ApiError::bad_request(place, "must be a text");
-            }
-            ApiError::bad_request(place, error.inner())
+            ApiError::bad_request(place, reason::of_json(error.inner(), SECRETS.contains(&field)))
         })?;
-        reader.end().map_err(|error| ApiError::bad_request("body", error))?;
+        reader.end().map_err(|error| ApiError::bad_request("body", reason::of_json(&error, false)))?;
         Ok(Self(value))
     }
 }
@@ -86,7 +84,10 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Admin>> for QueryParameters<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Admin>) -> Result<Self, ApiError> {
         let read = axum::extract::Query::<T>::try_from_uri(&parts.uri);
-        read.map(|query| Self(query.0)).map_err(|error| ApiError::bad_request("query", error.body_text()))
+        read.map(|query| Self(query.0)).map_err(|error| {
+            let (field, reason) = reason::of_query(&error.body_text());
+            ApiError::bad_request(&field, reason)
+        })
     }
 }
 

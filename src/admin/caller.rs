@@ -19,7 +19,7 @@ use crate::error::Answer;
 use crate::error::response::{Answers, Details};
 use crate::headers::forwarded;
 use crate::policy::facts::UserKind;
-use crate::policy::{self, Check, Denial, Permission, PermissionSet, Role};
+use crate::policy::{self, AuthenticationPolicy, Check, Denial, Permission, PermissionSet, Role};
 use crate::token::{TokenIndex, TokenKind, credential};
 
 /// What a token must pass to be anybody's.
@@ -155,7 +155,7 @@ impl Caller {
         resource: &Resource,
         permission: Permission,
     ) -> Result<(), ApiError> {
-        self.judge(admin, resource, permission, |facts| policy::decide(facts).map(drop))
+        self.judge(admin, resource, Needs::Permission(permission), |facts| policy::decide(facts).map(drop))
     }
 
     /// Asks for all of some permissions on a resource.
@@ -179,7 +179,7 @@ impl Caller {
     /// As [`Self::require`].
     pub fn require_member(&self, admin: &Admin, organization_id: &str) -> Result<(), ApiError> {
         let organization = Resource::Organization(organization_id.to_owned());
-        self.judge(admin, &organization, Permission::UserRead, |facts| {
+        self.judge(admin, &organization, Needs::Permission(Permission::UserRead), |facts| {
             policy::check(facts, &REACHES_ORGANIZATION)
         })
     }
@@ -191,7 +191,7 @@ impl Caller {
     /// As [`Self::require`].
     pub fn require_organization_admin(&self, admin: &Admin, organization_id: &str) -> Result<(), ApiError> {
         let organization = Resource::Organization(organization_id.to_owned());
-        self.require_all(admin, &organization, Role::OrganizationAdmin.permissions())
+        self.require_role(admin, &organization, Role::OrganizationAdmin)
     }
 
     /// Asks for an admin of a resource: who holds everything that is below it.
@@ -203,9 +203,35 @@ impl Caller {
         match resource {
             Resource::Organization(id) => self.require_organization_admin(admin, id),
             Resource::OrganizationUnit(_) | Resource::Project(_) => {
-                self.require_all(admin, resource, Role::ProjectAdmin.permissions())
+                self.require_role(admin, resource, Role::ProjectAdmin)
             }
         }
+    }
+
+    /// Asks for all that a role has. Which part of it is missing first tells nobody what to ask for.
+    fn require_role(&self, admin: &Admin, resource: &Resource, role: Role) -> Result<(), ApiError> {
+        role.permissions().iter().try_for_each(|permission| {
+            self.judge(admin, resource, Needs::Role(role, permission), |facts| {
+                policy::decide(facts).map(drop)
+            })
+        })
+    }
+
+    /// Whether the caller would still reach an organization under another policy, with this token and from here.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn reaches_under(
+        &self,
+        admin: &Admin,
+        organization_id: &str,
+        policy: &AuthenticationPolicy,
+    ) -> Result<(), Denial> {
+        let place = admin.shared.directory.resource(&Resource::Organization(organization_id.to_owned()));
+        self.look(admin, place.as_ref(), Permission::UserRead, |facts| {
+            policy::check(&facts.under(policy), &REACHES_ORGANIZATION)
+        })
     }
 
     /// Asks that the token's scopes let it look at, or change, its holder's own profile and tokens.
@@ -215,7 +241,7 @@ impl Caller {
     /// 403 with `insufficient_scope`; 401 if the token has ended since the request's head came.
     pub fn require_own(&self, admin: &Admin, permission: Permission) -> Result<(), ApiError> {
         self.look(admin, None, permission, |facts| policy::check(facts, &STILL_GOOD_TOKEN))
-            .map_err(|denial| self.refusal(admin, denial, permission))
+            .map_err(|denial| self.refusal(admin, denial, Needs::Permission(permission)))
     }
 
     /// Asks that the caller has logged in itself. Personal tokens are handed to programs: one of them, with a password that
@@ -238,17 +264,17 @@ impl Caller {
         &self,
         admin: &Admin,
         resource: &Resource,
-        permission: Permission,
+        needs: Needs,
         decide: impl FnOnce(&policy::Facts<'_>) -> Result<(), Denial>,
     ) -> Result<(), ApiError> {
         let (entity, id) = named(resource);
         let place = admin.shared.directory.resource(resource);
         let place = place.ok_or_else(|| ApiError::not_found(entity, id))?;
-        match self.look(admin, Some(&place), permission, decide) {
+        match self.look(admin, Some(&place), needs.permission(), decide) {
             Ok(()) => Ok(()),
             // Who is not of the organization does not learn that it is there.
             Err(Denial::NotAMember) => Err(ApiError::not_found(entity, id)),
-            Err(denial) => Err(self.refusal(admin, denial, permission)),
+            Err(denial) => Err(self.refusal(admin, denial, needs)),
         }
     }
 
@@ -265,19 +291,52 @@ impl Caller {
         decide(&Gathered::new(directory, entry, place, question).facts())
     }
 
-    fn refusal(&self, admin: &Admin, denial: Denial, required: Permission) -> ApiError {
-        let details = Details {
-            required: Some(required),
-            token_prefix: Some(&self.token_prefix),
-            ..Details::default()
+    fn refusal(&self, admin: &Admin, denial: Denial, needs: Needs) -> ApiError {
+        let required = match needs {
+            Needs::Permission(permission) => Some(permission),
+            Needs::Role(..) => None,
         };
-        let refusal = denied(admin, denial, details);
-        match denial {
-            Denial::PermissionDenied => refusal.saying(format!(
+        let refusal = denied(
+            admin,
+            denial,
+            Details { required, token_prefix: Some(&self.token_prefix), ..Details::default() },
+        );
+        match (denial, needs) {
+            (Denial::PermissionDenied, Needs::Permission(required)) => refusal.saying(format!(
                 "The user of this token does not hold {required} here. Ask an admin of the organization to grant it."
+            )),
+            (Denial::PermissionDenied, Needs::Role(role, _)) => {
+                refusal.saying(format!("This needs {}. The user of this token is none.", admin_of(role)))
+            }
+            (Denial::InsufficientScope, Needs::Role(role, _)) => refusal.saying(format!(
+                "This needs {}, and the scopes of this token leave a part of that out.",
+                admin_of(role)
             )),
             _ => refusal,
         }
+    }
+}
+
+/// What a handler asks for.
+#[derive(Clone, Copy)]
+enum Needs {
+    Permission(Permission),
+    /// All that a role has; this is the part that is looked at.
+    Role(Role, Permission),
+}
+
+impl Needs {
+    const fn permission(self) -> Permission {
+        match self {
+            Self::Permission(permission) | Self::Role(_, permission) => permission,
+        }
+    }
+}
+
+fn admin_of(role: Role) -> &'static str {
+    match role {
+        Role::OrganizationAdmin => "an admin of the organization (role:organization:admin, or a super admin)",
+        _ => "an admin of the resource (role:project:admin there or above it, or a super admin)",
     }
 }
 

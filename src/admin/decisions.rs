@@ -15,16 +15,18 @@ use utoipa_axum::routes;
 
 use super::body::{JsonBody, PathParameters};
 use super::policy::{self as policies, Changes};
-use super::{Admin, ApiError, Caller, beside, parameters};
+use super::{Admin, ApiError, Caller, beside, parameters, users};
 use crate::directory::gather::{Gathered, Question};
 use crate::directory::model::{Resource, Timestamp, TokenWithUsage};
 use crate::directory::view::{ProjectCell, ProjectEntry};
+use crate::directory::{StoreError, concern};
 use crate::explain::{self, DenialReport, Names, Row};
 use crate::pipeline;
 use crate::pipeline::routing::{self, Sought};
 use crate::policy::{self, AuthenticationPolicy, Facts, Permission};
 use crate::route;
 use crate::serve::target;
+use crate::token::format::shown_prefix;
 
 /// Most tokens of a user that are judged at once.
 const MOST_TOKENS: usize = 100;
@@ -127,6 +129,9 @@ async fn show(
 }
 
 /// Says how a request would be decided, check by check.
+///
+/// Not for tokens of people who belong to other organizations as well and whom this one does not manage: what restricts
+/// them, and from where they are used, is theirs.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/explain", tag = "decisions",
     security(("token" = [])), params(("organization_id" = String, Path)), request_body = Asked,
     responses((status = OK, body = Shown)))]
@@ -152,7 +157,7 @@ async fn explain(
     let decided = beside(move || {
         let store = admin.synchronizer.store();
         let view = &admin.shared.directory;
-        let (tokens, names) = store.read(|records| {
+        let (tokens, of_others, names) = store.read(|records| {
             let tokens = match (&token_prefix, &user_id) {
                 (Some(prefix), None) => records.token(prefix)?.into_iter().collect(),
                 (None, Some(user_id)) => records.tokens(user_id)?,
@@ -165,13 +170,19 @@ async fn explain(
             };
             let tokens = tokens.into_iter().map(|token| Ok(is_member(&token)?.then_some(token)));
             let tokens = tokens.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+            let is_others = |token: &TokenWithUsage| {
+                Ok(!concern::is_concerned(records, &token.token.user_id, &organization_id)?)
+            };
+            let of_others: Vec<bool> = tokens.iter().map(is_others).collect::<Result<_, StoreError>>()?;
             let names = Names::within(records, view, &organization_id, Some(&place.project))?;
-            Ok((tokens, names))
+            Ok((tokens, of_others.contains(&true), names))
         })?;
+        if of_others {
+            return Err(users::others().into());
+        }
         let tokens = match (&token_prefix, &user_id) {
             (Some(prefix), None) if tokens.is_empty() => {
-                let shown: String = prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect();
-                return Err(ApiError::not_found("token", &shown));
+                return Err(ApiError::not_found("token", &shown_prefix(prefix)));
             }
             (None, Some(_)) => tokens
                 .into_iter()

@@ -14,6 +14,9 @@ use crate::directory::{OperationError, StoreError};
 use crate::error::Answer;
 use crate::error::response::{Answers, Details, Rendered};
 
+/// Most characters that a message repeats of what a caller wrote.
+const MOST_REPEATED: usize = 100;
+
 /// A refusal or a failure.
 #[derive(Debug)]
 pub struct ApiError {
@@ -54,7 +57,7 @@ impl ApiError {
 
     /// 400: the request cannot be meant as it is; `field` says where.
     pub fn bad_request(field: &str, reason: impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", format!("{field}: {reason}"))
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", format!("{}: {reason}", short(field)))
     }
 
     /// 404: it is not there, or the caller may not even know of it.
@@ -119,8 +122,19 @@ impl ApiError {
     }
 }
 
+/// What a caller wrote, as far as a message repeats it: it stands there twice, and callers may write a megabyte.
+fn short(text: &str) -> &str {
+    match text.char_indices().nth(MOST_REPEATED) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
 impl From<OperationError> for ApiError {
-    fn from(error: OperationError) -> Self {
+    fn from(mut error: OperationError) -> Self {
+        if let OperationError::NotFound { id, .. } = &mut error {
+            short(id).to_owned().clone_into(id);
+        }
         let message = error.to_string();
         match error {
             OperationError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", message),

@@ -1,7 +1,8 @@
 //! `/v1/organization/{organization_id}/user-groups`: groups of users and their members.
 //!
 //! Members of a group have what the group has been granted. Who manages groups without being an admin of the
-//! organization therefore adds members only to groups that have no more than they have themselves.
+//! organization therefore changes only groups that have no more than they have themselves: members, name, and whether there
+//! is one. A name that is free again could be given to another group.
 
 use std::sync::Arc;
 
@@ -160,7 +161,7 @@ async fn show(
 
 /// Changes a group.
 ///
-/// Needs `organization:groups:write`.
+/// Needs `organization:groups:write`, and whatever the group has been granted.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/user-groups/{user_group_id}", tag = "groups",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_group_id" = String, Path)),
     request_body = Changes, responses((status = OK, body = Shown)))]
@@ -175,9 +176,13 @@ async fn change(
     let update = GroupUpdate { name: changes.user_group_name, description: changes.description };
     let expected = version::expected(&headers);
     let (organization, group) = (organization_id.clone(), id.clone());
+    let here = Arc::clone(&admin);
     admin
         .change(caller.author(), move |store, now| {
-            let condition = |records: &dyn Records| is_as_expected(records, &organization, &group, &expected);
+            let condition = |records: &dyn Records| {
+                is_as_expected(records, &organization, &group, &expected)?;
+                check_has_as_much(&here, &caller, records, &organization, &group)
+            };
             operations::update_group(&GuardedStore::new(store, &condition), &group, &update, now)
         })
         .await?;
@@ -186,7 +191,7 @@ async fn change(
 
 /// Deletes a group: its members lose what they had through it.
 ///
-/// Needs `organization:groups:write`.
+/// Needs `organization:groups:write`, and whatever the group has been granted.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/user-groups/{user_group_id}", tag = "groups",
     security(("token" = [])), params(("organization_id" = String, Path), ("user_group_id" = String, Path)),
     responses((status = NO_CONTENT)))]
@@ -198,9 +203,13 @@ async fn delete(
 ) -> Result<StatusCode, ApiError> {
     require_manager(&admin, &caller, &organization_id)?;
     let expected = version::expected(&headers);
+    let here = Arc::clone(&admin);
     admin
         .change(caller.author(), move |store, now| {
-            let condition = |records: &dyn Records| is_as_expected(records, &organization_id, &id, &expected);
+            let condition = |records: &dyn Records| {
+                is_as_expected(records, &organization_id, &id, &expected)?;
+                check_has_as_much(&here, &caller, records, &organization_id, &id)
+            };
             operations::delete_group(&GuardedStore::new(store, &condition), &id, now)
         })
         .await?;
@@ -225,7 +234,7 @@ async fn list_members(
 
 /// Adds members to a group or takes them out of it; who is in or out already stays so.
 ///
-/// Needs `organization:groups:write`.
+/// Needs `organization:groups:write`, and whatever the group has been granted.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/user-groups/{user_group_id}/members",
     tag = "groups", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_group_id" = String, Path)),
@@ -244,12 +253,7 @@ async fn change_members(
         .change(author, move |store, now| -> Result<Changed<()>, OperationError> {
             let is_allowed = |records: &dyn Records| {
                 found_in(records, &organization, &group)?;
-                match changes.operation {
-                    MemberOperation::AddMembers => {
-                        check_has_as_much(&here, &caller, records, &organization, &group)
-                    }
-                    MemberOperation::RemoveMembers => Ok(()),
-                }
+                check_has_as_much(&here, &caller, records, &organization, &group)
             };
             let store = GuardedStore::new(store, &is_allowed);
             match changes.operation {
@@ -298,7 +302,7 @@ fn require_manager(admin: &Admin, caller: &Caller, organization_id: &str) -> Res
     caller.require(admin, &organization, Permission::OrganizationGroupsWrite)
 }
 
-/// Asks that the caller has whatever the members of a group have through it, as it is in the transaction that adds some.
+/// Asks that the caller has whatever the members of a group have through it, as it is in the transaction that changes it.
 fn check_has_as_much(
     admin: &Admin,
     caller: &Caller,
@@ -320,7 +324,7 @@ fn check_has_as_much(
     Err(OperationError::Forbidden {
         code: "group_has_more_than_caller",
         message: "This group has been granted more than the user of this token holds: only an admin of the organization \
-                  adds members to it."
+                  changes it."
             .to_owned(),
     })
 }

@@ -1,5 +1,4 @@
-//! Keeping tokens in order: which nobody uses any more (`…/tokens/stale`), which have leaked (`/v1/tokens/revoke-leaked`),
-//! and putting a new one in the place of an old one (`…/rotate`).
+//! Keeping tokens in order: which nobody uses any more (`…/tokens/stale`), which have leaked (`/v1/tokens/revoke-leaked`).
 
 #![allow(unused_qualifications, reason = "utoipa writes them for query parameters")]
 

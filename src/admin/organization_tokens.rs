@@ -16,13 +16,14 @@ use super::reach::Reach;
 use super::shown_token::ShownToken;
 use super::{Admin, ApiError, Caller, users};
 use crate::directory::guarded::GuardedStore;
-use crate::directory::model::{Resource, Timestamp, TokenWithUsage, User, Word as _};
+use crate::directory::model::{Resource, Timestamp, TokenState, TokenWithUsage, User, Word as _};
 use crate::directory::operations;
 use crate::directory::store::Records;
+use crate::directory::summary::with_latest_use;
 use crate::directory::{OperationError, StoreError};
 use crate::policy::Permission;
 use crate::policy::facts::UserKind;
-use crate::token::format::PREFIX_LENGTH;
+use crate::token::format::shown_prefix;
 
 /// A token and whose it is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,15 +39,6 @@ pub(super) struct Shown {
     revoked_time: Option<Timestamp>,
     #[serde(flatten)]
     token: ShownToken,
-}
-
-/// Whether the token itself can still be used; its user and the policy have a say in that too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum TokenState {
-    Active,
-    Expired,
-    Revoked,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -92,7 +84,7 @@ async fn list(
         .await?;
     let (user, tokens) = found.ok_or_else(|| nobody(&admin, &caller, &organization_id, &wanted.user_id))?;
     require_manager(&admin, &caller, &organization_id, user.kind)?;
-    users::check_concerned(&admin, &user, &organization_id).await?;
+    users::require_concerned(&admin, &user.id, &organization_id).await?;
     let shown = tokens.into_iter().map(|stored| Shown::new(&admin, &caller, &user, stored));
     let tokens = shown.filter(|token| wanted.include_ended || token.state == TokenState::Active);
     Ok(Json(ShownList { tokens: tokens.collect() }))
@@ -118,7 +110,7 @@ async fn show(
 /// Revokes a token: no request after the answer is let in with it. To repeat it does no harm.
 ///
 /// Of an application user it needs `organization:app_users:write`, of a person, who has to be managed by the
-/// organization or to belong to no other, `organization:users:write`; of somebody who is a super admin or has been granted
+/// organization or to belong to no other, `organization:users:write`; of a person who is a super admin or has been granted
 /// something, an admin of the organization.
 #[utoipa::path(delete, path = "/v1/organization/{organization_id}/tokens/{token_prefix}", tag = "tokens",
     security(("token" = [])), params(("organization_id" = String, Path), ("token_prefix" = String, Path)),
@@ -130,6 +122,7 @@ async fn revoke(
 ) -> Result<Json<Shown>, ApiError> {
     let prefix = prefix_of(&admin, &token_prefix);
     let (user, _) = find(&admin, &caller, &organization_id, &prefix).await?;
+    // To stop a program's token that has leaked waits for no admin.
     let reach = match user.kind {
         UserKind::ApplicationUser => Reach::Everybody,
         UserKind::OrganizationUser => Reach::of(&admin, &caller, &organization_id),
@@ -140,6 +133,7 @@ async fn revoke(
             let is_own = |records: &dyn Records| {
                 let found = own_token(records, &organization, &wanted)?;
                 let (user, _) = found.ok_or_else(|| no_token(&wanted))?;
+                users::check_concerned(records, &user.id, &organization)?;
                 reach.check(records, &user.id)
             };
             operations::revoke_token(&GuardedStore::new(store, &is_own), &wanted, now)
@@ -160,7 +154,7 @@ async fn find(
     let found = admin.read(move |records| own_token(records, &organization, &wanted)).await?;
     let (user, stored) = found.ok_or_else(|| no_token(prefix))?;
     require_manager(admin, caller, organization_id, user.kind)?;
-    users::check_concerned(admin, &user, organization_id).await?;
+    users::require_concerned(admin, &user.id, organization_id).await?;
     Ok((user, stored))
 }
 
@@ -208,20 +202,16 @@ fn nobody(admin: &Admin, caller: &Caller, organization_id: &str, user_id: &str) 
     }
 }
 
-/// The prefix may be a mistyped full token: never repeated beyond what a prefix has.
 fn no_token(prefix: &str) -> OperationError {
-    OperationError::NotFound { entity: "token", id: prefix.chars().take(PREFIX_LENGTH).collect() }
+    OperationError::NotFound { entity: "token", id: shown_prefix(prefix) }
 }
 
 impl Shown {
     fn new(admin: &Admin, caller: &Caller, user: &User, stored: TokenWithUsage) -> Self {
+        let stored = with_latest_use(&admin.shared.directory, stored).of(user);
+        let state = stored.state(caller.now());
         let (kind, revoked_time) = (stored.token.kind, stored.token.revoked_time);
         let token = ShownToken::new(admin, caller, stored);
-        let state = match revoked_time {
-            Some(_) => TokenState::Revoked,
-            None if token.has_expired(caller.now()) => TokenState::Expired,
-            None => TokenState::Active,
-        };
         Self {
             user_id: user.id.clone(),
             user_name: user.name.clone(),

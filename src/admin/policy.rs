@@ -83,6 +83,15 @@ pub(super) struct Asked {
     cursor: Option<u32>,
 }
 
+/// What somebody says who means it.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Confirmation {
+    /// Change the policy though the token of this request would not be let in any more.
+    confirm_lockout: bool,
+}
+
 /// A policy that is tried on real requests, with what came of it on this sidecar.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CandidatePolicy)]
@@ -126,21 +135,27 @@ async fn show(
 
 /// Changes what is named of the policy, and shows the whole.
 ///
-/// A policy that the configuration pins is changed there: 409, and the message names the file.
+/// A policy that the configuration pins is changed there: 409, and the message names the file. One under which the token of
+/// this very request would not be let in any more is refused too (409, `policy_would_lock_you_out`) unless that is
+/// confirmed.
 #[utoipa::path(patch, path = "/v1/organization/{organization_id}/config/authentication",
     tag = "authentication policy", security(("token" = [])),
-    params(("organization_id" = String, Path)), request_body = Changes,
+    params(("organization_id" = String, Path), Confirmation), request_body = Changes,
     responses((status = OK, body = AuthenticationPolicy)))]
 async fn change(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
     PathParameters(organization_id): PathParameters<String>,
+    QueryParameters(confirmation): QueryParameters<Confirmation>,
     headers: HeaderMap,
     JsonBody(changes): JsonBody<Changes>,
 ) -> Result<Versioned<AuthenticationPolicy>, ApiError> {
     caller.require_organization_admin(&admin, &organization_id)?;
     refuse_if_pinned(&admin, &organization_id)?;
     let update = changes.read()?;
+    if !confirmation.confirm_lockout {
+        refuse_to_lock_out(&admin, &caller, &organization_id, &update)?;
+    }
     let expected = version::expected(&headers);
     let changed = admin
         .change(caller.author(), move |store, now| {
@@ -260,6 +275,28 @@ async fn set_candidate(
         operations::set_candidate_policy(store, &id, candidate.as_ref(), now)
     });
     change.await
+}
+
+/// Refuses a policy that would refuse the token of this very request, which is let in now: nobody could undo it with that.
+fn refuse_to_lock_out(
+    admin: &Admin,
+    caller: &Caller,
+    organization_id: &str,
+    update: &PolicyUpdate,
+) -> Result<(), ApiError> {
+    let mut after = in_force(admin, organization_id)?;
+    update.apply(&mut after);
+    caller.reaches_under(admin, organization_id, &after).map_err(|denial| {
+        ApiError::new(
+            StatusCode::CONFLICT,
+            "policy_would_lock_you_out",
+            format!(
+                "Under this policy the token that you use would not be let in any more ({}), and you could not undo it \
+                 with that. If you mean it, confirm with ?confirm_lockout=true.",
+                denial.code()
+            ),
+        )
+    })
 }
 
 fn refuse_if_pinned(admin: &Admin, organization_id: &str) -> Result<(), ApiError> {

@@ -6,6 +6,7 @@
 use super::{Admin, Caller};
 use crate::directory::OperationError;
 use crate::directory::store::Records;
+use crate::token::TokenKind;
 
 /// Whom a caller reaches in an organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,7 @@ impl Reach {
         if self == Self::Everybody {
             return Ok(());
         }
-        let mut memberships = records.memberships(user_id)?.into_iter();
-        let is_super_admin = memberships.any(|membership| membership.is_super_admin);
-        if !is_super_admin && records.grants_reaching(user_id)?.is_empty() {
+        if has_nothing(records, user_id)? {
             return Ok(());
         }
         Err(OperationError::Forbidden {
@@ -43,4 +42,28 @@ impl Reach {
                     .to_owned(),
         })
     }
+}
+
+/// Refuses to reset how somebody logs in who has rights, unless the caller has logged in itself: what a token can do ends
+/// with the token, and what it became by logging in as somebody else would not, nor stay within this organization.
+pub(super) fn check_may_reset(
+    caller: TokenKind,
+    records: &dyn Records,
+    user_id: &str,
+) -> Result<(), OperationError> {
+    if caller == TokenKind::Session || has_nothing(records, user_id)? {
+        return Ok(());
+    }
+    Err(OperationError::Forbidden {
+        code: "session_required",
+        message: "This user is a super admin or has been granted something: only an admin who has logged in resets how \
+                  they log in. Use the token of a session, or the command line beside the store."
+            .to_owned(),
+    })
+}
+
+fn has_nothing(records: &dyn Records, user_id: &str) -> Result<bool, OperationError> {
+    let mut memberships = records.memberships(user_id)?.into_iter();
+    let is_super_admin = memberships.any(|membership| membership.is_super_admin);
+    Ok(!is_super_admin && records.grants_reaching(user_id)?.is_empty())
 }

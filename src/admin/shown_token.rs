@@ -75,9 +75,4 @@ impl ShownToken {
             request_count,
         }
     }
-
-    /// Whether it has ended by itself.
-    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
-        self.expiry_time.is_some_and(|end| end <= now)
-    }
 }

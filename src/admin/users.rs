@@ -14,15 +14,17 @@ use super::access_tokens::{self, ShownList as ShownTokens};
 use super::body::{JsonBody, PathParameters};
 use super::me::Empty;
 use super::member::{self, ShownMember, StoredMember};
-use super::reach::Reach;
+use super::reach::{self, Reach};
 use super::shown_method::{ShownMethod, ShownMethodList};
 use super::{Admin, ApiError, Caller};
 use crate::directory::guarded::GuardedStore;
-use crate::directory::model::{Member, Resource, Timestamp, User};
+use crate::directory::model::{Member, Resource, Timestamp};
 use crate::directory::operations::{self, MemberUpdate};
 use crate::directory::store::Records;
+use crate::directory::{OperationError, concern};
 use crate::policy::Permission;
 use crate::policy::facts::{UserKind, UserState};
+use crate::token::format::shown_prefix;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OrganizationUserList)]
@@ -159,18 +161,16 @@ async fn remove(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<Empty>, ApiError> {
     require(&admin, &caller, &organization_id)?;
-    let stored = person(&admin, &organization_id, &user_id).await?;
+    person(&admin, &organization_id, &user_id).await?;
     let reach = Reach::of(&admin, &caller, &organization_id);
-    let is_managed = stored.member.user.managing_organization_id.as_deref() == Some(&*organization_id);
     admin
         .change(caller.author(), move |store, now| {
-            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            let is_reached = |records: &dyn Records| {
+                check_person(records, &organization_id, &user_id)?;
+                reach.check(records, &user_id)
+            };
             let store = GuardedStore::new(store, &is_reached);
-            if is_managed {
-                operations::delete_user(&store, &user_id, now)
-            } else {
-                operations::remove_member(&store, &user_id, &organization_id, now)
-            }
+            operations::dismiss_member(&store, &user_id, &organization_id, now)
         })
         .await?;
     Ok(Json(Empty {}))
@@ -187,8 +187,8 @@ async fn tokens(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ShownTokens>, ApiError> {
     require(&admin, &caller, &organization_id)?;
-    let stored = person(&admin, &organization_id, &user_id).await?;
-    check_concerned(&admin, &stored.member.user, &organization_id).await?;
+    person(&admin, &organization_id, &user_id).await?;
+    require_concerned(&admin, &user_id, &organization_id).await?;
     let tokens = access_tokens::living_tokens(&admin, &caller, &user_id).await?;
     Ok(Json(ShownTokens { tokens }))
 }
@@ -204,19 +204,20 @@ async fn revoke_token(
     PathParameters((organization_id, user_id, named)): PathParameters<(String, String, String)>,
 ) -> Result<Json<Empty>, ApiError> {
     require(&admin, &caller, &organization_id)?;
-    let stored = person(&admin, &organization_id, &user_id).await?;
-    check_concerned(&admin, &stored.member.user, &organization_id).await?;
+    person(&admin, &organization_id, &user_id).await?;
     let prefix = access_tokens::prefix_of(&admin, &named);
-    let is_theirs = stored.tokens.iter().any(|token| token.token.token_prefix == prefix);
-    if !is_theirs {
-        let shown: String = prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect();
-        return Err(ApiError::not_found("token", &shown));
-    }
     let reach = Reach::of(&admin, &caller, &organization_id);
     admin
         .change(caller.author(), move |store, now| {
-            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
-            operations::revoke_token(&GuardedStore::new(store, &is_reached), &prefix, now)
+            let is_allowed = |records: &dyn Records| {
+                check_person(records, &organization_id, &user_id)?;
+                check_concerned(records, &user_id, &organization_id)?;
+                let found = records.token(&prefix)?.filter(|found| found.token.user_id == user_id);
+                found
+                    .ok_or_else(|| OperationError::NotFound { entity: "token", id: shown_prefix(&prefix) })?;
+                reach.check(records, &user_id)
+            };
+            operations::revoke_token(&GuardedStore::new(store, &is_allowed), &prefix, now)
         })
         .await?;
     Ok(Json(Empty {}))
@@ -240,6 +241,9 @@ async fn methods(
 
 /// Lets a managed person who cannot log in any more set a new password: takes password and two-factor authentication
 /// from the account, ends its sessions, and answers with a code to hand over.
+///
+/// Nobody resets their own: `PUT /v1/me/password`. Of who is a super admin or has been granted something, only an admin
+/// does who has logged in: the token of a session is needed.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/user/{user_id}/reset_password",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -250,11 +254,16 @@ async fn reset_password(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<ResetStarted>, ApiError> {
     require(&admin, &caller, &organization_id)?;
+    check_is_other(&caller, &user_id, "/v1/me/password")?;
     person(&admin, &organization_id, &user_id).await?;
     let reach = Reach::of(&admin, &caller, &organization_id);
+    let by = caller.token_kind();
     let started = admin
         .change(caller.author(), move |store, now| {
-            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            let is_reached = |records: &dyn Records| {
+                reach.check(records, &user_id)?;
+                reach::check_may_reset(by, records, &user_id)
+            };
             let store = GuardedStore::new(store, &is_reached);
             operations::start_reset(&store, &organization_id, &user_id, now)
         })
@@ -268,6 +277,9 @@ async fn reset_password(
 
 /// Switches the two-factor authentication of a managed person off who has lost their authenticator app. Their personal
 /// tokens that were made with a password login end.
+///
+/// Nobody resets their own: `PUT /v1/me/2fa`. Of who is a super admin or has been granted something, only an admin does
+/// who has logged in: the token of a session is needed.
 #[utoipa::path(post, path = "/v1/organization/{organization_id}/user/{user_id}/reset_two_factor",
     tag = "organization users", security(("token" = [])),
     params(("organization_id" = String, Path), ("user_id" = String, Path)),
@@ -278,11 +290,16 @@ async fn reset_two_factor(
     PathParameters((organization_id, user_id)): PathParameters<(String, String)>,
 ) -> Result<Json<Empty>, ApiError> {
     require(&admin, &caller, &organization_id)?;
+    check_is_other(&caller, &user_id, "/v1/me/2fa")?;
     person(&admin, &organization_id, &user_id).await?;
     let reach = Reach::of(&admin, &caller, &organization_id);
+    let by = caller.token_kind();
     admin
         .change(caller.author(), move |store, now| {
-            let is_reached = |records: &dyn Records| reach.check(records, &user_id);
+            let is_reached = |records: &dyn Records| {
+                reach.check(records, &user_id)?;
+                reach::check_may_reset(by, records, &user_id)
+            };
             let store = GuardedStore::new(store, &is_reached);
             operations::reset_two_factor(&store, &organization_id, &user_id, now)
         })
@@ -295,26 +312,48 @@ fn require(admin: &Admin, caller: &Caller, organization_id: &str) -> Result<(), 
     caller.require(admin, &organization, Permission::OrganizationUsersWrite)
 }
 
-/// Asks that a user whose tokens an organization wants to see or end is one that it manages, or one that belongs to no
-/// other: what others' tokens are used for elsewhere, from where and by what, is not this organization's to know.
-pub(super) async fn check_concerned(
-    admin: &Admin,
-    user: &User,
-    organization_id: &str,
-) -> Result<(), ApiError> {
-    if user.managing_organization_id.as_deref() == Some(organization_id) {
-        return Ok(());
-    }
-    let id = user.id.clone();
-    let memberships = admin.read(move |records| records.memberships(&id)).await?;
-    if memberships.iter().all(|membership| membership.organization_id == organization_id) {
+/// Refuses to reset how the caller itself logs in: that would ask for neither password nor second factor, of whoever
+/// holds the token.
+fn check_is_other(caller: &Caller, user_id: &str, own: &str) -> Result<(), ApiError> {
+    if caller.user_id() != user_id {
         return Ok(());
     }
     Err(ApiError::forbidden(
-        "user_not_managed",
-        "The organization does not manage this user, who belongs to others as well: their tokens are theirs. The \
-         authentication policy says which of them may be used here.",
+        "own_account",
+        format!("Nobody resets their own account: change it with PUT {own}, or ask another admin."),
     ))
+}
+
+/// Asks that a user whose tokens an organization wants to see is one that it manages, or one that belongs to no other:
+/// what others' tokens are used for elsewhere, from where and by what, is not this organization's to know.
+pub(super) async fn require_concerned(
+    admin: &Admin,
+    user_id: &str,
+    organization_id: &str,
+) -> Result<(), ApiError> {
+    let (user, organization) = (user_id.to_owned(), organization_id.to_owned());
+    let is_concerned =
+        admin.read(move |records| concern::is_concerned(records, &user, &organization)).await?;
+    if is_concerned { Ok(()) } else { Err(others().into()) }
+}
+
+/// The same, within a transaction.
+pub(super) fn check_concerned(
+    records: &dyn Records,
+    user_id: &str,
+    organization_id: &str,
+) -> Result<(), OperationError> {
+    if concern::is_concerned(records, user_id, organization_id)? { Ok(()) } else { Err(others()) }
+}
+
+/// What somebody hears who asks for tokens that are others' business.
+pub(super) fn others() -> OperationError {
+    OperationError::Forbidden {
+        code: "user_not_managed",
+        message: "The organization does not manage this user, who belongs to others as well: their tokens are theirs. \
+                  The authentication policy says which of them may be used here."
+            .to_owned(),
+    }
 }
 
 async fn person(admin: &Admin, organization_id: &str, user_id: &str) -> Result<StoredMember, ApiError> {
@@ -323,6 +362,15 @@ async fn person(admin: &Admin, organization_id: &str, user_id: &str) -> Result<S
     found
         .filter(|StoredMember { member: Member { user, .. }, .. }| user.kind == UserKind::OrganizationUser)
         .ok_or_else(|| ApiError::not_found("organization user", user_id))
+}
+
+/// The same, within a transaction.
+fn check_person(records: &dyn Records, organization_id: &str, user_id: &str) -> Result<(), OperationError> {
+    let found = member::find(records, organization_id, user_id)?;
+    let person = found.filter(|stored| stored.member.user.kind == UserKind::OrganizationUser);
+    person
+        .map(drop)
+        .ok_or_else(|| OperationError::NotFound { entity: "organization user", id: user_id.to_owned() })
 }
 
 impl From<WantedState> for UserState {

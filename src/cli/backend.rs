@@ -76,6 +76,15 @@ impl RemoteArguments {
     }
 }
 
+/// Whether a policy is put in force that would not let in who puts it in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lockout {
+    /// It is not.
+    Refused,
+    /// It is meant so.
+    Meant,
+}
+
 /// The directory of one organization, as commands need it.
 pub(super) trait Backend: Debug {
     /// The organization all commands are about.
@@ -132,7 +141,7 @@ pub(super) trait Backend: Debug {
     /// The authentication policy in force.
     fn policy(&self) -> Result<PolicyInForce, Failure>;
     /// Changes what the update names of the policy, and returns the whole.
-    fn set_policy(&self, update: &PolicyUpdate) -> Result<AuthenticationPolicy, Failure>;
+    fn set_policy(&self, update: &PolicyUpdate, lockout: Lockout) -> Result<AuthenticationPolicy, Failure>;
 
     /// All grants on a resource.
     fn grants(&self, resource: &Resource) -> Result<Vec<Grant>, Failure>;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Exit;
-use super::backend::{self, Backend, PlaceArguments, PolicyInForce};
+use super::backend::{self, Backend, Lockout, PlaceArguments, PolicyInForce};
 use super::failure::Failure;
 use super::nearest::suggestion;
 use super::output::{Output, fields};
@@ -60,6 +60,9 @@ enum PolicyCommand {
         /// Keys with their new values: true or false, or address ranges separated by commas.
         #[arg(value_name = "KEY=VALUE", required = true)]
         changes: Vec<String>,
+        /// Also where the token of this command would not be let in any more (with --url).
+        #[arg(long)]
+        yes: bool,
     },
     /// Show which tokens and users would stop working under another policy, and which would start.
     #[command(after_help = preview::PREVIEW_EXAMPLES)]
@@ -86,7 +89,9 @@ pub(super) fn execute(arguments: PolicyArguments, output: Output) -> Result<Exit
     let directory = &*backend::open(&arguments.place, output)?;
     let shown = match arguments.command {
         PolicyCommand::Show => show(directory),
-        PolicyCommand::Set { changes } => set(directory, &changes),
+        PolicyCommand::Set { changes, yes } => {
+            set(directory, &changes, if yes { Lockout::Meant } else { Lockout::Refused })
+        }
         PolicyCommand::Preview(arguments) => return preview::execute_preview(directory, &arguments, output),
         PolicyCommand::Candidate { command } => {
             return preview::execute_candidate(directory, &command, output);
@@ -101,8 +106,8 @@ fn show(directory: &dyn Backend) -> Result<Shown, Failure> {
     Ok(Shown { organization_id: directory.organization_id().to_owned(), pinned_by, policy })
 }
 
-fn set(directory: &dyn Backend, changes: &[String]) -> Result<Shown, Failure> {
-    let policy = directory.set_policy(&read(changes)?)?;
+fn set(directory: &dyn Backend, changes: &[String], lockout: Lockout) -> Result<Shown, Failure> {
+    let policy = directory.set_policy(&read(changes)?, lockout)?;
     Ok(Shown { organization_id: directory.organization_id().to_owned(), pinned_by: None, policy })
 }
 

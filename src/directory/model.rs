@@ -17,7 +17,7 @@ use crate::policy::facts::{UserKind, UserState};
 pub use identity_providers::{IdentityProvider, IdentityProviderKind, ProviderSettings, SamlSettings};
 pub use people::{Invitation, PasswordRecord, PasswordReset, TotpRecord};
 pub use time::Timestamp;
-pub use tokens::{Token, TokenWithUsage, Usage};
+pub use tokens::{Token, TokenState, TokenWithUsage, Usage};
 pub use words::Word;
 use words::serialize_word;
 

@@ -32,7 +32,8 @@ pub use groups::{
     GroupUpdate, add_group_members, create_group, delete_group, remove_group_members, update_group,
 };
 pub use housekeeping::{
-    LeakedToken, MAX_OVERLAP_SECONDS, RotatedToken, revoke_leaked_tokens, revoke_unused_tokens, rotate_token,
+    LeakedToken, MAX_OVERLAP_SECONDS, Replacement, RotatedToken, revoke_leaked_tokens, revoke_unused_tokens,
+    rotate_token,
 };
 pub use identity_providers::{
     IdentityProviderUpdate, NewIdentityProvider, SettingsUpdate, create_identity_provider,
@@ -40,7 +41,7 @@ pub use identity_providers::{
 };
 pub use import::{Import, Imported, import_tokens, try_import};
 pub use invitations::{INVITATION_SECONDS, Invited, accept_invitation, delete_invitation, invite, sign_up};
-pub use members::{MemberUpdate, add_member, remove_member, set_super_admin, update_member};
+pub use members::{MemberUpdate, add_member, dismiss_member, remove_member, set_super_admin, update_member};
 pub use methods::{add_authentication_method, delete_authentication_method, delete_own_method};
 pub use organizations::{
     Placement, PolicyUpdate, create_unit, delete_project, delete_unit, ensure_organization, ensure_project,
@@ -52,7 +53,7 @@ pub use passwords::{
     unusable_code,
 };
 pub use permissions::{
-    Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke, set_grant,
+    Assignment, AssignmentOperation, change_grants, grant, list_grants, replace_grants, revoke,
 };
 pub use sign_in::{Arrival, SignInRefusal, SignedIn, Via, begin_session, sign_in};
 pub use tokens::{
@@ -100,8 +101,51 @@ fn user(records: &dyn Records, id: &str) -> Result<User> {
 
 fn check_name(field: &'static str, name: &str) -> Result<()> {
     let length = name.chars().count();
-    if name.trim().is_empty() || length > MAX_NAME || name.chars().any(char::is_control) {
+    if name.trim().is_empty() || length > MAX_NAME || name.chars().any(is_invisible) {
         return Err(invalid(field, format!("must be 1 to {MAX_NAME} printable characters")));
+    }
+    if name.trim() != name {
+        return Err(invalid(field, "must not begin or end with a space"));
+    }
+    Ok(())
+}
+
+/// What shows nowhere, or turns what is around it: two names that look alike must not be two names.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// A name that stands on command lines where an id, a person's address or an option could stand as well.
+fn check_handle(field: &'static str, name: &str) -> Result<()> {
+    check_name(field, name)?;
+    let digits = name.trim_start_matches(|c: char| c.is_ascii_lowercase() && !c.is_ascii_hexdigit());
+    let is_id = digits.len() < name.len()
+        && digits.len() == 12
+        && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if is_id {
+        return Err(invalid(field, "must not look like an id, which others would take it for"));
+    }
+    if name.starts_with('-') || name.contains('@') {
+        return Err(invalid(
+            field,
+            "must not begin with '-' nor contain '@': it would be taken for something else",
+        ));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::model::Timestamp;
 use super::view::{DirectoryView, OrganizationCell};
-use crate::policy::{self, Check};
+use crate::policy::{self, Check, Membership};
 use crate::token::TokenKind;
 
 /// Which part of the stale tokens is listed; all of them are counted. The longest unused come first.
@@ -39,7 +39,8 @@ pub struct StaleTokens {
 /// What still opens something, were it used: neither revoked nor expired, of an active user.
 const USABLE: [Check; 3] = [Check::NotRevoked, Check::NotExpired, Check::UserActive];
 
-/// The tokens of an organization's users that could be used and have not been since `unused_since`. A token that was never
+/// The tokens of an organization's users, who belong to no other, that could be used and have not been since
+/// `unused_since`: the tokens of whoever has joined others as well are for those too, and nobody here ends them. A token that was never
 /// used counts from when it was made. `is_asked` picks the kinds of tokens.
 pub fn stale_tokens(
     view: &DirectoryView,
@@ -53,7 +54,8 @@ pub fn stale_tokens(
     let mut listed = BTreeSet::new();
     for entry in view.tokens.entries() {
         let user = view.users.current(entry.user());
-        if !user.memberships.iter().any(|membership| membership.organization == organization.index) {
+        let is_only = |membership: &Membership| membership.organization == organization.index;
+        if user.memberships.len() != 1 || !user.memberships.iter().all(is_only) {
             continue;
         }
         let state = entry.state();

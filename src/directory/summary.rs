@@ -106,6 +106,21 @@ impl TokenSummary {
         })
     }
 
+    /// The same for an organization whose business the token is not: without what it is for, its times and its use.
+    #[must_use]
+    pub fn for_others(self) -> Self {
+        Self {
+            description: String::new(),
+            expiry_time: None,
+            revoked_time: None,
+            last_used_time: None,
+            last_ip: None,
+            last_user_agent: None,
+            request_count: 0,
+            ..self
+        }
+    }
+
     /// The token with this number; `None`: the store does not have it (any more).
     ///
     /// # Errors

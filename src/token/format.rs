@@ -17,6 +17,11 @@ use super::TokenDigest;
 /// Length of the token prefix, a token's public handle, in characters.
 pub const PREFIX_LENGTH: usize = 17;
 
+/// As much of what was named as a prefix has: it may be a mistyped whole token, which no message repeats.
+pub fn shown_prefix(named: &str) -> String {
+    named.chars().take(PREFIX_LENGTH).collect()
+}
+
 /// Length of a whole token in Postern's own format, in characters.
 pub const TOKEN_LENGTH: usize = 55;
 

@@ -2,13 +2,16 @@
 
 use super::super::directory::Directory;
 use super::super::failure::Failure;
-use super::{Backend, InvitedPerson, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce};
+use super::{
+    Backend, InvitedPerson, Lockout, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce,
+};
 use crate::directory::OperationError;
 use crate::directory::model::{
-    Grant, Group, Invitation, Member, Principal, Resource, Timestamp, Token, TokenWithUsage,
+    Grant, Group, Invitation, Member, Principal, Resource, Timestamp, Token, TokenWithUsage, User,
 };
 use crate::directory::operations::{
     self, ApplicationUserUpdate, Assignment, AssignmentOperation, NewApplicationUser, NewToken, PolicyUpdate,
+    Replacement,
 };
 use crate::policy::AuthenticationPolicy;
 use crate::policy::facts::{UserKind, UserState};
@@ -127,7 +130,9 @@ impl Backend for Local {
     }
 
     fn tokens(&self, user_id: &str) -> Result<Vec<TokenWithUsage>, Failure> {
-        Ok(self.directory.store.read(|records| records.tokens(user_id))?)
+        let (user, tokens) =
+            self.directory.store.read(|records| Ok((records.user(user_id)?, records.tokens(user_id)?)))?;
+        Ok(tokens.into_iter().map(|token| as_of_user(token, user.as_ref())).collect())
     }
 
     fn token(&self, prefix: &str) -> Result<NamedToken, Failure> {
@@ -141,6 +146,7 @@ impl Backend for Local {
                 .map(|membership| membership.organization_id.as_str())
                 .chain(user.as_ref().and_then(|user| user.managing_organization_id.as_deref()))
                 .any(|organization_id| organization_id == self.organization_id());
+            let token = as_of_user(token, user.as_ref());
             Ok(is_ours.then_some((token, user.map_or_else(String::new, |user| user.name))))
         })?;
         let (token, user_name) = found.ok_or_else(|| {
@@ -157,7 +163,8 @@ impl Backend for Local {
 
     fn rotate_token(&self, old: &Token, overlap_seconds: u32) -> Result<MadeToken, Failure> {
         let (store, prefix) = (&*self.directory.store, &old.token_prefix);
-        let made = operations::rotate_token(store, prefix, overlap_seconds, Timestamp::now())?.value.created;
+        let replacement = Replacement { overlap_seconds, latest_end_time: None };
+        let made = operations::rotate_token(store, prefix, replacement, Timestamp::now())?.value.created;
         Ok(MadeToken { full: made.fresh.full, token: TokenWithUsage::new(made.token, None) })
     }
 
@@ -172,7 +179,7 @@ impl Backend for Local {
         policy_of_store(&self.directory)
     }
 
-    fn set_policy(&self, update: &PolicyUpdate) -> Result<AuthenticationPolicy, Failure> {
+    fn set_policy(&self, update: &PolicyUpdate, _: Lockout) -> Result<AuthenticationPolicy, Failure> {
         let config = &self.directory.config;
         if config.organization.authentication.is_some() {
             return Err(Failure::Failed(format!(
@@ -220,4 +227,12 @@ pub(in crate::cli) fn policy_of_store(directory: &Directory) -> Result<PolicyInF
         ))
     })?;
     Ok(PolicyInForce { policy, pinned_by: None })
+}
+
+/// Revoked if all the user's tokens were ended since it was made.
+fn as_of_user(token: TokenWithUsage, user: Option<&User>) -> TokenWithUsage {
+    match user {
+        Some(user) => token.of(user),
+        None => token,
+    }
 }

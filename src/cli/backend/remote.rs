@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::super::failure::Failure;
 use super::api::{Api, Refusal, Unanswered};
 use super::{
-    Backend, InvitedPerson, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce, wire,
+    Backend, InvitedPerson, Lockout, MadeToken, NamedToken, PersonEnded, PersonFacts, Place, PolicyInForce,
+    wire,
 };
 use crate::directory::OperationError;
 use crate::directory::model::{
@@ -250,9 +251,13 @@ impl Backend for Remote {
         Ok(PolicyInForce { policy, pinned_by: None })
     }
 
-    fn set_policy(&self, update: &PolicyUpdate) -> Result<AuthenticationPolicy, Failure> {
+    fn set_policy(&self, update: &PolicyUpdate, lockout: Lockout) -> Result<AuthenticationPolicy, Failure> {
         let body = serde_json::to_value(update).map_err(Failure::failed)?;
-        Ok(self.ask(Method::PATCH, &["config", "authentication"], Some(&body))?)
+        let query: &[(&str, &str)] = match lockout {
+            Lockout::Refused => &[],
+            Lockout::Meant => &[("confirm_lockout", "true")],
+        };
+        Ok(self.ask_with(Method::PATCH, &["config", "authentication"], query, Some(&body))?)
     }
 
     fn grants(&self, resource: &Resource) -> Result<Vec<Grant>, Failure> {

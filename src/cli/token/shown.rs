@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::cli::output::{fields, joined, or_dash, table};
-use crate::directory::model::{Timestamp, TokenWithUsage};
+use crate::directory::model::{Timestamp, TokenState, TokenWithUsage};
 use crate::token::TokenKind;
 
 /// Longest user agent in a table, in characters; `show` and JSON have it whole.
@@ -19,7 +19,7 @@ pub(super) struct Shown {
     pub(super) user_name: String,
     kind: TokenKind,
     description: String,
-    state: State,
+    state: TokenState,
     create_time: Timestamp,
     created_manually: bool,
     pub(super) expiry_time: Option<Timestamp>,
@@ -34,15 +34,6 @@ pub(super) struct Shown {
     request_count: u64,
 }
 
-/// Whether the token itself could still be used; its user and the policy have a say in that too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum State {
-    Active,
-    Expired,
-    Revoked,
-}
-
 /// Several.
 #[derive(Debug, Serialize)]
 pub(super) struct ShownList {
@@ -51,12 +42,8 @@ pub(super) struct ShownList {
 
 impl Shown {
     pub(super) fn new(token: TokenWithUsage, user_name: &str, now: Timestamp) -> Self {
+        let state = token.state(now);
         let TokenWithUsage { token, usage, expiry_time } = token;
-        let state = match (token.revoked_time, expiry_time) {
-            (Some(_), _) => State::Revoked,
-            (None, Some(expiry)) if expiry <= now => State::Expired,
-            (None, _) => State::Active,
-        };
         let request_count = usage.as_ref().map_or(0, |usage| usage.request_count);
         let (last_used_time, last_ip, last_user_agent) = match usage {
             Some(usage) => (Some(usage.last_used_time), usage.last_ip, usage.last_user_agent),
@@ -92,7 +79,7 @@ impl Shown {
             ("user", format!("{} ({})", self.user_name, self.user_id)),
             ("kind", self.kind.to_string()),
             ("description", self.description.clone()),
-            ("state", self.state.word().to_owned()),
+            ("state", word(self.state).to_owned()),
             ("created", self.create_time.to_string()),
             ("lifetime", lifetime.unwrap_or_else(|| "without end".to_owned())),
             ("expires", self.expires()),
@@ -145,7 +132,7 @@ impl ShownList {
                 [
                     token.token_prefix.clone(),
                     token.user_name.clone(),
-                    token.state.word().to_owned(),
+                    word(token.state).to_owned(),
                     token.expires(),
                     token.last_used(),
                     or_dash(token.last_ip),
@@ -158,12 +145,10 @@ impl ShownList {
     }
 }
 
-impl State {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
+const fn word(state: TokenState) -> &'static str {
+    match state {
+        TokenState::Active => "active",
+        TokenState::Expired => "expired",
+        TokenState::Revoked => "revoked",
     }
 }

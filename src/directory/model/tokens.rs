@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Timestamp, serialize_word};
+use super::{Timestamp, User, serialize_word};
 use crate::token::{TokenDigest, TokenKind};
 
 /// A token, in the only form in which it is kept: digest and prefix.
@@ -88,4 +89,34 @@ impl TokenWithUsage {
         };
         Self { token, usage, expiry_time }
     }
+
+    /// As it is for its user: revoked, if all the user's tokens were ended since it was made.
+    #[must_use]
+    pub fn of(mut self, user: &User) -> Self {
+        if self.token.create_time < user.token_validity_begin {
+            self.token.revoked_time.get_or_insert(user.token_validity_begin);
+        }
+        self
+    }
+
+    /// Whether the token itself can still be used, once [`Self::of`] has asked its user.
+    pub fn state(&self, now: Timestamp) -> TokenState {
+        match (self.token.revoked_time, self.expiry_time) {
+            (Some(_), _) => TokenState::Revoked,
+            (None, Some(end)) if end <= now => TokenState::Expired,
+            (None, _) => TokenState::Active,
+        }
+    }
+}
+
+/// Whether a token itself can still be used; whether its user is active and what the policy says is another question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenState {
+    /// It can.
+    Active,
+    /// It has ended by itself.
+    Expired,
+    /// It was ended, alone or with all of its user's.
+    Revoked,
 }

@@ -1,6 +1,6 @@
 //! Application users: making and changing them. Ending them is as for people, in [`super::users`].
 
-use super::{Result, check_description, check_name, not_found, organization, user};
+use super::{Result, check_description, check_handle, not_found, organization, user};
 use crate::directory::model::{Member, MembershipRecord, Timestamp, User, new_id};
 use crate::directory::store::{Changed, Records, Store};
 use crate::policy::facts::{UserKind, UserState};
@@ -39,7 +39,7 @@ pub fn create_application_user(
     new: &NewApplicationUser,
     now: Timestamp,
 ) -> Result<Changed<Member>> {
-    check_name("name", &new.name)?;
+    check_handle("name", &new.name)?;
     check_description(&new.description)?;
     let id = new_id("u");
     store.change(now, |changes| {
@@ -78,7 +78,7 @@ pub fn update_application_user(
     update: &ApplicationUserUpdate,
     now: Timestamp,
 ) -> Result<Changed<Member>> {
-    update.name.as_deref().map_or(Ok(()), |name| check_name("name", name))?;
+    update.name.as_deref().map_or(Ok(()), |name| check_handle("name", name))?;
     update.description.as_deref().map_or(Ok(()), check_description)?;
     store.change(now, |changes| {
         let records = changes.records();

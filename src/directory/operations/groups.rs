@@ -3,7 +3,7 @@
 use super::members::find_membership;
 use super::passwords::void_reset;
 use super::{
-    Result, already_exists, check_count, check_description, check_name, invalid, not_found, organization,
+    Result, already_exists, check_count, check_description, check_handle, invalid, not_found, organization,
 };
 use crate::directory::model::{Group, Timestamp, new_id};
 use crate::directory::store::{Changed, Records, Store};
@@ -29,7 +29,7 @@ pub fn create_group(
     description: &str,
     now: Timestamp,
 ) -> Result<Changed<Group>> {
-    check_name("user_group_name", name)?;
+    check_handle("user_group_name", name)?;
     check_description(description)?;
     let id = new_id("ug");
     store.change(now, |changes| {
@@ -60,7 +60,7 @@ pub fn update_group(
     update: &GroupUpdate,
     now: Timestamp,
 ) -> Result<Changed<Group>> {
-    update.name.as_deref().map_or(Ok(()), |name| check_name("user_group_name", name))?;
+    update.name.as_deref().map_or(Ok(()), |name| check_handle("user_group_name", name))?;
     update.description.as_deref().map_or(Ok(()), check_description)?;
     store.change(now, |changes| {
         let mut group = find(changes.records(), id)?;

@@ -2,8 +2,10 @@
 
 use super::tokens::{self, CreatedToken, ImportedToken, NewToken, Origin};
 use super::{Result, invalid, not_found};
+use crate::directory::concern::concerned_organizations;
 use crate::directory::model::{Timestamp, Token, TokenWithUsage};
 use crate::directory::store::{Changed, Records, Store};
+use crate::token::format::shown_prefix;
 use crate::token::{TokenDigest, TokenKind};
 
 /// Longest time for which a token that is being replaced stays valid: thirty days.
@@ -18,6 +20,15 @@ pub struct RotatedToken {
     pub replaced: Token,
 }
 
+/// How a token is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replacement {
+    /// For how long the old one works beside the new one.
+    pub overlap_seconds: u32,
+    /// When the new one ends at the latest, whatever its lifetime is; `None`: nobody says so.
+    pub latest_end_time: Option<Timestamp>,
+}
+
 /// Makes a successor of an application token: with its description, lifetime, addresses and scopes. The old one ends after
 /// the overlap, and at once without one; an end that it already had stays if it is earlier.
 ///
@@ -28,9 +39,10 @@ pub struct RotatedToken {
 pub fn rotate_token(
     store: &dyn Store,
     prefix: &str,
-    overlap_seconds: u32,
+    replacement: Replacement,
     now: Timestamp,
 ) -> Result<Changed<RotatedToken>> {
+    let Replacement { overlap_seconds, latest_end_time } = replacement;
     if overlap_seconds > MAX_OVERLAP_SECONDS {
         return Err(invalid("overlap_seconds", format!("must be at most {MAX_OVERLAP_SECONDS}")));
     }
@@ -38,7 +50,8 @@ pub fn rotate_token(
     let identity = ImportedToken { prefix: fresh.prefix.clone(), digest: fresh.digest };
     let rotated = store.change(now, |changes| {
         let found = changes.records().token(prefix)?;
-        let former = found.map(|found| found.token).ok_or_else(|| not_found("token", &shown(prefix)))?;
+        let former =
+            found.map(|found| found.token).ok_or_else(|| not_found("token", &shown_prefix(prefix)))?;
         if former.kind != TokenKind::Application {
             return Err(invalid("token_prefix", "only tokens of application users can be rotated"));
         }
@@ -56,7 +69,13 @@ pub fn rotate_token(
             scopes: former.scopes.clone(),
             authentication_method_id: None,
         };
-        let made = tokens::token(&new, &identity, Origin::Generated(None), former.ip_allowlist.clone(), now);
+        let made = tokens::token(
+            &new,
+            &identity,
+            Origin::Generated(latest_end_time),
+            former.ip_allowlist.clone(),
+            now,
+        );
         let successor = tokens::insert_into(changes, &new, &made)?;
         if overlap_seconds == 0 {
             changes.revoke_token(former.number)?;
@@ -111,7 +130,7 @@ pub struct LeakedToken {
     pub stored: TokenWithUsage,
     /// Whether it had been revoked before.
     pub was_revoked: bool,
-    /// The organizations that its user belongs to, or that made it.
+    /// The organizations that its user's tokens are the business of.
     pub organization_ids: Vec<String>,
 }
 
@@ -137,10 +156,7 @@ pub fn revoke_leaked_tokens(
             if !was_revoked {
                 changes.revoke_token(found.token.number)?;
             }
-            let memberships = records.memberships(&found.token.user_id)?.into_iter();
-            let mut organization_ids: Vec<_> = memberships.map(|one| one.organization_id).collect();
-            let user = records.user(&found.token.user_id)?;
-            organization_ids.extend(user.and_then(|user| user.managing_organization_id));
+            let organization_ids = concerned_organizations(records, &found.token.user_id)?;
             let stored = records.token_by_digest(digest)?.unwrap_or(found);
             leaked.push(Some(LeakedToken { stored, was_revoked, organization_ids }));
         }
@@ -156,9 +172,4 @@ fn last_activity(found: &TokenWithUsage) -> Timestamp {
 fn belongs_to(records: &dyn Records, user_id: &str, organization_id: &str) -> Result<bool> {
     let memberships = records.memberships(user_id)?;
     Ok(memberships.len() == 1 && memberships.iter().all(|one| one.organization_id == organization_id))
-}
-
-/// What was given as a prefix may be a mistyped full token: never repeated beyond what a prefix has.
-fn shown(prefix: &str) -> String {
-    prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect()
 }

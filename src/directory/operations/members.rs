@@ -61,18 +61,40 @@ pub fn remove_member(
     organization_id: &str,
     now: Timestamp,
 ) -> Result<Changed<()>> {
+    store.change(now, |changes| remove(changes, user_id, organization_id))
+}
+
+/// Takes a person out of an organization for good: the account of one whom it manages is deleted.
+///
+/// # Errors
+///
+/// As [`remove_member`].
+pub fn dismiss_member(
+    store: &dyn Store,
+    user_id: &str,
+    organization_id: &str,
+    now: Timestamp,
+) -> Result<Changed<()>> {
     store.change(now, |changes| {
-        let records = changes.records();
-        find_membership(records, user_id, organization_id)?.ok_or_else(|| not_found("member", user_id))?;
-        if user(records, user_id)?.kind == UserKind::ApplicationUser {
-            return Err(invalid(
-                "user_id",
-                "an application user cannot leave its organization; delete it instead",
-            ));
+        let user = user(changes.records(), user_id)?;
+        if user.managing_organization_id.as_deref() == Some(organization_id) {
+            return delete(changes, &user);
         }
-        check_super_admins_remain(records, user_id, organization_id)?;
-        Ok(changes.delete_membership(user_id, organization_id)?)
+        remove(changes, user_id, organization_id)
     })
+}
+
+fn remove(changes: &dyn Changes, user_id: &str, organization_id: &str) -> Result<()> {
+    let records = changes.records();
+    find_membership(records, user_id, organization_id)?.ok_or_else(|| not_found("member", user_id))?;
+    if user(records, user_id)?.kind == UserKind::ApplicationUser {
+        return Err(invalid(
+            "user_id",
+            "an application user cannot leave its organization; delete it instead",
+        ));
+    }
+    check_super_admins_remain(records, user_id, organization_id)?;
+    Ok(changes.delete_membership(user_id, organization_id)?)
 }
 
 /// Changes what the update names of a person who is a member. Name and state are changed only by the organization that

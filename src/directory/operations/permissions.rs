@@ -117,22 +117,6 @@ pub fn revoke(
     replace(store, principal, resource, now, |held| without(held, names))
 }
 
-/// Replaces what the principal has on the resource; an empty list removes it.
-///
-/// # Errors
-///
-/// As [`grant`].
-pub fn set_grant(
-    store: &dyn Store,
-    principal: &Principal,
-    resource: &Resource,
-    names: &[String],
-    now: Timestamp,
-) -> Result<Changed<Grant>> {
-    check_names(resource, names)?;
-    replace(store, principal, resource, now, |_| names.to_vec())
-}
-
 /// All grants on a resource.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Tokens: making, importing, changing and revoking them. The full text of a token exists only in what
 //! [`create_token`] returns.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -11,6 +12,7 @@ use crate::directory::store::{Changed, Changes, Records, Store};
 use crate::login::session::SessionTerms;
 use crate::policy::facts::{UserKind, UserState};
 use crate::policy::{address, permission};
+use crate::token::format::shown_prefix;
 use crate::token::{FreshToken, TokenDigest, TokenKind};
 
 /// Lifetimes a token may have, in seconds.
@@ -248,6 +250,7 @@ pub fn update_token(
         if token.revoked_time.is_some() {
             return Err(invalid("token_prefix", "the token has been revoked and cannot be changed"));
         }
+        check_session_lasts(&token, update)?;
         if let Some(description) = &update.description {
             check_description(description)?;
             token.description.clone_from(description);
@@ -266,6 +269,20 @@ pub fn update_token(
         changes.update_token(&token)?;
         Ok(token)
     })
+}
+
+/// How long a session lasts is the configuration's to say, or its identity provider's, not whoever's who holds it. Clients
+/// that send whole objects repeat what is so already.
+fn check_session_lasts(token: &Token, update: &TokenUpdate) -> Result<()> {
+    let is_other = update.max_age_seconds.is_some_and(|wanted| wanted != token.max_age_seconds)
+        || update.extend_when_used.is_some_and(|wanted| wanted != token.extend_when_used);
+    if token.kind == TokenKind::Session && is_other {
+        return Err(invalid(
+            "max_age_seconds",
+            "a session lasts as long as the configuration says ([admin.login]): make a personal token instead",
+        ));
+    }
+    Ok(())
 }
 
 /// Revokes a token. To repeat it does no harm, and the result says so.
@@ -353,10 +370,15 @@ pub(super) fn token(
             Origin::Imported => None,
         },
         ip_allowlist,
-        scopes: new.scopes.clone(),
+        scopes: without_repetitions(&new.scopes),
         authentication_method_id: new.authentication_method_id.clone(),
         revoked_time: None,
     }
+}
+
+fn without_repetitions(scopes: &[String]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    scopes.iter().filter(|scope| seen.insert(scope.as_str())).cloned().collect()
 }
 
 /// Within a transaction that does more than that.
@@ -405,11 +427,7 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 
 fn find(records: &dyn Records, prefix: &str) -> Result<Token> {
     let found = records.token(prefix)?;
-    // The prefix may be a mistyped full token: never repeated beyond what a prefix has.
-    found.map(|found| found.token).ok_or_else(|| {
-        let shown: String = prefix.chars().take(crate::token::format::PREFIX_LENGTH).collect();
-        not_found("token", &shown)
-    })
+    found.map(|found| found.token).ok_or_else(|| not_found("token", &shown_prefix(prefix)))
 }
 
 fn check_user(user: &User, kind: TokenKind) -> Result<()> {

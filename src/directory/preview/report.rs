@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{AffectedToken, AffectedTokens, AffectedUser, Preview};
+use crate::directory::concern::is_concerned;
 use crate::directory::error::StoreError;
 use crate::directory::store::Records;
 use crate::directory::summary::TokenSummary;
@@ -69,7 +70,8 @@ pub struct AffectedReport {
     /// How many for which reason: of a token that stops why it would, of one that starts why it does not now.
     #[schema(value_type = BTreeMap<String, usize>)]
     pub by_reason: BTreeMap<Cow<'static, str>, usize>,
-    /// The first of them; `next_cursor` leads to more.
+    /// The first of them; `next_cursor` leads to more. Those of people who belong to other organizations as well, and whom
+    /// this one does not manage, are listed without description, times and use.
     pub tokens: Vec<TokenReport>,
 }
 
@@ -80,7 +82,8 @@ pub struct TokenReport {
     /// The token.
     #[serde(flatten)]
     pub token: TokenSummary,
-    /// The address it was judged for; `null`: it was never used, and the checks of addresses were left out.
+    /// The address it was judged for; `null`: it was never used, and the checks of addresses were left out, or it is not
+    /// the organization's to know.
     #[schema(value_type = Option<String>)]
     pub client_address: Option<IpAddr>,
     /// Why it does not work now; `null`: it does.
@@ -155,7 +158,8 @@ impl PreviewReport {
         preview: &Preview,
     ) -> Result<Self, StoreError> {
         let affected = |affected: &AffectedTokens| -> Result<_, StoreError> {
-            let tokens = affected.listed.iter().map(|token| TokenReport::new(records, view, token));
+            let tokens =
+                affected.listed.iter().map(|token| TokenReport::new(records, view, organization_id, token));
             Ok(AffectedReport {
                 count: affected.count(),
                 by_reason: affected
@@ -189,12 +193,18 @@ impl TokenReport {
     fn new(
         records: &dyn Records,
         view: &DirectoryView,
+        organization_id: &str,
         affected: &AffectedToken,
     ) -> Result<Option<Self>, StoreError> {
-        let token = TokenSummary::of_number(records, view, affected.number)?;
-        Ok(token.map(|token| Self {
+        let Some(token) = TokenSummary::of_number(records, view, affected.number)? else { return Ok(None) };
+        let (token, client_address) = if is_concerned(records, &token.user_id, organization_id)? {
+            (token, affected.client_address)
+        } else {
+            (token.for_others(), None)
+        };
+        Ok(Some(Self {
             token,
-            client_address: affected.client_address,
+            client_address,
             reason_before: affected.reason_before.map(|denial| denial.code().into()),
             reason_after: affected.reason_after.map(|denial| denial.code().into()),
         }))

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::write::Writer;
+use crate::directory::concern::concerned_organizations;
 use crate::directory::error::StoreError;
-use crate::directory::model::{Grant, Organization, Principal, Resource, User, Word as _};
+use crate::directory::model::{Grant, Organization, Principal, Resource, Token, User, Word as _};
 use crate::directory::store::{NewEvent, Records as _};
 
 /// A record before and after a change; `None`: there was or is none.
@@ -64,6 +65,19 @@ impl Writer<'_> {
             let Record { entity, id, before, after } = *record;
             self.note(organization_id, Record { entity, id, before, after })
         })
+    }
+
+    /// Notes a change of a token, for the organizations whose business the user's tokens are; else for the operator alone.
+    pub(super) fn note_of_token(&self, user_id: &str, record: &Record<'_, Token>) -> Result<(), StoreError> {
+        self.to_whom_of_token(user_id)?.iter().try_for_each(|organization_id| {
+            let Record { entity, id, before, after } = *record;
+            self.note(organization_id.as_deref(), Record { entity, id, before, after })
+        })
+    }
+
+    fn to_whom_of_token(&self, user_id: &str) -> Result<Vec<Option<String>>, StoreError> {
+        let organizations = concerned_organizations(&**self, user_id)?;
+        Ok(if organizations.is_empty() { vec![None] } else { organizations.into_iter().map(Some).collect() })
     }
 
     /// Name and policy are noted apart: who looks for changes of the policy finds all of them by one word.
@@ -137,12 +151,9 @@ impl Writer<'_> {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         let Some((prefix, user_id)) = found else { return Ok(()) };
-        let organizations = self.organizations_of(&user_id)?;
-        let each = organizations.iter().map(|id| Some(id.as_str()));
-        let nobody = organizations.is_empty().then_some(None);
-        each.chain(nobody).try_for_each(|organization_id| {
+        self.to_whom_of_token(&user_id)?.iter().try_for_each(|organization_id| {
             self.insert_event(&NewEvent {
-                organization_id,
+                organization_id: organization_id.as_deref(),
                 event_type: "token_revoked",
                 entity: "token",
                 entity_id: &prefix,

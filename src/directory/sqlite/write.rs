@@ -544,7 +544,7 @@ impl Changes for Writer<'_> {
         )?;
         let number = self.connection.last_insert_rowid();
         let record = Record { entity: "token", id: &token.token_prefix, before: None, after: Some(token) };
-        self.note_of_user(&token.user_id, &record)?;
+        self.note_of_token(&token.user_id, &record)?;
         self.log("token", &number.to_string())
     }
 
@@ -552,7 +552,7 @@ impl Changes for Writer<'_> {
         let before = self.reader.token(&token.token_prefix)?.map(|found| found.token);
         let record =
             Record { entity: "token", id: &token.token_prefix, before: before.as_ref(), after: Some(token) };
-        self.note_of_user(&token.user_id, &record)?;
+        self.note_of_token(&token.user_id, &record)?;
         self.execute(
             "UPDATE tokens SET description = ?2, max_age_seconds = ?3, extend_when_used = ?4, ip_allowlist = ?5,
                  scopes = ?6, end_time = ?7 WHERE number = ?1",
