@@ -170,7 +170,7 @@ fn nobody_makes_tokens_without_end() {
     let first = last.post("/v1/access_token", &json!({})).ok();
     let expired = operations::NewToken {
         user_id: jane_id.clone(),
-        kind: postern::token::TokenKind::Personal,
+        kind: TokenKind::Personal,
         description: String::new(),
         created_manually: true,
         max_age_seconds: Some(600),
