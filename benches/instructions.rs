@@ -31,7 +31,7 @@ const INSIDE: &str = "POSTERN_BENCH_UNDER_CALLGRIND";
 /// Of an odd number of samples the median is one of them.
 const SAMPLES: usize = 15;
 
-/// Operations of a sample: a multiple of the inputs that any function goes through.
+/// Operations of a sample: a multiple of the inputs that any function but the look-ups goes through.
 const OPERATIONS: usize = 256;
 
 /// Requests of a sample: what depends on how long one took (a histogram's bucket, say) evens out.
@@ -143,8 +143,10 @@ fn run_inside() {
             let mut operation = work::$name(&setting);
             if name.starts_with("request_") && name != "request_ids" {
                 sample_request(name, operation);
+            } else if name.starts_with("look_up") {
+                sample_function(name, (3, work::LOOK_UPS), &mut operation);
             } else {
-                sample_function(name, &mut operation);
+                sample_function(name, (SAMPLES, OPERATIONS), &mut operation);
             }
         };
     }
@@ -152,12 +154,12 @@ fn run_inside() {
 }
 
 /// A function is too short to be counted once.
-fn sample_function(name: &str, operation: &mut impl FnMut()) {
-    let mut batch = || (0..OPERATIONS).for_each(|_| operation());
+fn sample_function(name: &str, (samples, operations): (usize, usize), operation: &mut impl FnMut()) {
+    let mut batch = || (0..operations).for_each(|_| operation());
     batch();
-    for _ in 0..SAMPLES {
+    for _ in 0..samples {
         count(&mut batch);
-        end_sample(name, OPERATIONS);
+        end_sample(name, operations);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The configuration the program runs on: always valid, resolved once from the file.
 //!
 //! `file` is the TOML's shape, `resolve` turns it into [`Config`] and reports all problems together. Nothing in
-//! here imports anything above it but [`crate::policy`]'s plain values.
+//! here imports anything above it but [`crate::policy`]'s plain values and the list of headers that are Postern's own.
 
 pub mod certificates;
 pub mod change;
@@ -9,10 +9,12 @@ mod decode;
 mod error;
 mod file;
 mod input;
+mod map;
 mod number;
 pub mod outgoing_url;
 mod report;
 mod resolve;
+mod route;
 mod secret;
 mod source;
 mod syntax;
@@ -32,7 +34,12 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 pub use self::error::{ConfigError, Excerpt, Problem};
-use crate::policy::{AuthenticationPolicy, Permission, ThirdParty, address};
+pub use self::route::{
+    ConditionsConfig, CorsPreflight, CredentialCarrier, CredentialsConfig, EncodedSlashes,
+    FixedResponseConfig, HeaderChangesConfig, HttpsRedirect, RateConfig, RateLimitConfig,
+    RouteAuthentication, RouteConfig, RoutePath, RouteTarget, Wanted,
+};
+use crate::policy::{AuthenticationPolicy, ThirdParty, address};
 
 /// The name that no route may have: metrics use it for requests without one.
 pub const NO_ROUTE: &str = "none";
@@ -58,6 +65,8 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// What goes where, and what it needs.
     pub routes: Vec<RouteConfig>,
+    /// How often each network may fail to authenticate; `None`: as often as it likes.
+    pub authentication_throttle: Option<AuthenticationThrottleConfig>,
     /// How usage is flushed.
     pub usage: UsageConfig,
     /// How long the event log goes back, and where else it goes.
@@ -454,38 +463,17 @@ pub enum UpstreamCredential {
     Fixed(HeaderValue),
 }
 
-/// `[[routes]]`: host and path → project, service, permission, upstream.
-#[derive(Clone, Debug)]
-pub struct RouteConfig {
-    /// Name for logs and metrics.
-    pub name: String,
-    /// Exact (`api.example.com`) or wildcard (`*.example.com`) hosts, lower case, no port; empty: any host.
-    pub hosts: Vec<String>,
-    /// Path prefix, matched at segment borders; `/` matches all.
-    pub path_prefix: String,
-    /// Project that decides who may pass; may be empty only where `authentication` is off.
-    pub project: String,
-    /// Service name, for logs and messages; may be empty only where `authentication` is off.
-    pub service: String,
-    /// Position in [`Config::upstreams`].
-    pub upstream: usize,
-    /// Permission that GET, HEAD and OPTIONS need.
-    pub read_permission: Permission,
-    /// Permission that any other method needs.
-    pub write_permission: Permission,
-    /// Off only by explicit declaration.
-    pub authentication: RouteAuthentication,
-    /// Whether the client's own `Authorization` goes on to the upstream.
-    pub pass_authorization: bool,
-}
-
-/// Whether a route asks for a token.
+/// `[authentication_throttle]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteAuthentication {
-    /// A valid token is needed.
-    Required,
-    /// Declared open: `authentication = "off"`.
-    Off,
+pub struct AuthenticationThrottleConfig {
+    /// Failures of one source at once, and in a period.
+    pub failures: u32,
+    /// The period.
+    pub period: Duration,
+    /// Leading bits of an IPv4 address that tell sources apart.
+    pub ipv4_prefix_bits: u32,
+    /// Leading bits of an IPv6 address that tell sources apart.
+    pub ipv6_prefix_bits: u32,
 }
 
 /// `[usage]`.

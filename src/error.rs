@@ -6,6 +6,7 @@ pub mod response;
 
 use http::StatusCode;
 
+use crate::limit::Limit;
 use crate::policy::Denial;
 use crate::serve::http1::Violation;
 use crate::serve::target::Ambiguity;
@@ -24,6 +25,12 @@ pub enum Answer {
     ExpectationFailed,
     /// Client: no or more than one host, or an authority that differs from `Host`.
     BadHost,
+    /// Client: a header or parameter that routes are chosen by is there more than once.
+    AmbiguousCondition,
+    /// Client: in the clear, where the route is served over HTTPS only.
+    HttpsRequired,
+    /// Client: its body is longer than the route takes.
+    BodyTooLarge,
     /// Client: its body broke off.
     ClientBodyBroken,
     /// Client: its body did not come on in time.
@@ -34,6 +41,8 @@ pub enum Answer {
     NoRoute,
     /// Policy: refused.
     Denied(Denial),
+    /// Client: one too many.
+    LimitExceeded(Limit),
     /// Upstream: checks find none of its addresses healthy.
     UpstreamUnhealthy,
     /// Upstream: it has as much to do as its limits allow.
@@ -68,13 +77,18 @@ impl Answer {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Violation(violation) => violation.status(),
-            Self::AmbiguousTarget(_) | Self::BadHost | Self::ClientBodyBroken => StatusCode::BAD_REQUEST,
+            Self::AmbiguousTarget(_) | Self::AmbiguousCondition | Self::BadHost | Self::ClientBodyBroken => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::HttpsRequired => StatusCode::PERMANENT_REDIRECT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientBodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::ServerOptions => StatusCode::NO_CONTENT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Denied(denial) => denial.status(),
+            Self::LimitExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamUnhealthy | Self::UpstreamOverloaded | Self::NotReady | Self::NotSigned => {
@@ -91,6 +105,10 @@ impl Answer {
             | Self::MethodNotAllowed
             | Self::ExpectationFailed
             | Self::BadHost
+            | Self::AmbiguousCondition
+            | Self::HttpsRequired
+            | Self::BodyTooLarge
+            | Self::LimitExceeded(_)
             | Self::ClientBodyBroken
             | Self::ClientBodyTimeout
             | Self::ServerOptions
@@ -113,12 +131,16 @@ impl Answer {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ExpectationFailed => "expectation_failed",
             Self::BadHost => "bad_host",
+            Self::AmbiguousCondition => "ambiguous_condition",
+            Self::HttpsRequired => "https_required",
+            Self::BodyTooLarge => "body_too_large",
             Self::ClientBodyBroken => "body_broken",
             Self::ClientBodyTimeout => "body_timeout",
             Self::ServerOptions => "options",
             Self::NoRoute => "no_route",
             Self::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => "invalid_token",
             Self::Denied(denial) => denial.code(),
+            Self::LimitExceeded(limit) => limit.code(),
             Self::UpstreamUnhealthy => "upstream_unhealthy",
             Self::UpstreamOverloaded => "upstream_overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",
@@ -136,11 +158,14 @@ impl Answer {
             | Self::AmbiguousTarget(_)
             | Self::MethodNotAllowed
             | Self::ExpectationFailed
-            | Self::BadHost => Ending::BadRequest,
+            | Self::BadHost
+            | Self::AmbiguousCondition
+            | Self::BodyTooLarge => Ending::BadRequest,
             Self::ClientBodyBroken | Self::ClientBodyTimeout => Ending::ClientAborted,
-            Self::ServerOptions => Ending::Completed,
+            Self::ServerOptions | Self::HttpsRequired => Ending::Completed,
             Self::NoRoute => Ending::NoRoute,
             Self::Denied(denial) => Ending::Denied(denial),
+            Self::LimitExceeded(limit) => Ending::LimitExceeded(limit),
             Self::UpstreamUnhealthy => Ending::UpstreamUnhealthy,
             Self::UpstreamOverloaded => Ending::UpstreamOverloaded,
             Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
@@ -166,6 +191,7 @@ impl Answer {
             Self::Violation(_)
                 | Self::BadHost
                 | Self::AmbiguousTarget(_)
+                | Self::BodyTooLarge
                 | Self::ClientBodyBroken
                 | Self::ClientBodyTimeout
         )

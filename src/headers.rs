@@ -4,12 +4,15 @@
 //! The upstream's headers are written anew from the client's: what is not copied cannot leak. No decision is made
 //! here, and nothing is read from sockets.
 
+pub mod change;
 pub mod forwarded;
 pub mod trace;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
+
+use change::HeaderChanges;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +47,8 @@ pub struct Additions<'a> {
     pub authorization: Option<&'a HeaderValue>,
     /// The forwarding headers.
     pub forwarding: &'a forwarded::Forwarding,
+    /// What the route changes of the client's.
+    pub changes: Option<&'a HeaderChanges>,
 }
 
 /// What a hop-by-hop or joined header needs that the client sent: most requests have none of them.
@@ -57,7 +62,7 @@ struct Rare {
 /// Writes the header lines of an upstream request: the client's without those that end here, then ours.
 pub fn write_upstream_request(client: &HeaderMap, additions: Additions<'_>, lines: &mut Vec<u8>) {
     write_field(lines, b"host", additions.host.as_bytes());
-    let rare = write_client(client, lines);
+    let rare = write_client(client, additions.changes, lines);
     if rare.cookie {
         write_cookies(client, lines);
     }
@@ -79,10 +84,13 @@ pub fn write_upstream_request(client: &HeaderMap, additions: Additions<'_>, line
     }
     lines.extend_from_slice(additions.ids.lines());
     lines.extend_from_slice(additions.forwarding.lines());
+    if let Some(changes) = additions.changes {
+        lines.extend_from_slice(changes.lines());
+    }
 }
 
 /// Writes what passes of the client's headers; cookies come later, as one.
-fn write_client(client: &HeaderMap, lines: &mut Vec<u8>) -> Rare {
+fn write_client(client: &HeaderMap, changes: Option<&HeaderChanges>, lines: &mut Vec<u8>) -> Rare {
     let mut rare = Rare::default();
     for name in client.keys() {
         match *name {
@@ -94,11 +102,16 @@ fn write_client(client: &HeaderMap, lines: &mut Vec<u8>) -> Rare {
     }
     let listed = if rare.connection { listed_in_connection(client) } else { SmallVec::new() };
     for (name, value) in client {
-        if !ends_here(name) && *name != header::COOKIE && !listed.contains(name) {
+        if !ends_here(name)
+            && *name != header::COOKIE
+            && !listed.contains(name)
+            && changes.is_none_or(|changes| !changes.removes(name.as_str().as_bytes()))
+        {
             write_field(lines, name.as_str().as_bytes(), value.as_bytes());
         }
     }
     rare.cookie &= !listed.contains(&header::COOKIE);
+    rare.cookie &= changes.is_none_or(|changes| !changes.removes(header::COOKIE.as_str().as_bytes()));
     rare
 }
 

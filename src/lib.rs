@@ -5,6 +5,7 @@
 //! | module | what lives there |
 //! | --- | --- |
 //! | [`app`] | the wiring: start, reload, stop |
+//! | [`limit`] | limits of rate and number: of routes, tokens, failed authentication |
 //! | [`listen`] | sockets, accepting, TLS |
 //! | [`serve`] | one downstream connection: HTTP/1, HTTP/2, deadlines |
 //! | [`pipeline`] | one request, from its head to its outcome: read this first |
@@ -37,6 +38,7 @@ pub mod explain;
 pub mod headers;
 pub mod identity_token;
 pub mod lifecycle;
+pub mod limit;
 pub mod listen;
 pub mod login;
 pub mod ops;

@@ -7,8 +7,10 @@ pub mod admission;
 pub mod body;
 pub mod denials;
 pub mod glance;
+mod head;
 pub mod outcome;
 pub mod response;
+pub mod routing;
 pub mod watch;
 mod websocket;
 
@@ -19,44 +21,49 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Uri, Version, header};
+use http::{HeaderValue, Method, Version, header};
 
-use crate::config::{LimitsConfig, UpstreamCredential};
+use crate::config::{HttpsRedirect, UpstreamCredential};
 use crate::error::Answer;
-use crate::error::response::{Details, grpc};
+use crate::error::response::{Challenges, Details, grpc};
+use crate::headers::Additions;
+use crate::headers::forwarded::{self, Scheme};
 use crate::headers::trace::RequestIds;
-use crate::headers::{Additions, forwarded};
 use crate::identity_token::keys::SigningError;
+use crate::limit::Exceeded;
 use crate::policy::Permission;
 use crate::route;
 use crate::serve::body::{BodyError, RequestBody};
 use crate::serve::connection::Connection;
-use crate::serve::http1::{self, Received, Violation};
-use crate::serve::target::{self, Ambiguity};
-use crate::snapshot::Route;
+use crate::serve::http1::{Received, Violation};
+use crate::snapshot::{DeclaredOpen, Route, Target as RouteTarget};
 use crate::telemetry::metrics::UpstreamOutcome;
-use crate::telemetry::record::Decision;
+use crate::telemetry::record::{Decision, Ending};
+use crate::token::credential::elsewhere::{Carriers, Opening};
 use crate::upstream::{OutgoingHead, Reply, UpstreamError};
 use crate::worker::{LocalSnapshot, Worker};
-use admission::{Admission, Refusal};
+use admission::{Admission, Presenting, Refusal};
 use body::{ForwardBody, Upload, UploadError, UploadState};
-use glance::{Glance, Lines};
+use glance::Glance;
 use outcome::Outcome;
 use response::Response;
+use routing::Target;
 
 /// A request that Postern answers itself, and what the answer may say.
 struct Refused {
     answer: Answer,
     required: Option<Permission>,
     token_prefix: Option<HeaderValue>,
+    exceeded: Option<Box<Exceeded>>,
+    challenges: Challenges,
+    location: Option<String>,
 }
 
 /// A request that may be sent on.
 struct Admitted {
     route: usize,
     host: HeaderValue,
-    /// What was matched, and what is forwarded: one string, path and query.
+    /// What was matched, as one string of path and query: it is what is forwarded, but for the route's rewriting.
     target: Target,
     admission: Admission,
 }
@@ -67,12 +74,15 @@ struct Asked<'a> {
     glance: Glance<'a>,
     intent: Intent,
     caller: Caller,
+    connection: &'a Connection,
 }
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Intent {
     /// An answer.
+    Ask,
+    /// An answer to what its body says.
     Exchange,
     /// A WebSocket. It begins with a GET, and what the client says in it is nobody's to read: so it needs what writing needs.
     Tunnel,
@@ -87,6 +97,15 @@ pub enum Caller {
     Grpc,
 }
 
+impl Intent {
+    const fn opening(self) -> Opening {
+        match self {
+            Self::Ask | Self::Exchange => Opening::Nothing,
+            Self::Tunnel => Opening::WebSocket,
+        }
+    }
+}
+
 impl Caller {
     fn of(head: &Parts) -> Self {
         // gRPC is spoken over HTTP/2 only: nobody else pays for the look.
@@ -96,9 +115,25 @@ impl Caller {
     }
 }
 
-/// The one reading of a request's path, with its query.
-struct Target {
-    path_and_query: PathAndQuery,
+impl Asked<'_> {
+    /// How the client reached us, or a trusted proxy before us.
+    fn scheme(&self, snapshot: &LocalSnapshot) -> Scheme {
+        let listener = &snapshot.shared.listeners[self.connection.origin.listener];
+        forwarded::client_scheme(&listener.trusted_proxies, self.connection.origin.peer, &self.head.headers)
+            .unwrap_or(listener.scheme)
+    }
+
+    /// The proof that a browser may ask without a token whether it may send a request, if that is what is asked (Fetch,
+    /// section 4.8) and the route lets it pass.
+    fn preflight(&self, route: &Route) -> Option<DeclaredOpen> {
+        let declared = route.declared_open_to_preflight()?;
+        let is_once = |name| self.head.headers.get_all(name).iter().count() == 1;
+        let is_preflight = self.head.method == Method::OPTIONS
+            && self.intent == Intent::Ask
+            && is_once(header::ORIGIN)
+            && is_once(header::ACCESS_CONTROL_REQUEST_METHOD);
+        is_preflight.then_some(declared)
+    }
 }
 
 /// Serves one request: route, credential, decision, usage, headers, upstream, response.
@@ -116,15 +151,28 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let mut outcome = Outcome::begin(worker, &snapshot, running, &head, (&ids, trace), client_address);
 
     let caller = Caller::of(&head);
-    let intent = if let RequestBody::Tunnel(_) = &body { Intent::Tunnel } else { Intent::Exchange };
-    let asked = Asked { head: &head, glance, intent, caller };
+    let intent = match &body {
+        RequestBody::Tunnel(_) => Intent::Tunnel,
+        RequestBody::Empty => Intent::Ask,
+        RequestBody::Http1(_) | RequestBody::Http2(_) => Intent::Exchange,
+    };
+    let asked = Asked { head: &head, glance, intent, caller, connection };
     let admitted = match admit(worker, &snapshot, violation, &asked, &mut outcome) {
         Ok(admitted) => admitted,
-        Err(refused) => return answer(refused, caller, &snapshot, &ids, outcome),
+        Err(refused) => return answer(refused, &asked, &snapshot, &ids, outcome),
     };
-    match forward(&snapshot, connection, admitted, &asked, body, &ids, &mut outcome).await {
+    let upstream = match &snapshot.shared.routes[admitted.route].target {
+        RouteTarget::Upstream(position) => *position,
+        RouteTarget::Response(fixed) => {
+            outcome.answered(fixed.status);
+            outcome.end(Ending::Completed);
+            let rendered = fixed.clone().to(&head.method).with_lines(&outcome.rate_lines());
+            return Response::own(rendered, ids.request_id.clone(), false, outcome);
+        }
+    };
+    match forward(&snapshot, upstream, admitted, &asked, body, &ids, &mut outcome).await {
         Ok(reply) => respond(reply, caller, outcome),
-        Err(failed) => answer(failed.into(), caller, &snapshot, &ids, outcome),
+        Err(failed) => answer(failed.into(), &asked, &snapshot, &ids, outcome),
     }
 }
 
@@ -141,76 +189,118 @@ fn admit(
         outcome.head_was_refused();
         return Err(Answer::Violation(violation).into());
     }
-    check_http2(head, &snapshot.shared.limits)?;
-    let host = host(head, &glance)?;
-    check_method(head)?;
-    check_expectation(head, &glance)?;
-    let target = Target::normalized(&head.uri)?;
+    head::check_http2(head, &snapshot.shared.limits)?;
+    let host = head::host(head, &glance)?;
+    head::check_method(head)?;
+    head::check_expectation(head, &glance)?;
+    let target = Target::normalized(&head.uri, &snapshot.shared)?;
 
     let name = lower_case(route::host_name(host.to_str().map_err(|_| Answer::BadHost)?));
-    let found = snapshot.shared.table.find(&name, target.path());
+    let found = routing::find(&snapshot.shared, &name, &target, head)?;
     outcome.routed(&name, found);
     let Some(position) = found else {
         admission::holds_valid_token(worker, &glance, outcome)?;
         return Err(Answer::NoRoute.into());
     };
     let route = &snapshot.shared.routes[position];
-    if let Some(declared) = route.declared_open() {
+    if let Some(redirect) = route.redirect
+        && asked.scheme(snapshot) == Scheme::Http
+    {
+        return Err(redirected(redirect, &name, &target));
+    }
+    if let Some(declared) = route.declared_open().or_else(|| asked.preflight(route)) {
         let admission = Admission::open(declared);
+        enter(route, &admission, outcome)?;
         outcome.decided(Decision::Open);
         return Ok(Admitted { route: position, host, target, admission });
     }
     let required = match intent {
-        Intent::Exchange => required_permission(route, &head.method),
+        Intent::Ask | Intent::Exchange => required_permission(route, &head.method),
         Intent::Tunnel => route.write_permission,
     };
-    let admission = admission::authorize(worker, route, required, &glance, outcome)
-        .map_err(|refusal| Refused { required: Some(required), ..refusal.into() })?;
+    let presenting = Presenting { glance: &glance, head, opening: intent.opening() };
+    let mut admission =
+        admission::authorize(worker, route, required, &presenting, outcome).map_err(|refusal| {
+            let challenges = route.carriers.as_deref().map(Carriers::challenges);
+            Refused { required: Some(required), challenges: challenges.unwrap_or_default(), ..refusal.into() }
+        })?;
     outcome.decided(Decision::Permit);
-    let admission =
-        admission.stated(worker, snapshot, position, outcome).map_err(|SigningError| Answer::NotSigned)?;
+    enter(route, &admission, outcome)?;
+    if admission.wants_statement() {
+        let stated = admission.state(worker, snapshot, position, outcome);
+        stated.map_err(|SigningError| Answer::NotSigned)?;
+    }
     Ok(Admitted { route: position, host, target, admission })
+}
+
+/// Takes a permitted request's places within its route's limits. Strangers take none: they could else use up what others may.
+#[inline]
+fn enter(route: &Route, admission: &Admission, outcome: &mut Outcome) -> Result<(), Refused> {
+    if let Some(limits) = &route.limits {
+        outcome.hold(limits.enter(admission.token(), outcome.started())?);
+    }
+    Ok(())
 }
 
 /// Sends the request on and waits for the response's head.
 async fn forward(
     snapshot: &LocalSnapshot,
-    connection: &Connection,
+    upstream_position: usize,
     admitted: Admitted,
     asked: &Asked<'_>,
     body: RequestBody,
     ids: &RequestIds,
     outcome: &mut Outcome,
 ) -> Result<Reply, Answer> {
-    let Asked { head, caller, .. } = *asked;
+    let Asked { head, caller, connection, intent, .. } = *asked;
     let route = &snapshot.shared.routes[admitted.route];
-    let upstream = &snapshot.upstreams[route.upstream];
+    let upstream = &snapshot.upstreams[upstream_position];
+    if let Some(limit) = route.request_body_bytes {
+        head::check_length(head, limit)?;
+    }
+    if let Some(total) = route.total_timeout
+        && intent != Intent::Tunnel
+    {
+        outcome.limit_time(total);
+    }
+    let target = admitted.target.for_service(route)?;
+    let carriers = route.carriers.as_deref();
+    let without_token = carriers.and_then(|carriers| carriers.headers_without_token(&head.headers));
     let authorization = match &upstream.shared.config.credential {
         UpstreamCredential::Fixed(value) => Some(value),
-        UpstreamCredential::None if route.pass_authorization => head.headers.get(header::AUTHORIZATION),
+        // A preflight request's was looked at by nobody, and browsers send none.
+        UpstreamCredential::None
+            if route.pass_authorization
+                && (admitted.admission.identity().is_some() || route.declared_open().is_some()) =>
+        {
+            head.headers.get(header::AUTHORIZATION)
+        }
         UpstreamCredential::None => None,
     };
     let trusted_proxies = &snapshot.shared.listeners[connection.origin.listener].trusted_proxies;
     let forwarding = connection.forwarding(trusted_proxies, &admitted.host, &head.headers);
     let outgoing = OutgoingHead {
         method: &head.method,
-        target: admitted.target.path_and_query.as_str(),
-        headers: &head.headers,
+        target: target.as_str(),
+        headers: without_token.as_ref().unwrap_or(&head.headers),
         timeout: match caller {
             Caller::Http => None,
             Caller::Grpc => head.headers.get("grpc-timeout").and_then(grpc::timeout),
         },
+        interim: connection.interim(head.version),
+        response_header_timeout: route.response_header_timeout,
         additions: Additions {
             host: &admitted.host,
             identity: admitted.admission.identity(),
             ids,
             authorization,
             forwarding: &forwarding,
+            changes: route.request_headers.as_deref(),
         },
     };
-    let (body, upload) = ForwardBody::streaming(body);
+    let (body, upload) = ForwardBody::streaming(body, route.request_body_bytes);
     let mut flight = upstream.begin(outcome.started()).map_err(|error| explain_failure(&error, None))?;
-    outcome.upstream_called(route.upstream, flight.endpoint(), upload.clone());
+    outcome.upstream_called(upstream_position, flight.endpoint(), upload.clone());
     let result = {
         let mut sending = pin!(upstream.send(&mut flight, &outgoing, body, outcome.started()));
         let sent = poll_fn(|context| match sending.as_mut().poll(context) {
@@ -220,14 +310,28 @@ async fn forward(
             // It may take as long as the upstream likes: meanwhile the token may end.
             Poll::Pending => match outcome.denied_meanwhile(context) {
                 Some(denial) => Poll::Ready(Err(Answer::Denied(denial))),
+                None if outcome.is_overdue(context) => {
+                    Poll::Ready(Err(explain_failure(&UpstreamError::Timeout, upload.as_deref())))
+                }
                 None => Poll::Pending,
             },
         });
         sent.await
     };
+    let result = match asked.intent {
+        Intent::Exchange | Intent::Ask => result,
+        Intent::Tunnel => result.and_then(|reply| websocket::check_answer(head, reply)),
+    };
     let answered_at = result.as_ref().ok().map(Reply::answered_at);
     outcome.upstream_returned(flight.endpoint(), upstream_outcome(&result), answered_at);
-    result
+    let mut reply = result?;
+    if let Some(changes) = &route.response_headers {
+        reply.change_fields(changes);
+    }
+    if route.limits.is_some() {
+        reply.add_fields(&outcome.rate_lines());
+    }
+    Ok(reply)
 }
 
 /// The upstream's response, streamed back.
@@ -239,7 +343,7 @@ fn respond(reply: Reply, caller: Caller, mut outcome: Outcome) -> Response {
 /// Postern's own answer.
 fn answer(
     refused: Refused,
-    caller: Caller,
+    asked: &Asked<'_>,
     snapshot: &LocalSnapshot,
     ids: &RequestIds,
     mut outcome: Outcome,
@@ -247,8 +351,11 @@ fn answer(
     let details = Details {
         required: refused.required,
         token_prefix: refused.token_prefix.as_ref().and_then(|prefix| prefix.to_str().ok()),
+        exceeded: refused.exceeded.as_deref(),
+        challenges: refused.challenges,
+        location: refused.location.as_deref(),
     };
-    let rendered = match caller {
+    let rendered = match asked.caller {
         Caller::Http => snapshot.answers.render(refused.answer, details),
         Caller::Grpc => snapshot.answers.render_grpc(refused.answer, details),
     };
@@ -257,99 +364,31 @@ fn answer(
         outcome.decided(Decision::Deny);
     }
     outcome.end(refused.answer.ending());
+    let rendered = rendered.to(&asked.head.method);
     Response::own(rendered, ids.request_id.clone(), refused.answer.closes_connection(), outcome)
-}
-
-impl Target {
-    /// Shares the client's bytes unless something in them had to be decoded.
-    fn normalized(uri: &Uri) -> Result<Self, Answer> {
-        let Some(given) = uri.path_and_query() else {
-            return Ok(Self { path_and_query: PathAndQuery::from_static("/") });
-        };
-        let path_and_query = match target::normalize(given.as_str()).map_err(Answer::AmbiguousTarget)? {
-            Cow::Borrowed(_) => given.clone(),
-            Cow::Owned(decoded) => {
-                PathAndQuery::try_from(decoded).map_err(|_| Answer::AmbiguousTarget(Ambiguity::Character))?
-            }
-        };
-        Ok(Self { path_and_query })
-    }
-
-    fn path(&self) -> &str {
-        self.path_and_query.path()
-    }
-}
-
-/// The one host a request names: `:authority` or absolute form, else `Host`; both must agree.
-fn host(head: &Parts, glance: &Glance<'_>) -> Result<HeaderValue, Answer> {
-    let line = match glance.host {
-        Lines::None => None,
-        Lines::One(line) => Some(line),
-        Lines::Several => return Err(Answer::BadHost),
-    };
-    let Some(authority) = head.uri.authority() else {
-        // HTTP/1.0 may name none; what HTTP/1 names has been looked at; HTTP/2's is looked at here.
-        let Some(line) = line else { return Ok(HeaderValue::from_static("")) };
-        return if http1::is_host(line.as_bytes()) { Ok(line.clone()) } else { Err(Answer::BadHost) };
-    };
-    if !http1::is_host(authority.as_str().as_bytes()) {
-        return Err(Answer::BadHost);
-    }
-    match line {
-        Some(line) if line.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => Ok(line.clone()),
-        Some(_) => Err(Answer::BadHost),
-        None => HeaderValue::from_str(authority.as_str()).map_err(|_| Answer::BadHost),
-    }
-}
-
-/// What the reader of HTTP/1 has seen to already.
-fn check_http2(head: &Parts, limits: &LimitsConfig) -> Result<(), Answer> {
-    if head.version != Version::HTTP_2 {
-        return Ok(());
-    }
-    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.uri_bytes) {
-        return Err(Answer::Violation(Violation::TargetTooLong));
-    }
-    if head.uri.query().is_some_and(|query| !http1::is_query(query.as_bytes())) {
-        return Err(Answer::Violation(Violation::Target));
-    }
-    if head.headers.len() > limits.header_count {
-        return Err(Answer::Violation(Violation::TooManyHeaders));
-    }
-    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (Some(_), Some(_)) => Err(Answer::Violation(Violation::ContentLengthRepeated)),
-        (Some(length), None) if !http1::is_content_length(length.as_bytes()) => {
-            Err(Answer::Violation(Violation::ContentLength))
-        }
-        (Some(_), None) | (None, _) => Ok(()),
-    }
-}
-
-fn check_method(head: &Parts) -> Result<(), Answer> {
-    match head.method {
-        Method::CONNECT | Method::TRACE => Err(Answer::MethodNotAllowed),
-        Method::OPTIONS if head.uri.path() == "*" => Err(Answer::ServerOptions),
-        _ => Ok(()),
-    }
-}
-
-fn check_expectation(head: &Parts, glance: &Glance<'_>) -> Result<(), Answer> {
-    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    let is_known = match glance.expect {
-        Lines::None => true,
-        Lines::One(value) => known(value),
-        Lines::Several => head.headers.get_all(header::EXPECT).iter().all(known),
-    };
-    if is_known { Ok(()) } else { Err(Answer::ExpectationFailed) }
 }
 
 /// What a route asks for this method.
 pub(crate) fn required_permission(route: &Route, method: &Method) -> Permission {
+    if let Some((_, permission)) = route.permissions.iter().find(|(named, _)| named == method) {
+        return *permission;
+    }
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => route.read_permission,
         _ => route.write_permission,
     }
+}
+
+/// The same host and target over HTTPS.
+fn redirected(redirect: HttpsRedirect, host: &str, target: &Target) -> Refused {
+    if host.is_empty() {
+        return Answer::BadHost.into();
+    }
+    let location = match redirect.port {
+        None => format!("https://{host}{}", target.as_str()),
+        Some(port) => format!("https://{host}:{port}{}", target.as_str()),
+    };
+    Refused { location: Some(location), ..Answer::HttpsRequired.into() }
 }
 
 fn lower_case(name: &str) -> Cow<'_, str> {
@@ -364,6 +403,7 @@ fn lower_case(name: &str) -> Cow<'_, str> {
 fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
     let state = upload.map(Upload::state);
     match error {
+        UpstreamError::ClientBody(UploadError::TooLarge) => Answer::BodyTooLarge,
         UpstreamError::ClientBody(UploadError::Broken(BodyError::Violation(violation))) => {
             Answer::Violation(*violation)
         }
@@ -381,7 +421,7 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
 fn upstream_outcome(result: &Result<Reply, Answer>) -> UpstreamOutcome {
     match result {
         Ok(_) => UpstreamOutcome::Ok,
-        Err(Answer::UpstreamUnreachable) => UpstreamOutcome::Unreachable,
+        Err(Answer::UpstreamUnreachable | Answer::UpstreamOverloaded) => UpstreamOutcome::Unreachable,
         Err(Answer::UpstreamTimeout) => UpstreamOutcome::Timeout,
         Err(Answer::UpstreamFailed) => UpstreamOutcome::Failed,
         Err(_) => UpstreamOutcome::Aborted,
@@ -390,12 +430,30 @@ fn upstream_outcome(result: &Result<Reply, Answer>) -> UpstreamOutcome {
 
 impl From<Answer> for Refused {
     fn from(answer: Answer) -> Self {
-        Self { answer, required: None, token_prefix: None }
+        Self {
+            answer,
+            required: None,
+            token_prefix: None,
+            exceeded: None,
+            challenges: Challenges::default(),
+            location: None,
+        }
+    }
+}
+
+impl From<Exceeded> for Refused {
+    fn from(exceeded: Exceeded) -> Self {
+        Self { exceeded: Some(Box::new(exceeded)), ..Answer::LimitExceeded(exceeded.limit).into() }
     }
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { answer: Answer::Denied(refusal.denial), required: None, token_prefix: refusal.token_prefix }
+        match refusal {
+            Refusal::Denied { denial, token_prefix } => {
+                Self { token_prefix, ..Answer::Denied(denial).into() }
+            }
+            Refusal::Throttled(exceeded) => exceeded.into(),
+        }
     }
 }

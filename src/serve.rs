@@ -5,6 +5,7 @@
 pub mod body;
 pub mod connection;
 pub mod http1;
+mod http2_tunnel;
 pub mod registry;
 pub mod target;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::Request;
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -37,9 +39,10 @@ use crate::policy::address;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{ListenerMetrics, ProxyProtocolFailure, TlsOutcome};
 use crate::worker::Worker;
-use body::RequestBody;
+use body::{BodySource, RequestBody};
 use connection::{Connection, Order, Origin, Protocol};
 use http1::{Limits, Prefixed, Received, State};
+use http2_tunnel::{StreamBody, Tunnel};
 use registry::Accepted;
 
 /// HTTP/2 streams a client may have open at once.
@@ -223,6 +226,7 @@ where
         .max_concurrent_streams(CONCURRENT_STREAMS)
         .max_pending_accept_reset_streams(RESET_STREAMS)
         .max_local_error_reset_streams(RESET_STREAMS)
+        .enable_connect_protocol()
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -236,7 +240,7 @@ fn service(
     connection: &Rc<Connection>,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
-    Response = http::Response<pipeline::response::Response>,
+    Response = http::Response<StreamBody>,
     Error = Infallible,
     Future: 'static,
 > + use<> {
@@ -245,11 +249,19 @@ fn service(
     service_fn(move |request| {
         let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
         async move {
-            let (head, incoming) = request.into_parts();
-            let received = Received { head, body: RequestBody::http2(incoming), violation: None };
+            let (mut head, incoming) = request.into_parts();
+            let tunnel = Tunnel::offered(&mut head);
+            let body = match &tunnel {
+                None => RequestBody::http2(incoming),
+                Some(tunnel) => RequestBody::Tunnel(Rc::clone(tunnel) as Rc<dyn BodySource>),
+            };
+            let received = Received { head, body, violation: None };
             // Boxed: a stream's future is moved before it is polled, and this is most of it.
             let response = Box::pin(pipeline::serve(&worker, &connection, received)).await;
-            Ok::<_, Infallible>(response.into_http2())
+            Ok::<_, Infallible>(match tunnel {
+                None => response.into_http2().map(Either::Left),
+                Some(tunnel) => tunnel.answer(response),
+            })
         }
     })
 }

@@ -4,19 +4,28 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 
 use crate::config::{
-    Config, LimitsConfig, ListenAddress, ListenerConfig, RouteAuthentication, TimeoutsConfig, TrustedPeers,
+    Config, CorsPreflight, EncodedSlashes, HttpsRedirect, LimitsConfig, ListenAddress, ListenerConfig,
+    RouteAuthentication, RouteConfig, RoutePath, RouteTarget, TimeoutsConfig, TrustedPeers,
 };
 use crate::directory::view::{DirectoryView, ProjectCell};
+use crate::error::response::Rendered;
+use crate::headers::change::HeaderChanges;
 use crate::headers::forwarded::Scheme;
+use crate::limit::RouteLimits;
+use crate::limit::source::FailureThrottle;
 use crate::listen::tls::{self, ServerTls, TlsError};
 use crate::policy::Permission;
-use crate::route::RouteTable;
+use crate::route::condition::Conditions;
+use crate::route::pattern::{Pattern, Rewrite};
+use crate::route::{Choice, RouteTable};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{EndpointMetrics, Metrics, NO_ROUTE, RouteMetrics};
+use crate::token::credential::elsewhere::Carriers;
 use crate::upstream::connect::Connector;
 use crate::upstream::{Endpoint, Upstream};
 
@@ -27,6 +36,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// Routes in the configuration's order.
     pub routes: Vec<Route>,
+    /// Whether any route lets encoded slashes pass.
+    pub passes_encoded_slashes: bool,
     /// What is counted about requests that match no route.
     pub unrouted: Arc<RouteMetrics>,
     /// Upstreams in the configuration's order.
@@ -37,6 +48,8 @@ pub struct Snapshot {
     pub connections_per_worker: usize,
     /// Bounds on requests.
     pub limits: LimitsConfig,
+    /// How often networks may fail to authenticate.
+    pub failure_throttle: Option<FailureThrottle>,
     /// How long things may take.
     pub timeouts: TimeoutsConfig,
     /// The organization's name.
@@ -50,8 +63,16 @@ pub struct Snapshot {
 pub struct Route {
     /// Name for logs.
     pub name: Arc<str>,
-    /// Position of its upstream.
-    pub upstream: usize,
+    /// What else a request must have.
+    pub conditions: Option<Box<Conditions>>,
+    /// What becomes of paths with an encoded slash.
+    pub encoded_slashes: EncodedSlashes,
+    /// Where requests in the clear are sent.
+    pub redirect: Option<HttpsRedirect>,
+    /// Who answers.
+    pub target: Target,
+    /// What becomes of the path.
+    pub rewrite: Option<Box<Rewrite>>,
     /// Whose members may pass; filled by the directory.
     pub project: Arc<ProjectCell>,
     /// `x-postern-project`.
@@ -60,8 +81,24 @@ pub struct Route {
     pub read_permission: Permission,
     /// What any other method needs.
     pub write_permission: Permission,
+    /// What these methods need instead.
+    pub permissions: Box<[(Method, Permission)]>,
+    /// Where tokens are taken from; `None`: from `Authorization: Bearer` alone.
+    pub carriers: Option<Box<Carriers>>,
     /// Whether the client's own `Authorization` goes on.
     pub pass_authorization: bool,
+    /// How long the response's head may take, if not as long as the upstream says.
+    pub response_header_timeout: Option<Duration>,
+    /// How long the whole may take.
+    pub total_timeout: Option<Duration>,
+    /// Bytes of a request's body at most.
+    pub request_body_bytes: Option<u64>,
+    /// How often, and how many at the same time.
+    pub limits: Option<Box<RouteLimits>>,
+    /// What is changed in a request's headers.
+    pub request_headers: Option<Box<HeaderChanges>>,
+    /// What is changed in a response's.
+    pub response_headers: Option<Box<HeaderChanges>>,
     /// Whether its upstream gets a signed statement of who is asking.
     pub states_identity: bool,
     /// What is counted about it.
@@ -69,6 +106,16 @@ pub struct Route {
     /// What recent denials remember of it.
     pub label: Arc<RouteLabel>,
     authentication: RouteAuthentication,
+    cors_preflight: CorsPreflight,
+}
+
+/// Who answers a route's requests.
+#[derive(Debug)]
+pub enum Target {
+    /// The upstream at this position.
+    Upstream(usize),
+    /// Postern itself.
+    Response(Rendered),
 }
 
 /// What is remembered of a route by what may outlive its configuration.
@@ -80,7 +127,7 @@ pub struct RouteLabel {
     pub project: Box<str>,
 }
 
-/// Proof that a route was declared open: `authentication = "off"`.
+/// Proof that a route was declared open: `authentication = "off"`, or for preflight requests `cors_preflight = "pass"`.
 #[derive(Clone, Copy, Debug)]
 pub struct DeclaredOpen {
     _made_by_route: (),
@@ -150,28 +197,14 @@ impl Snapshot {
         let mut table = RouteTable::default();
         let mut routes = Vec::with_capacity(config.routes.len());
         for (position, route) in config.routes.iter().enumerate() {
-            table.add(&route.hosts, &route.path_prefix, position);
-            let project_header = HeaderValue::from_str(&route.project).map_err(|_| {
-                SnapshotError::Project { route: route.name.clone(), project: route.project.clone() }
-            })?;
-            let name: Arc<str> = route.name.as_str().into();
-            let label = RouteLabel { name: Arc::clone(&name), project: route.project.as_str().into() };
-            routes.push(Route {
-                name,
-                label: Arc::new(label),
-                upstream: route.upstream,
-                project: directory.project(&route.project),
-                project_header,
-                read_permission: route.read_permission,
-                write_permission: route.write_permission,
-                pass_authorization: route.pass_authorization,
-                states_identity: config.upstreams[route.upstream].identity_token.is_some(),
-                metrics: metrics.route(&route.name),
-                authentication: route.authentication,
-            });
+            let ready = Route::new(route, config, directory, metrics)?;
+            let choice = if ready.conditions.is_some() { Choice::OnConditions } else { Choice::Always };
+            table.add(&route.hosts, &pattern(&route.path), position, choice);
+            routes.push(ready);
         }
         Ok(Self {
             table,
+            passes_encoded_slashes: routes.iter().any(|route| route.encoded_slashes == EncodedSlashes::Pass),
             routes,
             unrouted: metrics.route(NO_ROUTE),
             upstreams: upstreams(config, metrics, before.map_or(&[], |before| &before.upstreams))?,
@@ -182,6 +215,7 @@ impl Snapshot {
                 .collect::<Result<_, _>>()?,
             connections_per_worker: config.limits.connections.div_ceil(config.workers),
             limits: config.limits,
+            failure_throttle: config.authentication_throttle.as_ref().map(FailureThrottle::new),
             timeouts: config.timeouts,
             realm: config.organization.name.as_str().into(),
             access_log,
@@ -189,13 +223,92 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// Goes on with what was counted under the configuration before: a reload gives nobody anew what is used up.
+    pub fn go_on_from(&mut self, before: &Self) {
+        for route in &mut self.routes {
+            let same = before.routes.iter().find(|known| known.name == route.name);
+            if let (Some(limits), Some(known)) =
+                (&mut route.limits, same.and_then(|known| known.limits.as_ref()))
+            {
+                limits.go_on_from(known);
+            }
+        }
+        if let (Some(throttle), Some(known)) = (&mut self.failure_throttle, &before.failure_throttle) {
+            throttle.go_on_from(known);
+        }
+    }
+}
+
 impl Route {
+    fn new(
+        config: &RouteConfig,
+        whole: &Config,
+        directory: &DirectoryView,
+        metrics: &Metrics,
+    ) -> Result<Self, SnapshotError> {
+        let project_header = HeaderValue::from_str(&config.project).map_err(|_| SnapshotError::Project {
+            route: config.name.clone(),
+            project: config.project.clone(),
+        })?;
+        let name: Arc<str> = config.name.as_str().into();
+        let label = RouteLabel { name: Arc::clone(&name), project: config.project.as_str().into() };
+        let rewrite = config.rewrite.as_deref();
+        Ok(Self {
+            name,
+            label: Arc::new(label),
+            conditions: Conditions::of(&config.conditions),
+            encoded_slashes: config.encoded_slashes,
+            redirect: config.redirect,
+            states_identity: match &config.target {
+                RouteTarget::Upstream(position) => whole.upstreams[*position].identity_token.is_some(),
+                RouteTarget::Response(_) => false,
+            },
+            target: match &config.target {
+                RouteTarget::Upstream(position) => Target::Upstream(*position),
+                RouteTarget::Response(fixed) => Target::Response(Rendered::fixed(fixed)),
+            },
+            rewrite: rewrite.map(|template| Box::new(Rewrite::new(pattern(&config.path), template))),
+            project: directory.project(&config.project),
+            project_header,
+            read_permission: config.read_permission,
+            write_permission: config.write_permission,
+            permissions: config.permissions.clone().into(),
+            carriers: Carriers::of(&config.credentials),
+            pass_authorization: config.pass_authorization,
+            response_header_timeout: config.response_header_timeout,
+            total_timeout: config.total_timeout,
+            request_body_bytes: config.request_body_bytes,
+            limits: RouteLimits::of(config),
+            request_headers: HeaderChanges::of(&config.request_headers),
+            response_headers: HeaderChanges::of(&config.response_headers),
+            metrics: metrics.route(&config.name),
+            authentication: config.authentication,
+            cors_preflight: config.cors_preflight,
+        })
+    }
+
     /// The proof that no token is needed, if the route was declared so.
     pub fn declared_open(&self) -> Option<DeclaredOpen> {
         match self.authentication {
             RouteAuthentication::Off => Some(DeclaredOpen { _made_by_route: () }),
             RouteAuthentication::Required => None,
         }
+    }
+
+    /// The proof that no token is needed for a preflight request, if the route was declared so.
+    pub fn declared_open_to_preflight(&self) -> Option<DeclaredOpen> {
+        match self.cors_preflight {
+            CorsPreflight::Pass => Some(DeclaredOpen { _made_by_route: () }),
+            CorsPreflight::Authenticate => None,
+        }
+    }
+}
+
+fn pattern(path: &RoutePath) -> Pattern {
+    match path {
+        RoutePath::Below(text) => Pattern::below(text),
+        RoutePath::Whole(text) => Pattern::whole(text),
     }
 }
 

@@ -5,6 +5,7 @@
 //! task that serves it: no channel to another task, no wake-up in between.
 //! Nothing here decides who may pass: [`crate::pipeline`] only sends what holds an admission.
 
+mod attempt;
 mod balance;
 mod budget;
 pub(crate) mod check;
@@ -33,6 +34,7 @@ use http::{HeaderMap, Method};
 use crate::config::UpstreamConfig;
 use crate::headers::Additions;
 use crate::pipeline::body::UploadError;
+use crate::serve::http1::Interim;
 use crate::telemetry::metrics::{EndpointFigures, EndpointMetrics, UpstreamMetrics};
 use connect::{ConnectError, Connector};
 pub use decode::{DecodeError, Fields};
@@ -81,8 +83,12 @@ pub struct OutgoingHead<'a> {
     pub headers: &'a HeaderMap,
     /// How long its client waits for the response, if it says.
     pub timeout: Option<Duration>,
+    /// How long the response's head may take, if not as long as the upstream says.
+    pub response_header_timeout: Option<Duration>,
     /// What is set after stripping.
     pub additions: Additions<'a>,
+    /// Where interim responses go, if the client takes any.
+    pub interim: Option<&'a Interim>,
 }
 
 /// Why no response's head came.

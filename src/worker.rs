@@ -123,7 +123,8 @@ impl Shared {
     }
 
     /// Puts a new configuration into force: each worker takes it up with its next request.
-    pub fn replace(&self, snapshot: Snapshot) {
+    pub fn replace(&self, mut snapshot: Snapshot) {
+        snapshot.go_on_from(&self.snapshot.load());
         self.snapshot.store(Arc::new(snapshot));
         self.generation.fetch_add(1, Ordering::Release);
     }

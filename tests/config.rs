@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use postern::config::{Config, ConfigError, ListenAddress, Problem};
+use postern::config::{Config, ConfigError, ListenAddress, Problem, RouteTarget};
 
 /// What must never be seen in any report.
 const CANARY: &str = "canary-1f9a7c";
@@ -92,7 +92,7 @@ fn assert_secret(error: &ConfigError) {
 fn the_good_configuration_is_good() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.routes[0].name, "search.example.com/");
-    assert_eq!(config.routes[1].upstream, 1);
+    assert_eq!(config.routes[1].target, RouteTarget::Upstream(1));
     assert_eq!(config.store.path, Path::new("/etc/postern/postern.db"));
     assert!(!format!("{config:?}").contains(CANARY));
 }
@@ -466,6 +466,189 @@ fn hosts_and_paths_have_one_spelling() {
     check("path_prefix = \"/\"", "path_prefix = ‸\"/a%20b\"", prefix, "write it decoded");
     check("path_prefix = \"/\"", "path_prefix = ‸\"/a*\"", prefix, "leave the star out");
     check("path_prefix = \"/\"", "path_prefix = ‸\"/a b\"", prefix, "use letters");
+}
+
+/// Spoils the first route by further lines.
+#[track_caller]
+fn check_route(lines: &str, reason: &str, remedy: &str) {
+    check("path_prefix = \"/\"\n", &format!("{lines}\n"), reason, remedy);
+}
+
+#[test]
+fn routes_match_by_what_can_be_told_apart() {
+    let prefix = "is no path prefix";
+    check_route("path_prefix = ‸\"/a{b}\"", prefix, "a parameter is a whole segment");
+    check_route("path_prefix = ‸\"/{}\"", prefix, "a parameter is a whole segment");
+    check_route("path_prefix = ‸\"/{a-b}\"", prefix, "a parameter is a whole segment");
+    check_route(
+        "path_prefix = ‸\"/{a}/x/{a}\"",
+        "it has the parameter `a` twice",
+        "call one of them otherwise",
+    );
+    check_route("path = ‸\"/a/\"", "is no path", "leave the last slash out: `/a`");
+    check_route("path = ‸\"/a/*\"", "is no path", "leave the star out");
+    check_route("path_prefix = \"/\"\npath = ‸\"/a\"", "either `path` or `path_prefix`", "remove one");
+    check_route("methods = [‸\"get\"]", "`get` is no method", "`GET`");
+    check_route("methods = [‸\"TRACE\"]", "`TRACE` is no method", "refused on every route");
+    check_route("methods = [‸\"G T\"]", "is no method", "name a method such as `GET`");
+    check_route("match_headers = { ‸Authorization = \"x\" }", "holds credentials", "another header");
+    check_route(
+        "match_headers = { ‸\"a b\" = true }",
+        "is no name of a header",
+        "letters, digits and dashes",
+    );
+    check_route(
+        "match_headers = { x-a = ‸1 }",
+        "expected a string, `true` or `false`",
+        "`x-a = true` for any value",
+    );
+    check_route(
+        "match_query = ‸[\"a\"]",
+        "expected a table of names and values",
+        "`match_query = { name = … }`",
+    );
+    check_route("encoded_slashes = ‸\"decode\"", "`encoded_slashes` cannot be `decode`", "write `refuse`");
+    let alike =
+        "two routes are alike: this one on line 39 and the one on line 26 are both for `search.example.com`";
+    check(
+        "path_prefix = \"/\"\nproject = \"demo\"\nservice = \"search\"\nupstream = \"search\"\n[[routes]]\nhosts = [\"metrics.example.com\"]",
+        "path = \"/{a}/b\"\nmatch_query = { x = \"1\" }\nproject = \"demo\"\nservice = \"search\"\nupstream = \"search\"\n\
+         [[routes]]\nhosts = [\"search.example.com\"]\nname = \"other\"\npath = \"/{c}/b\"\nupstream = \"search\"\nauthentication = \"off\"\n\
+         ‸[[routes]]\nhosts = [\"search.example.com\"]\nname = \"alike\"\npath = \"/{d}/b\"\nmatch_query = { x = \"1\" }",
+        alike,
+        "another host, path or conditions",
+    );
+}
+
+#[test]
+fn routes_change_only_what_they_may() {
+    for (name, why) in [
+        ("X-Postern-User-Id", "which only a decision may say"),
+        ("x_postern_project", "which only a decision may say"),
+        ("authorization", "`pass_authorization`"),
+        ("host", "postern itself"),
+        ("x-forwarded-for", "postern itself"),
+        ("forwarded", "postern itself"),
+        ("traceparent", "postern itself"),
+        ("x-original-url", "postern itself"),
+        ("keep-alive", "postern itself"),
+        ("expect", "postern itself"),
+        ("content-length", "where a message ends"),
+        ("Content_Length", "where a message ends"),
+        ("transfer-encoding", "where a message ends"),
+        ("connection", "where a message ends"),
+        ("te", "where a message ends"),
+        ("sec-websocket-key", "a WebSocket's handshake"),
+    ] {
+        for change in ["set = { ‸\"NAME\" = \"x\" }", "add = { ‸\"NAME\" = \"x\" }", "remove = [‸\"NAME\"]"]
+        {
+            let lines = format!("request_headers = {{ {} }}", change.replace("NAME", name));
+            check_route(&lines, why, "leave it out");
+        }
+    }
+    for (name, why) in [
+        ("X-Postern-Request-Id", "which only a decision may say"),
+        ("content-length", "where a message ends"),
+        ("proxy-authenticate", "concerns one connection"),
+        ("date", "when a message was made"),
+    ] {
+        let lines = format!("response_headers = {{ set = {{ ‸\"{name}\" = \"x\" }} }}");
+        check_route(&lines, why, "leave it out");
+    }
+    let bad_value = "request_headers = { set = { x-key = ‸\"canary-1f9a7c\\r\\nX: y\" } }";
+    check_route(bad_value, "cannot carry this value", "in one line");
+    check_route("request_headers = { remove = [‸\"a:b\"] }", "no name of a header", "letters, digits");
+    check_route("permissions = { ‸delete = \"service:data:write\" }", "`delete` is no method", "`DELETE`");
+    check_route("permissions = { DELETE = ‸\"developer\" }", "is a role", "the one permission");
+    check(
+        "authentication = \"off\"",
+        "authentication = \"off\"\npermissions = { DELETE = ‸\"service:data:write\" }",
+        "`DELETE` is never asked for where `authentication` is off",
+        "remove it",
+    );
+    check(
+        "authentication = \"off\"",
+        "authentication = \"off\"\ncors_preflight = ‸\"pass\"",
+        "no meaning where `authentication` is off",
+        "remove one",
+    );
+    let upstream = "upstream = \"metrics\"\nauthentication = \"off\"\n";
+    let open = "upstream = \"metrics\"\nauthentication = \"off\"\ncredentials = ‸[\"basic\"]\n";
+    check(upstream, open, "never asked for where `authentication` is off", "remove one");
+    check_route("credentials = ‸[]", "taken from nowhere", "at least one");
+    check_route("credentials = [‸\"cookie\"]", "not taken from `cookie`", "some of `bearer`");
+    check_route("credentials = [\"basic\", ‸\"basic\"]", "listed twice", "once");
+    check_route("query_parameter = ‸\"a b\"", "no name of a parameter", "1 to 64 letters");
+    let in_the_clear = "credentials = [\"query\"]\nredirect = ‸\"https\"";
+    check_route(in_the_clear, "sent in the clear", "remove `redirect`");
+    check_route("cors_preflight = ‸\"off\"", "`cors_preflight` cannot be `off`", "write `pass`");
+}
+
+#[test]
+fn limits_limit_something() {
+    check_route("rate_limit = ‸{}", "this limits nothing", "`requests`, `concurrent_requests` or both");
+    check_route("token_rate_limit = ‸{ per_seconds = 5 }", "this limits nothing", "or remove the table");
+    let burst = "rate_limit = { burst = ‸5, concurrent_requests = 1 }";
+    check_route(burst, "a burst of no rate has no meaning", "add `requests`");
+    check_route("rate_limit = { requests = ‸0 }", "out of range", "from 1 to");
+    check_route("rate_limit = { requests = ‸\"5\" }", "expected a whole number", "without quotes");
+    check(
+        "authentication = \"off\"",
+        "authentication = \"off\"\ntoken_rate_limit = ‸{ requests = 1 }",
+        "limits nothing where `authentication` is off",
+        "use `rate_limit`",
+    );
+    check(
+        "[usage]",
+        "[authentication_throttle]\nipv4_prefix_bits = ‸33\n[usage]",
+        "out of range",
+        "from 8 to 32",
+    );
+}
+
+#[test]
+fn routes_answer_in_one_way() {
+    check_route(
+        "rewrite = ‸\"/{tenant}\"",
+        "the path `/` has no parameter `tenant`",
+        "put `{tenant}` into the path",
+    );
+    check_route("rewrite = ‸\"x\"", "is no path", "begin it with a slash");
+    check_route("rewrite = ‸\"/a/../b\"", "is no path", "segments of dots");
+    check_route("redirect = ‸\"http\"", "`redirect` cannot be `http`", "write `https`");
+    check_route("redirect = ‸\"https:0\"", "`redirect` cannot be `https:0`", "`https:8443`");
+    check_route(
+        "total_seconds = 5\nresponse_header_seconds = ‸6",
+        "the whole may take 5 seconds, so its head cannot take 6",
+        "raise `total_seconds`",
+    );
+    let upstream = "upstream = \"metrics\"\n";
+    check(
+        upstream,
+        "upstream = ‸\"metrics\"\nresponse = { status = 200 }\n",
+        "has no upstream",
+        "remove `upstream`",
+    );
+    check(upstream, "response = { status = ‸600 }\n", "out of range", "from 200 to 599");
+    check(
+        upstream,
+        "response = { status = ‸204, body = \"x\" }\n",
+        "the status 204 has no body",
+        "leave `body` out",
+    );
+    check(upstream, "response = { status = 200, content_type = ‸\"text\" }\n", "no type", "`text/plain`");
+    check(
+        upstream,
+        "response = { status = 200 }\nrewrite = ‸\"/x\"\n",
+        "`rewrite` has no meaning where nothing is sent on",
+        "name an `upstream`",
+    );
+    check(
+        "[[routes]]\nhosts = [\"metrics.example.com\"]\nupstream = \"metrics\"\n",
+        "‸[[routes]]\nhosts = [\"metrics.example.com\"]\n",
+        "missing key `upstream`",
+        "or a `[routes.response]`",
+    );
 }
 
 #[test]

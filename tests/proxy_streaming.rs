@@ -311,7 +311,8 @@ fn methods_and_statuses_without_a_body() {
         assert_eq!((response.status, response.header("etag")), (304, Some("\"x\"")));
         let response = client.request(sidecar.head("OPTIONS /options", ""));
         assert_eq!((response.status, response.header("allow")), (200, Some("GET, POST")));
-        let response = client.request(sidecar.head("GET /103", ""));
+        assert_eq!(client.request(sidecar.head("GET /103", "")).status, 103);
+        let response = client.response();
         assert_eq!((response.status, response.text().as_str()), (200, "ok"));
     }
     assert_eq!(upstream.connections(), 1);

@@ -6,7 +6,13 @@ mod support;
 
 use std::time::Instant;
 
-use support::{Client, Sidecar, Upstream};
+use hyper::ext::Protocol;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use support::frames::FrameClient;
+use support::http2::{Body, empty, request_with};
+use support::{Client, Http2Client, Sidecar, Upstream, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// What a browser or any other WebSocket client sends (RFC 6455, section 1.3).
 const OFFER: &str = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -157,13 +163,13 @@ fn revocation_ends_the_tokens_websockets_within_a_second_and_no_others() {
     // 1008: policy violation (RFC 6455, section 7.4.1).
     assert_eq!(ending.read_to_end(), [0x88, 2, 0x03, 0xf0]);
     assert!(revoked.elapsed().as_secs() < 5, "{:?}", revoked.elapsed());
-    support::until("the log to say so", || {
+    until("the log to say so", || {
         let log = std::fs::read_to_string(sidecar.folder().join("access.log")).unwrap_or_default();
         log.lines().any(|line| line.contains(r#""status":101"#) && line.contains("token_revoked"))
     });
     // The other one lives: what it sends reaches the upstream, and nothing has ended it.
     staying.send("still here");
-    support::until("the other client's bytes to arrive", || upstream.received_text().contains("still here"));
+    until("the other client's bytes to arrive", || upstream.received_text().contains("still here"));
 }
 
 #[test]
@@ -187,7 +193,7 @@ fn revocation_ends_long_answers_and_waits_for_one() {
     assert_eq!(streaming.read_exactly(10), b"5\r\nfirst\r\n");
     let mut waiting = sidecar.connect();
     waiting.send(sidecar.head_with(&doomed.token, "GET /wait", ""));
-    support::until("both requests to arrive", || upstream.connections() == 2);
+    until("both requests to arrive", || upstream.connections() == 2);
 
     sidecar.directory.revoke(&doomed.prefix);
     waiting.response().assert_error(401, "token_revoked");
@@ -232,4 +238,268 @@ fn a_token_that_expires_ends_its_websocket() {
     } else {
         assert_eq!(head.status, 401, "on a slow machine it has expired already");
     }
+}
+
+/// A WebSocket over HTTP/2 (RFC 8441), from its client's side.
+struct Http2Socket {
+    client: Http2Client,
+    stream: TokioIo<Upgraded>,
+}
+
+/// What a client sends to open one, on a connection on which the sidecar has said that it may.
+fn extended_connect(token: &str, protocol: &'static str, fields: &[(&str, &str)]) -> http::Request<Body> {
+    let mut request = request_with(token, "CONNECT", "/socket?a=b", empty());
+    request.extensions_mut().insert(Protocol::from_static(protocol));
+    request.headers_mut().insert("sec-websocket-version", http::HeaderValue::from_static("13"));
+    for (name, value) in fields {
+        let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+        request.headers_mut().append(name, http::HeaderValue::from_str(value).unwrap());
+    }
+    request
+}
+
+/// A connection that has heard what the sidecar allows.
+fn settled(sidecar: &Sidecar) -> Http2Client {
+    let mut client = Http2Client::connect(sidecar.address());
+    let request = http::Request::builder().uri("http://unknown.test/").body(empty()).unwrap();
+    assert_eq!(client.request(request).status, 401);
+    client
+}
+
+impl Http2Socket {
+    #[track_caller]
+    fn open(sidecar: &Sidecar, token: &str) -> Self {
+        let mut client = settled(sidecar);
+        let response = client.send(extended_connect(token, "websocket", &[])).unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(!response.headers().contains_key("sec-websocket-accept"), "{:?}", response.headers());
+        assert!(!response.headers().contains_key("upgrade"), "{:?}", response.headers());
+        let upgraded = client.runtime.block_on(hyper::upgrade::on(response)).unwrap();
+        Self { client, stream: TokioIo::new(upgraded) }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        let Self { client, stream } = self;
+        client.runtime.block_on(async {
+            stream.write_all(bytes).await.unwrap();
+            stream.flush().await.unwrap();
+        });
+    }
+
+    fn finish_sending(&mut self) {
+        let Self { client, stream } = self;
+        client.runtime.block_on(async { stream.shutdown().await.unwrap() });
+    }
+
+    #[track_caller]
+    fn read_exactly(&mut self, size: usize) -> Vec<u8> {
+        let mut bytes = vec![0; size];
+        let Self { client, stream } = self;
+        let read = stream.read_exact(&mut bytes);
+        client
+            .runtime
+            .block_on(async { tokio::time::timeout(support::PATIENCE, read).await.unwrap().unwrap() });
+        bytes
+    }
+
+    #[track_caller]
+    fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let Self { client, stream } = self;
+        let read = stream.read_to_end(&mut bytes);
+        client
+            .runtime
+            .block_on(async { tokio::time::timeout(support::PATIENCE, read).await.unwrap().unwrap() });
+        bytes
+    }
+}
+
+/// As [`echo_tunnel`], with the answer to the key that came.
+fn echo_tunnel_for_any_key() -> Upstream {
+    greeting_tunnel(b"hello")
+}
+
+fn greeting_tunnel(greeting: &'static [u8]) -> Upstream {
+    Upstream::start(move |peer| {
+        while let Some(head) = peer.read_head() {
+            let Some(key) = head.header("sec-websocket-key") else {
+                peer.respond(200, &[], b"plain");
+                continue;
+            };
+            peer.write(switching_for(key).as_bytes());
+            peer.write(greeting);
+            while let Some(bytes) = peer.read_exactly(1) {
+                peer.write(&bytes);
+            }
+            peer.write(b"bye");
+            return;
+        }
+    })
+}
+
+/// RFC 6455, section 4.2.2.
+fn switching_for(key: &str) -> String {
+    use aws_lc_rs::digest;
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    let accept = data_encoding::BASE64.encode(digest.as_ref());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+    )
+}
+
+#[test]
+fn a_websocket_over_http_2_passes_both_ways() {
+    let upstream = echo_tunnel_for_any_key();
+    let sidecar = Sidecar::in_front_of(&upstream).one_worker().start();
+    let mut socket = Http2Socket::open(&sidecar, &sidecar.permitted.token);
+    assert_eq!(socket.read_exactly(5), b"hello");
+    socket.send(b"ping");
+    assert_eq!(socket.read_exactly(4), b"ping");
+    // The same connection goes on serving requests.
+    let request = request_with(&sidecar.permitted.token, "GET", "/", empty());
+    assert_eq!(socket.client.request(request).text(), "plain");
+    let large = vec![7; 600_000];
+    let echoed = {
+        let Http2Socket { client, stream } = &mut socket;
+        let (mut reading, mut writing) = tokio::io::split(stream);
+        let mut echoed = vec![0; large.len()];
+        client.runtime.block_on(async {
+            let (read, written) = tokio::join!(reading.read_exact(&mut echoed), writing.write_all(&large));
+            read.unwrap();
+            written.unwrap();
+        });
+        echoed
+    };
+    assert!(echoed == large);
+    socket.finish_sending();
+    assert_eq!(socket.read_to_end(), b"bye");
+
+    let received = upstream.received_text().to_lowercase();
+    assert!(
+        received.starts_with("get /socket?a=b http/1.1\r\nhost: service.test\r\n"),
+        "{}",
+        &received[..500]
+    );
+    assert!(received.contains("\r\nconnection: upgrade\r\nupgrade: websocket\r\n"));
+    assert!(received.contains(&format!("\r\nx-postern-user-id: {}\r\n", sidecar.permitted.user_id)));
+    let line = sidecar
+        .access_log(3)
+        .into_iter()
+        .find(|line| line["status"] == 101)
+        .expect("a line of the WebSocket");
+    assert_eq!(line["bytes_received"].as_u64(), Some(600_004));
+}
+
+#[test]
+fn what_is_refused_over_http_1_is_refused_over_http_2() {
+    let upstream = echo_tunnel_for_any_key();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let user = sidecar.directory.application_user();
+    // Whoever may only read may not write, and nobody knows what is said in there.
+    sidecar.directory.grant(&user, &["read_only"]);
+    let reader = sidecar.directory.token(&user);
+    sidecar.wait_for(&reader);
+    let mut client = settled(&sidecar);
+    let response = client.request(extended_connect(&reader.token, "websocket", &[]));
+    response.assert_error(403, "permission_denied");
+    let response = client.request(extended_connect("a-token-of-somebody-else", "websocket", &[]));
+    response.assert_error(401, "invalid_token");
+    // Other uses of CONNECT.
+    let token = &sidecar.permitted.token;
+    client.request(extended_connect(token, "connect-udp", &[])).assert_error(405, "method_not_allowed");
+    client.request(extended_connect(token, "WebSocket", &[])).assert_error(405, "method_not_allowed");
+    upstream.assert_untouched();
+    let mut frames = FrameClient::connect(sidecar.address());
+    frames.send_head(1, 0, &[(":method", "CONNECT"), (":authority", "service.test:443")]);
+    let answer = frames.read_stream(1);
+    assert!(answer.iter().any(|frame| frame.kind == support::frames::HEADERS), "{answer:?}");
+    upstream.assert_untouched();
+}
+
+#[test]
+fn an_upstream_that_takes_no_websocket_opens_none_over_http_2() {
+    let ask = |upstream: Upstream| {
+        let sidecar = Sidecar::in_front_of(&upstream).start();
+        let request = extended_connect(&sidecar.permitted.token, "websocket", &[]);
+        settled(&sidecar).request(request)
+    };
+    // To its client any success would be an open WebSocket.
+    ask(Upstream::echo()).assert_error(502, "upstream_failed");
+    ask(Upstream::answering("HTTP/1.1 204 No Content\r\n\r\n")).assert_error(502, "upstream_failed");
+    // An answer to another key is no answer to this one's.
+    ask(Upstream::answering(SWITCHING)).assert_error(502, "upstream_failed");
+    let bare = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    ask(Upstream::answering(bare)).assert_error(502, "upstream_failed");
+    // Other answers are the client's to read.
+    let busy = ask(Upstream::answering("HTTP/1.1 409 Conflict\r\nContent-Length: 4\r\n\r\nbusy"));
+    assert_eq!((busy.status, busy.text().as_str()), (409, "busy"));
+}
+
+#[test]
+fn a_revoked_token_ends_its_websocket_over_http_2_alone() {
+    // One whole frame with the text `hi`, so that the stream stands between two.
+    let frame = [0x81, 2, b'h', b'i'];
+    let upstream = greeting_tunnel(&[0x81, 2, b'h', b'i']);
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let doomed = sidecar.directory.permitted();
+    sidecar.wait_for(&doomed);
+    let mut staying = Http2Socket::open(&sidecar, &sidecar.permitted.token);
+    let mut ending = Http2Socket::open(&sidecar, &doomed.token);
+    assert_eq!(ending.read_exactly(4), frame);
+    assert_eq!(staying.read_exactly(4), frame);
+    let revoked = Instant::now();
+    sidecar.directory.revoke(&doomed.prefix);
+    assert_eq!(ending.read_to_end(), [0x88, 2, 0x03, 0xf0]);
+    assert!(revoked.elapsed().as_secs() < 5, "{:?}", revoked.elapsed());
+    staying.send(&frame);
+    assert_eq!(staying.read_exactly(4), frame);
+}
+
+#[test]
+fn a_client_that_resets_its_websocket_ends_it_upstream() {
+    let upstream = echo_tunnel_for_any_key();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let mut socket = Http2Socket::open(&sidecar, &sidecar.permitted.token);
+    assert_eq!(socket.read_exactly(5), b"hello");
+    let Http2Socket { mut client, stream } = socket;
+    drop(stream);
+    // The connection stays: only this stream has gone.
+    let request = request_with(&sidecar.permitted.token, "GET", "/", empty());
+    assert_eq!(client.request(request).text(), "plain");
+    upstream.wait_closed(0);
+    let is_logged = || sidecar.access_log(3).iter().any(|line| line["status"] == 101);
+    until("the WebSocket to end", is_logged);
+}
+
+#[test]
+fn node_opens_one_over_http_2() {
+    let Some(node) = support::peers::program("node") else { return };
+    let upstream = echo_tunnel_for_any_key();
+    let sidecar = Sidecar::in_front_of(&upstream).start();
+    let script = r#"
+        const [url, host, token] = process.argv.slice(1);
+        const session = require('node:http2').connect(url);
+        session.on('remoteSettings', settings => {
+            if (!settings.enableConnectProtocol) { throw new Error('the sidecar does not offer it'); }
+            const stream = session.request({
+                ':method': 'CONNECT', ':protocol': 'websocket', ':scheme': 'http', ':path': '/socket', ':authority': host,
+                'authorization': `Bearer ${token}`, 'sec-websocket-version': '13',
+            }, { endStream: false });
+            let received = '';
+            stream.on('response', headers => {
+                console.log(headers[':status'], headers['sec-websocket-protocol']);
+                stream.end('ping');
+            });
+            stream.on('data', data => { received += data; });
+            stream.on('end', () => { console.log(received); session.close(); });
+        });
+    "#;
+    let text = support::peers::run(
+        std::process::Command::new(node)
+            .args(["-e", script, &format!("http://{}", sidecar.address()), support::sidecar::HOST])
+            .arg(&sidecar.permitted.token),
+    );
+    assert_eq!(text, "200 chat\nhellopingbye\n");
 }

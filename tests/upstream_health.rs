@@ -333,3 +333,21 @@ fn what_is_known_of_an_upstream_outlives_a_reload_that_does_not_change_it() {
     reload(&config.replace("rest_seconds = 3600\nlongest", "rest_seconds = 3599\nlongest"));
     assert_eq!(addresses(&sidecar, &only, "healthy"), 1, "another upstream, of which nothing is known");
 }
+
+#[test]
+fn what_a_reload_takes_away_is_checked_no_more() {
+    let status = Arc::new(AtomicU16::new(200));
+    let (stays, goes) = (checked(&status), checked(&status));
+    let other =
+        format!("[[upstreams]]\nname = \"other\"\nendpoints = [\"{}\"]\n{QUICK_CHECKS}\n", goes.address());
+    let sidecar = Sidecar::in_front_of(&stays).upstream(QUICK_CHECKS).more(&other).start();
+    until("both to be checked", || !stays.requests().is_empty() && !goes.requests().is_empty());
+    let config = fs::read_to_string(sidecar.config_file()).unwrap();
+    fs::write(sidecar.config_file(), config.replace(&other, "")).unwrap();
+    let report = control_socket::request_reload(&sidecar.folder().join("store.db")).unwrap();
+    assert_eq!(report["applied"], true, "{report}");
+    // A check that was being made may still arrive.
+    let (before, stayed) = (goes.connections(), stays.connections());
+    until("the other to be checked on", || stays.connections() >= stayed + 3);
+    assert!(goes.connections() <= before + 1, "{} after {before}", goes.connections());
+}

@@ -114,3 +114,40 @@ fn so_many_connections_are_opened_at_once() {
     client.send(sidecar.get());
     until("the connection to be opened", || silent.connections() == 3);
 }
+
+#[test]
+fn requests_over_http2_wait_for_one_connection_together() {
+    // It takes connections and says nothing: TLS does not come about.
+    let (silent, other) = (Upstream::start(|peer| peer.read_to_end()), Upstream::echo());
+    let authority = Authority::new();
+    let routes = format!(
+        "[[upstreams]]\nname = \"other\"\nendpoints = [\"{}\"]\n[[routes]]\nname = \"other\"\n\
+         hosts = [\"other.test\"]\nupstream = \"other\"\nauthentication = \"off\"\n",
+        other.address()
+    );
+    let sidecar = Sidecar::in_front_of(&silent)
+        .one_worker()
+        .file("ca.pem", &authority.pem())
+        .upstream(
+            "protocol = \"http2\"\nconnect_seconds = 2\n[upstreams.limits]\npending_connections = 1\n\
+             [upstreams.tls]\nca_file = \"ca.pem\"",
+        )
+        .more(&routes)
+        .start();
+    let mut clients: Vec<_> = (0..20).map(|_| sidecar.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send(sidecar.get()));
+    until("the connection to be opened", || silent.connections() == 1);
+    // Those for whom it is opened go away.
+    for client in clients.drain(..10) {
+        drop(client);
+    }
+    // The worker has one thread: what it is asked next it does after what it was asked before.
+    let open = "GET / HTTP/1.1\r\nHost: other.test\r\n\r\n";
+    assert_eq!(sidecar.request(open).status, 200);
+    assert_eq!(refusals(&sidecar, "connections"), 0);
+    // All of them learn at once that it is not to be had.
+    for client in &mut clients {
+        client.response().assert_error(502, "upstream_unreachable");
+    }
+    assert_eq!(silent.connections(), 1);
+}

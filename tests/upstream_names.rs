@@ -200,8 +200,11 @@ fn a_name_without_addresses_is_unreachable_until_it_has_some() {
     assert_eq!(one.requests().len(), 1);
 }
 
+/// An answer to a question that is none.
+type Lie = fn(&[u8]) -> Vec<u8>;
+
 /// A name server that says something true once, to each question for an address of IPv4, and then these, in turn.
-fn liar(lies: Vec<fn(&[u8]) -> Vec<u8>>) -> SocketAddr {
+fn liar(lies: Vec<Lie>) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let told = AtomicUsize::new(0);
@@ -243,7 +246,7 @@ fn with_address(question: &[u8], address: [u8; 4]) -> Vec<u8> {
 #[test]
 fn lies_of_a_name_server_change_nothing() {
     let ([one], port) = at_one_port(["127.0.0.1"], answering);
-    let lies: Vec<fn(&[u8]) -> Vec<u8>> = vec![
+    let lies: Vec<Lie> = vec![
         |question| answer_to(question, 3, 0),
         |question| answer_to(question, 2, 0),
         none,

@@ -8,6 +8,8 @@ mod support;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -16,7 +18,8 @@ use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::frames::{
-    CONTINUATION, DATA, END_STREAM, Frame, FrameClient, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, block,
+    ACKNOWLEDGED, CONTINUATION, DATA, END_STREAM, Frame, FrameClient, GOAWAY, HEADERS, PING, RST_STREAM,
+    SETTINGS, block,
 };
 use support::http2::{empty, request_with};
 use support::sidecar::HOST;
@@ -289,6 +292,96 @@ fn many_streams_at_once() {
     });
     assert!(responses.iter().all(|status| *status == 200));
     assert_eq!(upstream.requests().len(), 200);
+}
+
+/// A service that speaks HTTP/2 and sends small frames for as long as they are taken; to HEAD it only answers.
+struct Pouring {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    frames: Arc<AtomicUsize>,
+}
+
+/// A body without end, or none.
+struct Drops(Option<Arc<AtomicUsize>>);
+
+impl Body for Drops {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.as_ref().map(|poured| {
+            poured.fetch_add(1, Ordering::Relaxed);
+            Ok(BodyFrame::data(Bytes::from_static(&[b'x'; 100])))
+        }))
+    }
+}
+
+impl Pouring {
+    fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (connections, frames) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (accepted, poured) = (Arc::clone(&connections), Arc::clone(&frames));
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((stream, _)) = listener.accept().await {
+                    accepted.fetch_add(1, Ordering::Relaxed);
+                    let poured = Arc::clone(&poured);
+                    let answer = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                        let drops =
+                            Drops((request.method() != http::Method::HEAD).then(|| Arc::clone(&poured)));
+                        async { Ok::<_, Infallible>(http::Response::new(drops)) }
+                    });
+                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    tokio::spawn(server.serve_connection(TokioIo::new(stream), answer));
+                }
+            });
+        });
+        Self { address, connections, frames }
+    }
+}
+
+#[test]
+fn clients_that_do_not_read_cost_nobody_else_the_upstreams_connection() {
+    // What each of them may have under way is many times what h2 lets lie about of a small window.
+    const SLOW: u32 = 12;
+    let service = Pouring::start();
+    let sidecar =
+        Sidecar::with_endpoint(service.address).upstream("protocol = \"http2\"").one_worker().start();
+    let token = sidecar.permitted.token.clone();
+    let mut other = Http2Client::connect(sidecar.address());
+    let mut ask = || other.request(request_with(&token, "HEAD", "/", empty())).status;
+    assert_eq!(ask(), 200);
+
+    let authorization = format!("Bearer {token}");
+    let mut slow = FrameClient::connect(sidecar.address());
+    for number in 0..SLOW {
+        slow.send_head(number * 2 + 1, END_STREAM, &fields(&authorization, "GET", &[]));
+    }
+    // Until nothing more is taken: an answer comes over the same connection, behind what was sent before it.
+    let (mut before, mut unchanged) = (0, 0);
+    until("the windows to be full", || {
+        assert_eq!(ask(), 200);
+        let frames = service.frames.load(Ordering::Relaxed);
+        unchanged = if frames == before { unchanged + 1 } else { 0 };
+        before = frames;
+        unchanged >= 20
+    });
+    assert!(before > 20_000, "{before} frames were taken");
+    assert_eq!(service.connections.load(Ordering::Relaxed), 1, "a connection was given up");
+    slow.send(PING, 0, 0, b"12345678");
+    while let Some(frame) = slow.read() {
+        assert!(!matches!(frame.kind, RST_STREAM | GOAWAY), "{frame:?}");
+        if frame.kind == PING && frame.flags & ACKNOWLEDGED != 0 {
+            break;
+        }
+    }
 }
 
 /// A body of these frames, the last one first.

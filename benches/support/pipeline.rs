@@ -124,7 +124,7 @@ impl Pipeline {
         let watch = setting.watch;
         runtime.block_on(async {
             let stream = ClientStream::Tcp(tokio::net::TcpStream::from_std(accepted).unwrap());
-            let open = worker.registry.accepted();
+            let open = worker.registry.accepted(&Rc::default());
             let served = serve::accepted(worker, 0, stream, peer.ip(), open, metrics.listener("main"));
             tokio::task::spawn_local(Watched { inner: Box::pin(served), watch });
         });

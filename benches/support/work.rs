@@ -10,14 +10,16 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use postern::directory::gather::{Gathered, Question};
 use postern::directory::model::Timestamp;
-use postern::directory::view::DirectoryView;
+use postern::directory::view::{DirectoryView, UserIndex};
 use postern::headers::forwarded::{self, Scheme};
 use postern::headers::trace::IdGenerator;
 use postern::headers::{self, Additions, Identity};
 use postern::policy::{self, permission};
-use postern::route::RouteTable;
+use postern::route::pattern::Pattern;
+use postern::route::{Choice, RouteTable};
 use postern::serve::target;
-use postern::token::{TokenDigest, TokenEntry, credential, format};
+use postern::token::cache::TokenAttributes;
+use postern::token::{TokenCache, TokenDigest, TokenEntry, TokenKind, credential, format};
 
 use super::directory::{CLIENT, Directory, REQUIRED};
 use super::pipeline::{Pipeline, Request};
@@ -32,6 +34,10 @@ const TABLES: usize = 64;
 /// Tables of the configuration, without and with an access log.
 const UNLOGGED: &str = "[logging.access_log]\noutput = \"off\"";
 const LOGGED: &str = "[logging.access_log]\noutput = \"/dev/null\"";
+
+/// Tokens of the cache in which look-ups are counted, each of which is looked up: its hash keys are random, and over this
+/// many what they bring about evens out.
+pub const LOOK_UPS: usize = 1 << 18;
 
 /// Routes in each table.
 const ROUTES: usize = 100;
@@ -91,14 +97,15 @@ fn routes(pattern: &str, asked: &str) -> impl FnMut() + use<> {
     let table = || {
         let mut table = RouteTable::default();
         for n in 0..ROUTES {
-            table.add(&[named(pattern, n)], if n % 2 == 0 { "/" } else { "/api/v1" }, n);
+            let prefix = Pattern::below(if n % 2 == 0 { "/" } else { "/api/v1" });
+            table.add(&[named(pattern, n)], &prefix, n, Choice::Always);
         }
         table
     };
     let tables: Vec<_> = (0..TABLES).map(|_| table()).collect();
     let questions: Vec<_> = (0..TABLES).map(|n| (n, named(asked, n))).collect();
     each(questions, move |(n, host)| {
-        black_box(tables[*n].find(host, "/api/v1/write")).unwrap();
+        black_box(tables[*n].find(host, "/api/v1/write")).first().unwrap();
     })
 }
 
@@ -137,21 +144,59 @@ pub fn credential_parse_malformed(setting: &Setting) -> impl FnMut() + use<> {
     })
 }
 
-pub fn look_up(setting: &Setting) -> impl FnMut() + use<> {
-    let digests = setting.directory.tokens.iter().map(|token| TokenDigest::of(token.as_bytes())).collect();
-    let view = setting.directory.view.clone();
-    each(digests, move |digest| {
-        black_box(view.tokens.find(digest)).unwrap();
+pub fn look_up(_: &Setting) -> impl FnMut() + use<> {
+    let tokens = filled_cache();
+    each((0..LOOK_UPS).map(any_digest).collect(), move |digest| {
+        black_box(tokens.find(digest)).unwrap();
     })
 }
 
-pub fn look_up_unknown(setting: &Setting) -> impl FnMut() + use<> {
-    let unknown = |token: &String| TokenDigest::of(spoil(token).as_bytes());
-    let digests = setting.directory.tokens.iter().map(unknown).collect();
-    let view = setting.directory.view.clone();
-    each(digests, move |digest| {
-        assert!(black_box(view.tokens.find(digest)).is_none());
+pub fn look_up_unknown(_: &Setting) -> impl FnMut() + use<> {
+    let tokens = filled_cache();
+    each((LOOK_UPS..2 * LOOK_UPS).map(any_digest).collect(), move |digest| {
+        assert!(black_box(tokens.find(digest)).is_none());
     })
+}
+
+/// As many tokens as there are look-ups, with room made for them as at a start.
+fn filled_cache() -> TokenCache {
+    let tokens = TokenCache::default();
+    tokens.reserve(LOOK_UPS);
+    for number in 0..LOOK_UPS {
+        tokens.put(TokenAttributes {
+            digest: any_digest(number),
+            number: number as u32,
+            user: UserIndex(0),
+            kind: TokenKind::Application,
+            created_at: 0,
+            max_age_seconds: None,
+            extend_when_used: false,
+            end_time: None,
+            revoked: false,
+            binding: None,
+            restrictions: None,
+            imported_prefix: None,
+            last_used_at: 0,
+            last_address: None,
+            last_user_agent: None,
+        });
+    }
+    tokens
+}
+
+/// What the number alone decides, as little ordered as a digest.
+fn any_digest(number: usize) -> TokenDigest {
+    let mut state = number as u64;
+    let mut word = || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).to_le_bytes()
+    };
+    let mut bytes = [0; 32];
+    bytes.as_chunks_mut::<8>().0.iter_mut().for_each(|eight| *eight = word());
+    TokenDigest::from_bytes(bytes)
 }
 
 /// The entry is known: cells to facts to permit.
@@ -246,6 +291,7 @@ pub fn header_rewrite(setting: &Setting) -> impl FnMut() + use<> {
             ids: &ids,
             authorization: None,
             forwarding: &forwarding,
+            changes: None,
         };
         headers::write_upstream_request(headers, additions, &mut written);
         black_box(&written);

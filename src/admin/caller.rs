@@ -296,7 +296,11 @@ impl Caller {
             Needs::Permission(permission) => Some(permission),
             Needs::Role(..) => None,
         };
-        let refusal = denied(admin, denial, Details { required, token_prefix: Some(&self.token_prefix) });
+        let refusal = denied(
+            admin,
+            denial,
+            Details { required, token_prefix: Some(&self.token_prefix), ..Details::default() },
+        );
         match (denial, needs) {
             (Denial::PermissionDenied, Needs::Permission(required)) => refusal.saying(format!(
                 "The user of this token does not hold {required} here. Ask an admin of the organization to grant it."

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use http::Method;
+use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -22,6 +22,7 @@ use crate::directory::view::{ProjectCell, ProjectEntry};
 use crate::directory::{StoreError, concern};
 use crate::explain::{self, DenialReport, Names, Row};
 use crate::pipeline;
+use crate::pipeline::routing::{self, Sought};
 use crate::policy::{self, AuthenticationPolicy, Facts, Permission};
 use crate::route;
 use crate::serve::target;
@@ -272,7 +273,10 @@ impl Place {
         let path = target.split_once('?').map_or(&*target, |(path, _query)| path);
         let host = route::host_name(host).to_ascii_lowercase();
         let snapshot = admin.shared.snapshot();
-        let found = snapshot.table.find(&host, path).and_then(|position| snapshot.routes.get(position));
+        let headers = HeaderMap::new();
+        let sought = Sought { host: &host, path, query: None, method: &method, headers: &headers };
+        let found = routing::route(&snapshot, &sought).ok().flatten();
+        let found = found.and_then(|position| snapshot.routes.get(position));
         let no_route = || {
             ApiError::new(
                 http::StatusCode::NOT_FOUND,

@@ -8,7 +8,7 @@ use super::Exit;
 use super::arguments::ConfigArguments;
 use super::failure::{Failure, problems};
 use super::output::{Format, Output, fields};
-use crate::config::{AccessLogOutput, Config, RouteAuthentication};
+use crate::config::{AccessLogOutput, Config, RouteAuthentication, RouteTarget};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -52,7 +52,7 @@ struct ListenerSummary {
 struct RouteSummary {
     name: String,
     hosts: Vec<String>,
-    path_prefix: String,
+    path: String,
     project: String,
     upstream: String,
     authentication: &'static str,
@@ -93,9 +93,12 @@ impl Summary {
         let routes = config.routes.iter().map(|route| RouteSummary {
             name: route.name.clone(),
             hosts: route.hosts.clone(),
-            path_prefix: route.path_prefix.clone(),
+            path: route.path.as_str().to_owned(),
             project: route.project.clone(),
-            upstream: upstream_name(route.upstream),
+            upstream: match &route.target {
+                RouteTarget::Upstream(position) => upstream_name(*position),
+                RouteTarget::Response(fixed) => format!("response {}", fixed.status.as_u16()),
+            },
             authentication: match route.authentication {
                 RouteAuthentication::Required => "required",
                 RouteAuthentication::Off => "off",
@@ -143,10 +146,7 @@ impl Summary {
                 "off" => "open to everybody".to_owned(),
                 _ => format!("project {}", route.project),
             };
-            (
-                "route",
-                format!("{}: {hosts}, {} -> {} ({access})", route.name, route.path_prefix, route.upstream),
-            )
+            ("route", format!("{}: {hosts}, {} -> {} ({access})", route.name, route.path, route.upstream))
         });
         let upstreams = self.upstreams.iter().map(|upstream| {
             ("upstream", format!("{}: {}{}", upstream.name, upstream.endpoints.join(", "), tls(upstream.tls)))

@@ -9,7 +9,7 @@ mod shown;
 use std::net::IpAddr;
 
 use clap::Args;
-use http::Method;
+use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -23,6 +23,7 @@ use crate::directory::gather::{Gathered, Question};
 use crate::directory::model::Timestamp;
 use crate::directory::view::DirectoryView;
 use crate::explain::{self, Names, Row};
+use crate::pipeline::routing::{self, Sought};
 use crate::policy::{self, Denial, Permission};
 use crate::serve::target;
 use crate::snapshot::{Route, Snapshot};
@@ -210,7 +211,10 @@ impl<'a> Request<'a> {
                 "this request would be answered 405: {method} is not allowed"
             )));
         }
-        let position = snapshot.table.find(&host, &path);
+        let headers = HeaderMap::new();
+        let sought =
+            Sought { host: &host, path: &path, query: None, method: arguments.method, headers: &headers };
+        let position = routing::route(snapshot, &sought).ok().flatten();
         let route = position.and_then(|position| snapshot.routes.get(position));
         Ok(Self {
             route,

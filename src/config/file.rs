@@ -4,6 +4,7 @@
 
 use super::decode::Presence::{Default, Derived, Optional, Required};
 use super::decode::table;
+use super::map::{Map, TextOrPresence};
 use super::number::{Bytes, Count, Seconds};
 use super::report::Located;
 use super::secret::SecretReference;
@@ -21,6 +22,7 @@ table! {
         organization: OrganizationTable = Required,
         upstreams: List<UpstreamTable> = Required,
         routes: List<RouteTable> = Required,
+        authentication_throttle: AuthenticationThrottleTable = Optional,
         usage: UsageTable = Default("{}"),
         events: EventsTable = Default("{}"),
         tokens: TokensTable = Default("{}"),
@@ -266,16 +268,92 @@ table! {
 
 table! {
     RouteTable = "[[routes]]" {
-        name: String = Derived("the first host and the path prefix"),
+        name: String = Derived("the first host and the path"),
         hosts: List<String> = Default("[]"),
-        path_prefix: String = Default("\"/\""),
+        path_prefix: String = Derived("\"/\", unless there is a `path`"),
+        path: String = Optional,
+        methods: List<String> = Default("[]"),
+        match_headers: Map<TextOrPresence> = Default("{}"),
+        match_query: Map<TextOrPresence> = Default("{}"),
+        encoded_slashes: String = Default("\"refuse\""),
         project: String = Optional,
         service: String = Optional,
-        upstream: String = Required,
+        upstream: String = Derived("none, which needs a `response`"),
+        rewrite: String = Optional,
+        redirect: String = Optional,
         read_permission: String = Derived("\"project:services:read\""),
         write_permission: String = Derived("\"service:data:write\""),
+        permissions: Map<String> = Default("{}"),
         authentication: String = Derived("a valid token is required"),
+        credentials: List<String> = Default("[\"bearer\"]"),
+        query_parameter: String = Default("\"access_token\""),
+        cors_preflight: String = Derived("a valid token is required"),
         pass_authorization: bool = Default("false"),
+        response_header_seconds: Seconds<1, 86_400> = Derived("the upstream's"),
+        total_seconds: Seconds<1, 86_400> = Optional,
+        request_body_bytes: Bytes<0, 1_099_511_627_776> = Optional,
+        request_headers: RequestHeadersTable = Default("{}"),
+        response_headers: ResponseHeadersTable = Default("{}"),
+        response: FixedResponseTable = Optional,
+        rate_limit: RateLimitTable = Optional,
+        token_rate_limit: TokenRateLimitTable = Optional,
+    }
+}
+
+table! {
+    /// What all of a route's requests together may do.
+    RateLimitTable = "[routes.rate_limit]" {
+        requests: Count<1, 10_000_000> = Optional,
+        per_seconds: Seconds<1, 86_400> = Default("1"),
+        burst: Count<1, 10_000_000> = Derived("as many as `requests`"),
+        concurrent_requests: Count<1, 10_000_000> = Optional,
+    }
+}
+
+table! {
+    /// What each token may do on a route.
+    TokenRateLimitTable = "[routes.token_rate_limit]" {
+        requests: Count<1, 10_000_000> = Optional,
+        per_seconds: Seconds<1, 86_400> = Default("1"),
+        burst: Count<1, 10_000_000> = Derived("as many as `requests`"),
+        concurrent_requests: Count<1, 10_000_000> = Optional,
+    }
+}
+
+table! {
+    /// How often each network may fail to authenticate; left out, as often as it likes.
+    AuthenticationThrottleTable = "[authentication_throttle]" {
+        failures: Count<1, 1_000_000> = Default("100"),
+        per_seconds: Seconds<1, 86_400> = Default("60"),
+        ipv4_prefix_bits: Count<8, 32> = Default("32"),
+        ipv6_prefix_bits: Count<16, 128> = Default("64"),
+    }
+}
+
+table! {
+    /// What is changed in a request's headers.
+    RequestHeadersTable = "[routes.request_headers]" {
+        set: Map<String> = Default("{}"),
+        add: Map<String> = Default("{}"),
+        remove: List<String> = Default("[]"),
+    }
+}
+
+table! {
+    /// What is changed in a response's headers.
+    ResponseHeadersTable = "[routes.response_headers]" {
+        set: Map<String> = Default("{}"),
+        add: Map<String> = Default("{}"),
+        remove: List<String> = Default("[]"),
+    }
+}
+
+table! {
+    /// What a route answers without a service behind.
+    FixedResponseTable = "[routes.response]" {
+        status: Count<200, 599> = Required,
+        body: String = Default("\"\""),
+        content_type: String = Default("\"text/plain; charset=utf-8\""),
     }
 }
 

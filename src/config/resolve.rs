@@ -131,6 +131,10 @@ fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) 
         organization: organization??,
         upstreams: upstreams?,
         routes: routes?,
+        authentication_throttle: match &file.authentication_throttle {
+            Some(table) => Some(settings::authentication_throttle(&table.value)?),
+            None => None,
+        },
         usage: settings::usage(&file.usage.as_ref()?.value)?,
         events: settings::events(&file.events.as_ref()?.value)?,
         tokens: settings::tokens(&file.tokens.as_ref()?.value)?,

@@ -8,11 +8,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::Answer;
+use crate::config::FixedResponseConfig;
 use crate::headers;
+use crate::limit::{Exceeded, Limit};
 use crate::policy::{Denial, Permission};
 
 #[cfg(test)]
@@ -55,6 +59,24 @@ pub struct Details<'a> {
     pub required: Option<Permission>,
     /// Prefix of the known token that was presented.
     pub token_prefix: Option<&'a str>,
+    /// What it is one too many of.
+    pub exceeded: Option<&'a Exceeded>,
+    /// How it is asked for a token.
+    pub challenges: Challenges,
+    /// Where the client is sent.
+    pub location: Option<&'a str>,
+}
+
+/// How clients are asked for a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Challenges {
+    /// As RFC 6750 has it.
+    #[default]
+    Bearer,
+    /// As RFC 7617 has it: browsers and old clients ask their user.
+    Basic,
+    /// Whichever the client knows.
+    BearerAndBasic,
 }
 
 impl Answers {
@@ -73,6 +95,9 @@ impl Answers {
     /// The whole response to a request that Postern answers itself.
     pub fn render(&self, answer: Answer, details: Details<'_>) -> Rendered {
         match answer {
+            _ if details.challenges != Challenges::Bearer => {
+                render(answer, details, &self.realm, &self.quoted_realm)
+            }
             Answer::Denied(Denial::MissingCredentials) => self.missing.clone(),
             Answer::Denied(Denial::MalformedCredentials | Denial::UnknownToken) => self.invalid.clone(),
             _ => render(answer, details, &self.realm, &self.quoted_realm),
@@ -88,6 +113,40 @@ impl Answers {
 }
 
 impl Rendered {
+    /// With further header lines, each with its end.
+    pub fn with_lines(mut self, more: &[u8]) -> Self {
+        if !more.is_empty() {
+            self.lines = [&self.lines, more].concat().into();
+        }
+        self
+    }
+
+    /// The response that a route answers with.
+    pub fn fixed(config: &FixedResponseConfig) -> Self {
+        let body = Bytes::copy_from_slice(config.body.as_bytes());
+        let mut lines = Vec::with_capacity(128);
+        if !body.is_empty() {
+            headers::write_field(
+                &mut lines,
+                CONTENT_TYPE.as_str().as_bytes(),
+                config.content_type.as_bytes(),
+            );
+        }
+        // There is no length where there can be no body (RFC 9110, section 8.6).
+        if !matches!(config.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            push_length(&mut lines, body.len());
+        }
+        Self { status: config.status, lines: lines.into(), body }
+    }
+
+    /// The same as the answer to a request with this method: to HEAD there is no body, whatever the lines say of one.
+    pub fn to(mut self, method: &Method) -> Self {
+        if *method == Method::HEAD {
+            self.body = Bytes::new();
+        }
+        self
+    }
+
     /// The header lines for those who do not write them as HTTP/1 does.
     pub fn to_map(&self) -> HeaderMap {
         headers::map_of_lines(&self.lines)
@@ -106,7 +165,16 @@ fn render(answer: Answer, details: Details<'_>, realm: &str, quoted_realm: &str)
     let body_bytes = buffer.len();
 
     push_line(&mut buffer, &CACHE_CONTROL, &["no-store"]);
-    push_challenge(&mut buffer, answer, details.required, quoted_realm);
+    push_challenge(&mut buffer, answer, details, quoted_realm);
+    if let Some(exceeded) = details.exceeded {
+        // Rounded up: who comes back a moment too early would have to wait again.
+        let seconds = exceeded.wait.as_secs() + u64::from(exceeded.wait.subsec_nanos() > 0);
+        push_line(&mut buffer, &RETRY_AFTER, &[&seconds.max(1).to_string()]);
+        exceeded.standings.write_lines(&mut buffer);
+    }
+    if let Some(location) = details.location {
+        push_line(&mut buffer, &LOCATION, &[location]);
+    }
     if let Some(seconds) = answer.retry_after_seconds() {
         push_line(&mut buffer, &RETRY_AFTER, &[seconds]);
     }
@@ -168,9 +236,32 @@ fn push_length(lines: &mut Vec<u8>, length: usize) {
     lines.extend_from_slice(b"\r\n");
 }
 
-/// RFC 6750, section 3: no `error` attribute when no credentials came.
-fn push_challenge(lines: &mut Vec<u8>, answer: Answer, required: Option<Permission>, quoted_realm: &str) {
+fn push_challenge(lines: &mut Vec<u8>, answer: Answer, details: Details<'_>, quoted_realm: &str) {
     let Answer::Denied(denial) = answer else { return };
+    match details.challenges {
+        Challenges::Bearer => push_bearer_challenge(lines, denial, details.required, quoted_realm),
+        Challenges::Basic => push_basic_challenge(lines, denial, quoted_realm),
+        Challenges::BearerAndBasic => {
+            push_bearer_challenge(lines, denial, details.required, quoted_realm);
+            push_basic_challenge(lines, denial, quoted_realm);
+        }
+    }
+}
+
+/// RFC 7617, section 2: another password would help, which it does not where the token is a good one.
+fn push_basic_challenge(lines: &mut Vec<u8>, denial: Denial, quoted_realm: &str) {
+    if denial.status() == StatusCode::UNAUTHORIZED {
+        push_line(lines, &WWW_AUTHENTICATE, &["Basic realm=\"", quoted_realm, "\", charset=\"UTF-8\""]);
+    }
+}
+
+/// RFC 6750, section 3: no `error` attribute when no credentials came.
+fn push_bearer_challenge(
+    lines: &mut Vec<u8>,
+    denial: Denial,
+    required: Option<Permission>,
+    quoted_realm: &str,
+) {
     let (start, realm, end) = ("Bearer realm=\"", quoted_realm, "\"");
     match denial {
         Denial::MissingCredentials => push_line(lines, &WWW_AUTHENTICATE, &[start, realm, end]),
@@ -206,6 +297,19 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         Answer::MethodNotAllowed => "This method is not served here.".into(),
         Answer::ExpectationFailed => "Only the expectation 100-continue can be met.".into(),
         Answer::BadHost => "A request names exactly one host, and its target's authority is that host.".into(),
+        Answer::AmbiguousCondition => {
+            "A header or query parameter that decides what serves this request is there more than once. Send it once.".into()
+        }
+        Answer::HttpsRequired => "This is served over HTTPS only. Send requests, and tokens above all, to the address in Location.".into(),
+        Answer::BodyTooLarge => "The request's body is longer than is taken here. Send less at once.".into(),
+        Answer::LimitExceeded(limit) => match limit {
+            Limit::TokenRate => "This token has sent more requests than it may. Send fewer, or wait as Retry-After says.",
+            Limit::TokenConcurrency => "This token has as many requests under way as it may. Wait for one of them to end.",
+            Limit::RouteRate => "More requests have come here than are taken. Try again as Retry-After says.",
+            Limit::RouteConcurrency => "As many requests are under way here as are taken. Try again in a moment.",
+            Limit::FailedAuthentication => "Too many requests without a valid token came from this network. Check the token, and try again as Retry-After says.",
+        }
+        .into(),
         Answer::ClientBodyBroken => "The request's body broke off before its end.".into(),
         Answer::ClientBodyTimeout => "The request's body did not come on in time.".into(),
         Answer::ServerOptions => "".into(),

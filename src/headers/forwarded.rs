@@ -64,6 +64,18 @@ pub fn client_address(trusted_proxies: &TrustedPeers, peer: IpAddr, headers: &He
     client
 }
 
+/// How the client reached the first proxy, where the peer is a trusted one that says so in `X-Forwarded-Proto`.
+pub fn client_scheme(trusted_proxies: &TrustedPeers, peer: IpAddr, headers: &HeaderMap) -> Option<Scheme> {
+    if !trusted_proxies.trust(peer) {
+        return None;
+    }
+    match list(headers, "x-forwarded-proto").next()? {
+        word if word.eq_ignore_ascii_case("https") => Some(Scheme::Https),
+        word if word.eq_ignore_ascii_case("http") => Some(Scheme::Http),
+        _ => None,
+    }
+}
+
 /// The forwarding headers for a peer that is not trusted: nothing the client sent is kept.
 pub fn start(peer: IpAddr, scheme: Scheme, host: &HeaderValue) -> Forwarding {
     Values::start(peer, scheme, host).into()

@@ -36,8 +36,14 @@ fn forward(client: &HeaderMap, identity: Option<&Identity>) -> HeaderMap {
     let ids = IdGenerator::seeded().expect("random").request(client.get("traceparent"));
     let forwarding = forwarded::start("192.0.2.7".parse().expect("address"), Scheme::Https, &host);
     let mut lines = Vec::new();
-    let additions =
-        Additions { host: &host, identity, ids: &ids, authorization: None, forwarding: &forwarding };
+    let additions = Additions {
+        host: &host,
+        identity,
+        ids: &ids,
+        authorization: None,
+        forwarding: &forwarding,
+        changes: None,
+    };
     write_upstream_request(client, additions, &mut lines);
     let text = std::str::from_utf8(&lines).expect("these tests send no other");
     let split = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::request::Parts;
 
 use super::denials::{Denied, OfToken};
 use super::glance::{Glance, Lines};
@@ -13,39 +14,52 @@ use crate::directory::gather::{Gathered, Question};
 use crate::headers::Identity;
 use crate::identity_token::keys::SigningError;
 use crate::identity_token::{Standing, Statement};
+use crate::limit::Exceeded;
 use crate::policy::facts::UserKind;
 use crate::policy::{self, Denial, Facts, Permission, Permit};
-use crate::snapshot::{DeclaredOpen, Route};
+use crate::snapshot::{DeclaredOpen, Route, Target};
 use crate::token::credential::CredentialError;
-use crate::token::{Credential, TokenEntry, credential};
+use crate::token::credential::elsewhere::{Carrying, Opening};
+use crate::token::{Credential, TokenEntry, TokenIndex, credential};
 use crate::worker::{LocalSnapshot, Worker};
 
 /// Proof that a request may be sent on, with what the upstream is told about its sender.
 #[derive(Debug)]
 pub struct Admission {
     identity: Option<Identity>,
+    token: Option<TokenIndex>,
     /// What a statement of the identity would say beside it, if the upstream wants one.
     standing: Option<Standing>,
 }
 
-/// A refusal, with the prefix of the token if it is a known one.
+/// Why a request may not pass.
 #[derive(Debug)]
-pub struct Refusal {
-    /// Why.
-    pub denial: Denial,
-    /// Whose holder learns why.
-    pub token_prefix: Option<HeaderValue>,
+pub enum Refusal {
+    /// The policy refuses it.
+    Denied {
+        /// Why.
+        denial: Denial,
+        /// Prefix of the token if it is a known one, whose holder learns why.
+        token_prefix: Option<HeaderValue>,
+    },
+    /// It comes from where too many have failed, with no known token.
+    Throttled(Exceeded),
 }
 
 impl Admission {
     /// The policy permitted it.
-    fn permitted(_permit: Permit, identity: Identity, standing: Option<Standing>) -> Self {
-        Self { identity: Some(identity), standing }
+    fn permitted(_permit: Permit, identity: Identity, token: TokenIndex, standing: Option<Standing>) -> Self {
+        Self { identity: Some(identity), token: Some(token), standing }
     }
 
     /// The route was declared open: nobody is identified.
     pub fn open(_declared: DeclaredOpen) -> Self {
-        Self { identity: None, standing: None }
+        Self { identity: None, token: None, standing: None }
+    }
+
+    /// The token that let it in.
+    pub fn token(&self) -> Option<TokenIndex> {
+        self.token
     }
 
     /// What the upstream is told.
@@ -53,33 +67,61 @@ impl Admission {
         self.identity.as_ref()
     }
 
+    /// Whether the upstream wants a signed statement of the identity beside it.
+    pub fn wants_statement(&self) -> bool {
+        self.standing.is_some()
+    }
+
     /// Adds the signed statement, if the upstream wants one.
     ///
     /// # Errors
     ///
     /// When it cannot be signed: without it the upstream would not know whom to believe.
-    pub fn stated(
-        self,
+    #[cold]
+    pub fn state(
+        &mut self,
         worker: &Worker,
         snapshot: &LocalSnapshot,
         route: usize,
         outcome: &Outcome,
-    ) -> Result<Self, SigningError> {
-        let Self { identity: Some(identity), standing: Some(standing) } = &self else { return Ok(self) };
-        let upstream = &snapshot.shared.upstreams[snapshot.shared.routes[route].upstream];
-        let Some(wanted) = &upstream.config.identity_token else { return Ok(self) };
+    ) -> Result<(), SigningError> {
+        let (Some(identity), Some(standing)) = (&mut self.identity, self.standing) else { return Ok(()) };
+        let Target::Upstream(upstream) = &snapshot.shared.routes[route].target else { return Ok(()) };
+        let upstream = &snapshot.shared.upstreams[*upstream];
+        let Some(wanted) = &upstream.config.identity_token else { return Ok(()) };
         let request_id = outcome.request_id();
         let statement = Statement {
             wanted,
             generation: snapshot.generation(),
             route,
             identity,
-            standing: *standing,
+            standing,
             request_id: str::from_utf8(&request_id).unwrap_or_default(),
             now: worker.shared.clock.seconds(outcome.time()),
         };
-        let token = Some(worker.identity_tokens.state(&worker.shared.identity_keys, &statement)?);
-        Ok(Self { identity: self.identity.map(|identity| Identity { token, ..identity }), ..self })
+        let token = worker.identity_tokens.state(&worker.shared.identity_keys, &statement)?;
+        identity.token = Some(token);
+        Ok(())
+    }
+}
+
+/// Where a request may present a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Presenting<'a> {
+    /// The header lines that were seen at first sight.
+    pub glance: &'a Glance<'a>,
+    /// All of its head.
+    pub head: &'a Parts,
+    /// What it opens.
+    pub opening: Opening,
+}
+
+impl Presenting<'_> {
+    /// Checks 1 and 2: the one credential of a request, from where this route takes it.
+    fn credential(&self, route: &Route) -> Result<Credential, CredentialError> {
+        let Some(carriers) = &route.carriers else { return of_authorization(self.glance) };
+        let (headers, query) = (&self.head.headers, self.head.uri.query());
+        carriers.read(Carrying { headers, query, opening: self.opening })
     }
 }
 
@@ -94,12 +136,12 @@ pub fn authorize(
     worker: &Worker,
     route: &Route,
     required: Permission,
-    glance: &Glance<'_>,
+    presenting: &Presenting<'_>,
     outcome: &mut Outcome,
 ) -> Result<Admission, Refusal> {
     let asked = Some((route, required));
-    let Presented { entry, credential } =
-        present(worker, glance).map_err(|denial| refuse_stranger(worker, outcome, asked, denial))?;
+    let Presented { entry, credential } = present(worker, presenting.credential(route))
+        .map_err(|denial| refuse_stranger(worker, outcome, asked, denial))?;
     let now = worker.shared.clock.seconds(outcome.time());
     let directory = &worker.shared.directory;
     let client_address = outcome.client_address();
@@ -118,7 +160,7 @@ pub fn authorize(
     };
     let standing = route.states_identity.then(|| Standing::of(entry.index(), &facts));
     outcome.permitted(entry.index(), required, client_address);
-    let user_agent = glance.user_agent.map(HeaderValue::as_bytes);
+    let user_agent = presenting.glance.user_agent.map(HeaderValue::as_bytes);
     directory.usage.touch(entry, now, client_address, user_agent);
     worker.request_counts.count(entry, &directory.usage);
 
@@ -130,13 +172,13 @@ pub fn authorize(
         token_prefix: prefix,
         token: None,
     };
-    Ok(Admission::permitted(permit, identity, standing))
+    Ok(Admission::permitted(permit, identity, entry.index(), standing))
 }
 
 /// Checks 1 to 6, for a request that no route matches: only who holds a valid token learns that.
 pub fn holds_valid_token(worker: &Worker, glance: &Glance<'_>, outcome: &mut Outcome) -> Result<(), Refusal> {
-    let Presented { entry, credential } =
-        present(worker, glance).map_err(|denial| refuse_stranger(worker, outcome, None, denial))?;
+    let Presented { entry, credential } = present(worker, of_authorization(glance))
+        .map_err(|denial| refuse_stranger(worker, outcome, None, denial))?;
     let now = worker.shared.clock.seconds(outcome.time());
     let directory = &worker.shared.directory;
     // No route, so no permission is asked for either: whichever stands here is never looked at.
@@ -192,18 +234,25 @@ fn refuse(
             facts: gathered.to_kept(),
         },
     );
-    Refusal { denial, token_prefix: Some(prefix) }
+    Refusal::Denied { denial, token_prefix: Some(prefix) }
 }
 
-/// Who presents no known token is refused.
+/// Who presents no known token is refused. Who presents none at all costs nothing and has not failed.
 fn refuse_stranger(
     worker: &Worker,
     outcome: &Outcome,
     asked: Option<(&Route, Permission)>,
     denial: Denial,
 ) -> Refusal {
+    let failed = matches!(denial, Denial::MalformedCredentials | Denial::UnknownToken);
+    if failed
+        && let Some(throttle) = outcome.failure_throttle()
+        && let Err(exceeded) = throttle.fail(outcome.client_address(), outcome.started())
+    {
+        return Refusal::Throttled(exceeded);
+    }
     worker.shared.denials.remember_stranger(worker.index, denied(outcome, asked, denial));
-    Refusal { denial, token_prefix: None }
+    Refusal::Denied { denial, token_prefix: None }
 }
 
 fn denied(outcome: &Outcome, asked: Option<(&Route, Permission)>, reason: Denial) -> Denied {
@@ -218,16 +267,22 @@ fn denied(outcome: &Outcome, asked: Option<(&Route, Permission)>, reason: Denial
 }
 
 /// Checks 1 to 3: a credential, and a token that the directory knows.
-fn present<'a>(worker: &'a Worker, glance: &Glance<'_>) -> Result<Presented<'a>, Denial> {
-    let credential = match glance.authorization {
-        Lines::None => Err(CredentialError::Missing),
-        Lines::One(value) => credential::from_header(value),
-        Lines::Several => Err(CredentialError::Malformed),
-    };
+fn present(
+    worker: &Worker,
+    credential: Result<Credential, CredentialError>,
+) -> Result<Presented<'_>, Denial> {
     let credential = credential?;
     let found = worker.shared.directory.tokens.find(&credential.digest);
     let entry = found.ok_or(Denial::UnknownToken)?;
     Ok(Presented { entry, credential })
+}
+
+fn of_authorization(glance: &Glance<'_>) -> Result<Credential, CredentialError> {
+    match glance.authorization {
+        Lines::None => Err(CredentialError::Missing),
+        Lines::One(value) => credential::from_header(value),
+        Lines::Several => Err(CredentialError::Malformed),
+    }
 }
 
 /// The token's public handle: its own beginning, or what it was imported under.

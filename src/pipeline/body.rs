@@ -32,6 +32,8 @@ pub enum BodyKind {
 struct Streaming {
     body: RequestBody,
     upload: Rc<Upload>,
+    /// Bytes that it may have at most.
+    limit: u64,
 }
 
 /// Why a client's body did not come to its end.
@@ -43,6 +45,9 @@ pub enum UploadError {
     /// It is shorter or longer than its `Content-Length`.
     #[error("the client's body is not as long as its Content-Length says")]
     Length,
+    /// It is longer than its route takes.
+    #[error("the client's body is longer than its route takes")]
+    TooLarge,
 }
 
 /// How far a client's body has come; shared between the body and who waits for the response.
@@ -72,8 +77,8 @@ impl ForwardBody {
         Self { streaming: None }
     }
 
-    /// The body of a request, and how to ask how far it has come.
-    pub fn streaming(body: RequestBody) -> (Self, Option<Rc<Upload>>) {
+    /// The body of a request, of so many bytes at most, and how to ask how far it has come. A tunnel has no limit.
+    pub fn streaming(body: RequestBody, limit: Option<u64>) -> (Self, Option<Rc<Upload>>) {
         if let RequestBody::Empty = body {
             return (Self::empty(), None);
         }
@@ -82,7 +87,11 @@ impl ForwardBody {
             last: Cell::new(Instant::now()),
             state: Cell::new(UploadState::WaitingForUpstream),
         });
-        (Self { streaming: Some(Streaming { body, upload: Rc::clone(&upload) }) }, Some(upload))
+        let limit = match body {
+            RequestBody::Tunnel(_) => u64::MAX,
+            _ => limit.unwrap_or(u64::MAX),
+        };
+        (Self { streaming: Some(Streaming { body, upload: Rc::clone(&upload), limit }) }, Some(upload))
     }
 
     /// Whether there is none.
@@ -119,7 +128,12 @@ impl ForwardBody {
             Poll::Ready(Some(Ok(frame))) => {
                 upload.state.set(UploadState::WaitingForUpstream);
                 upload.last.set(Instant::now());
-                upload.bytes.set(upload.bytes.get() + frame.data_ref().map_or(0, Bytes::len) as u64);
+                let bytes = upload.bytes.get() + frame.data_ref().map_or(0, Bytes::len) as u64;
+                if bytes > streaming.limit {
+                    upload.state.set(UploadState::Broken);
+                    return Poll::Ready(Some(Err(UploadError::TooLarge)));
+                }
+                upload.bytes.set(bytes);
             }
             Poll::Ready(Some(Err(_))) => upload.state.set(UploadState::Broken),
             Poll::Ready(None) => {

@@ -1,6 +1,8 @@
 //! What became of a request: recorded exactly once, when the guard is dropped, whatever happened before.
 
+use std::future::Future as _;
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
@@ -8,11 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use tokio::task::coop::unconstrained;
+use tokio::time::Sleep;
 
 use super::body::Upload;
 use super::watch::{Place, Watch};
 use crate::directory::candidate::Difference;
 use crate::headers::trace::{RequestId, RequestIds, TraceContext};
+use crate::limit::Held;
+use crate::limit::source::FailureThrottle;
 use crate::policy::{Denial, Permission};
 use crate::serve::connection::RunningRequest;
 use crate::snapshot::{Route, Snapshot};
@@ -30,6 +36,10 @@ pub struct Outcome {
     running: RunningRequest,
     /// Where it is watched, once it was permitted.
     watch: Option<Place>,
+    /// Its places among those that run at the same time.
+    held: Option<Box<Held>>,
+    /// When its route wants it to have ended.
+    deadline: Option<Pin<Box<Sleep>>>,
     time: SystemTime,
     started: Instant,
     route: Option<usize>,
@@ -104,6 +114,8 @@ impl Outcome {
             snapshot: Rc::clone(snapshot),
             running,
             watch: None,
+            held: None,
+            deadline: None,
             time: SystemTime::now(),
             started: Instant::now(),
             route: None,
@@ -186,6 +198,37 @@ impl Outcome {
     /// Why it would not be let in any more, if it would not; whoever asks is woken when that changes.
     pub fn denied_meanwhile(&self, context: &Context<'_>) -> Option<Denial> {
         self.worker.watches.denial(self.watch.as_ref()?, context)
+    }
+
+    /// How often its network may fail to authenticate.
+    pub fn failure_throttle(&self) -> Option<&FailureThrottle> {
+        self.snapshot.shared.failure_throttle.as_ref()
+    }
+
+    /// Holds its places until it is over.
+    pub fn hold(&mut self, held: Held) {
+        self.held = Some(Box::new(held));
+    }
+
+    /// The header lines that tell its client how its rates stand; nothing without any.
+    pub fn rate_lines(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        if let Some(held) = &self.held {
+            held.standings.write_lines(&mut lines);
+        }
+        lines
+    }
+
+    /// The whole may take so long, counted from the head's arrival.
+    pub fn limit_time(&mut self, total: Duration) {
+        self.deadline = Some(Box::pin(tokio::time::sleep_until((self.started + total).into())));
+    }
+
+    /// Whether its time is over; whoever asks is woken when it is.
+    pub fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(deadline) = &mut self.deadline else { return false };
+        // Out of turn: a body that keeps coming could else use up the task's budget, and with it the deadline's turn.
+        pin!(unconstrained(deadline.as_mut())).poll(context).is_ready()
     }
 
     /// A known token was presented.
@@ -289,6 +332,9 @@ impl Drop for Outcome {
         let snapshot = &self.snapshot.shared;
         let metrics = self.route.map_or(&snapshot.unrouted, |route| &snapshot.routes[route].metrics);
         metrics.record(index, self.status, self.denial(), duration);
+        if let Some(Ending::LimitExceeded(limit)) = self.ending {
+            metrics.record_limited(index, limit);
+        }
         if let Some(call) = self.upstream {
             let endpoint = &snapshot.upstreams[call.upstream].endpoints[call.endpoint];
             endpoint.metrics.record(index, call.outcome, call.answered);

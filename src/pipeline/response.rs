@@ -173,6 +173,9 @@ impl ForwardedReply {
         if let Some(denial) = self.outcome.denied_meanwhile(context) {
             return Poll::Ready(Some(self.break_off(denial)));
         }
+        if self.outcome.is_overdue(context) {
+            return Poll::Ready(Some(self.end_overdue()));
+        }
         let polled = self.reply.poll_frame(context);
         match &polled {
             Poll::Pending => {}
@@ -184,7 +187,7 @@ impl ForwardedReply {
                 }
             }
             // The client's doing, which is what an outcome says unless it is told otherwise.
-            Poll::Ready(Some(Err(BodyError::Client(_) | BodyError::Denied(_)))) => {}
+            Poll::Ready(Some(Err(BodyError::Client(_) | BodyError::Denied(_) | BodyError::Overdue))) => {}
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(error = %error, "the upstream's response broke off");
                 self.outcome.end(Ending::UpstreamAborted);
@@ -209,6 +212,18 @@ impl ForwardedReply {
             return Ok(Frame::trailers(grpc::trailers(Answer::Denied(denial))));
         }
         Err(BodyError::Denied(denial))
+    }
+}
+
+impl ForwardedReply {
+    /// Its time is over, and it is not complete.
+    fn end_overdue(&mut self) -> Result<Frame<Bytes>, BodyError> {
+        self.outcome.end(Ending::UpstreamTimeout);
+        if self.caller == Caller::Grpc {
+            self.is_told_to_close = true;
+            return Ok(Frame::trailers(grpc::trailers(Answer::UpstreamTimeout)));
+        }
+        Err(BodyError::Overdue)
     }
 }
 

@@ -1,13 +1,57 @@
 //! Where one WebSocket frame ends and the next begins (RFC 6455, section 5.2), of what a server sends: the only places where
 //! Postern can say something itself.
 //!
+//! And what an answer means to who has offered a WebSocket over HTTP/2.
+//!
 //! What must not live here: anything about the content of frames, which passes as it comes.
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use http::header::{HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::request::Parts;
+use http::{StatusCode, Version};
+
+use crate::error::Answer;
+use crate::headers;
+use crate::upstream::{Fields, Reply};
+
+/// What a server's answer to a key is made with (RFC 6455, section 4.2.2).
+const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// `1008` (policy violation) in a close frame, as a server sends it: unmasked, without further words.
 pub(super) const CLOSE_POLICY_VIOLATION: &[u8] = &[0x88, 0x02, 0x03, 0xf0];
 
 /// The longest head of a frame: two bytes, a long length, a mask.
 const HEAD_BYTES: usize = 14;
+
+/// What an upstream's answer to an offer means to a client over HTTP/2, to which any success is an open WebSocket, and which has
+/// no key of its own to compare (RFC 8441, section 5).
+pub(super) fn check_answer(offer: &Parts, reply: Reply) -> Result<Reply, Answer> {
+    if offer.version != Version::HTTP_2 {
+        return Ok(reply);
+    }
+    let is_wrong = match reply.status() {
+        StatusCode::SWITCHING_PROTOCOLS => !is_accepted(offer.headers.get(SEC_WEBSOCKET_KEY), &reply),
+        status => status.is_success(),
+    };
+    if is_wrong {
+        tracing::debug!(status = %reply.status(), "the upstream's answer opens no WebSocket over HTTP/2");
+        return Err(Answer::UpstreamFailed);
+    }
+    Ok(reply)
+}
+
+/// Whether an answer is one to this key.
+fn is_accepted(key: Option<&HeaderValue>, reply: &Reply) -> bool {
+    let lines = reply.fields().map(Fields::lines).unwrap_or_default();
+    let headers = headers::map_of_lines(&Bytes::copy_from_slice(lines));
+    let mut answers = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+    let (Some(key), Some(answer), None) = (key, answers.next(), answers.next()) else { return false };
+    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(key.as_bytes());
+    context.update(KEY_SUFFIX);
+    data_encoding::BASE64.encode(context.finish().as_ref()).as_bytes() == answer.as_bytes()
+}
 
 /// How far a stream of frames has come.
 #[derive(Debug, Default)]

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Version};
 
-use super::http1::{Phase, State};
+use super::http1::{Interim, Phase, State};
 use crate::config::{TimeoutsConfig, TrustedPeers};
 use crate::headers::forwarded::{self, Forwarding, Scheme};
 use crate::listen::client_certificate::CertificateLines;
@@ -102,6 +102,15 @@ impl Connection {
             order: Cell::new(Order::GoOn),
             waker: RefCell::new(None),
             seen: Cell::new(Seen { activity: Activity::Idle(0), since: Instant::now() }),
+        }
+    }
+
+    /// Where interim responses go to a client of this version. HTTP/1.0 has none, and over HTTP/2 hyper has no way to send
+    /// them.
+    pub fn interim(&self, version: Version) -> Option<&Interim> {
+        match &self.protocol {
+            Protocol::Http1(state) if version == Version::HTTP_11 => Some(state.interim()),
+            Protocol::Http1(_) | Protocol::Http2 => None,
         }
     }
 

@@ -12,6 +12,7 @@ mod close;
 mod date;
 mod head;
 mod input;
+mod interim;
 mod output;
 mod request;
 mod sniff;
@@ -34,6 +35,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::body::{BodyError, BodySource, RequestBody};
 use close::Closing;
 use input::{Arrived, Input, Recipient};
+pub use interim::Interim;
 use output::{Output, SendError};
 pub use sniff::{Prefixed, Protocol, sniff};
 pub use state::{Phase, State};
@@ -120,7 +122,10 @@ where
         let response = poll_fn(|context| match response.as_mut().poll(context) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             // The client may go away before there is one.
-            Poll::Pending => connection.poll_gone(context).map(|()| None),
+            Poll::Pending => match connection.poll_interim(&state, context) {
+                Poll::Ready(Err(_)) => Poll::Ready(None),
+                Poll::Ready(Ok(())) | Poll::Pending => connection.poll_gone(context).map(|()| None),
+            },
         });
         let Some(response) = response.await else { return Ok(()) };
         match connection.send(response, recipient, &state).await? {
@@ -169,6 +174,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
             let output = match &mut output {
                 Some(output) => output,
                 None => {
+                    match self.poll_interim(state, context) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                        Poll::Pending => return self.poll_gone(context).map(|()| Ok(After::Gone)),
+                    }
                     let keeps_alive =
                         recipient.keeps_alive && !state.is_ending() && self.can_go_on(&response, context);
                     self.input.borrow_mut().forget_continue()?;
@@ -216,6 +226,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
     fn skip_body(&self, context: &mut Context<'_>) -> bool {
         let mut input = self.input.borrow_mut();
         input.is_body_complete() || input.skip_body(&mut *self.stream.borrow_mut(), context)
+    }
+
+    #[inline]
+    fn poll_interim(&self, state: &State, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nearly always: nothing is borrowed for that.
+        if state.interim().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.input.borrow().poll_interim(&mut *self.stream.borrow_mut(), context)
     }
 
     fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {

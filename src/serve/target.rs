@@ -90,6 +90,36 @@ impl std::error::Error for Ambiguity {}
 /// # Errors
 /// The first [`Ambiguity`] from the left.
 pub fn normalize(path_and_query: &str) -> Result<Cow<'_, str>, Ambiguity> {
+    normalize_as(path_and_query, Slashes::Plain)
+}
+
+/// As [`normalize`], but with encoded slashes, which stay as they are: part of a segment. What would be a segment only of
+/// dots if they were decoded is refused all the same.
+///
+/// # Errors
+/// The first [`Ambiguity`] from the left, segments of dots between encoded slashes last.
+pub fn normalize_with_encoded_slashes(path_and_query: &str) -> Result<Cow<'_, str>, Ambiguity> {
+    let normal = normalize_as(path_and_query, Slashes::PlainAndEncoded)?;
+    let path = normal.split('?').next().unwrap_or_default();
+    if with_slashes_decoded(path).split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(Ambiguity::DotSegment);
+    }
+    Ok(normal)
+}
+
+/// The path as a service reads it that decodes slashes before it splits the path.
+pub fn with_slashes_decoded(path: &str) -> String {
+    path.replace("%2f", "/").replace("%2F", "/")
+}
+
+/// Which slashes a path may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slashes {
+    Plain,
+    PlainAndEncoded,
+}
+
+fn normalize_as(path_and_query: &str, slashes: Slashes) -> Result<Cow<'_, str>, Ambiguity> {
     let bytes = path_and_query.as_bytes();
     if bytes.first() != Some(&b'/') {
         return Err(Ambiguity::NotAbsolute);
@@ -102,7 +132,7 @@ pub fn normalize(path_and_query: &str) -> Result<Cow<'_, str>, Ambiguity> {
                 check_segment(bytes.get(at + 1..).unwrap_or_default())?;
                 at += 1;
             }
-            b'%' => at += decoding.encoded(at)?,
+            b'%' => at += decoding.encoded(at, slashes)?,
             b'?' => break,
             b';' => return Err(Ambiguity::PathParameter),
             b'\\' => return Err(Ambiguity::Backslash),
@@ -144,10 +174,11 @@ struct Decoding<'a> {
 
 impl<'a> Decoding<'a> {
     /// Judges the percent-encoded character at `at`; returns its length in the target.
-    fn encoded(&mut self, at: usize) -> Result<usize, Ambiguity> {
+    fn encoded(&mut self, at: usize, slashes: Slashes) -> Result<usize, Ambiguity> {
         let bytes = self.target.as_bytes().get(at..).unwrap_or_default();
         let byte = encoded_byte(bytes)?;
         match byte {
+            b'/' if slashes == Slashes::PlainAndEncoded => Ok(3),
             b'/' => Err(Ambiguity::EncodedSlash),
             b'\\' => Err(Ambiguity::Backslash),
             _ if byte.is_ascii_control() => Err(Ambiguity::EncodedControl),

@@ -30,6 +30,7 @@ pub use listener::{ListenerMetrics, OpenConnection, ProxyProtocolFailure, TlsOut
 pub use route::RouteMetrics;
 pub use upstream::{EndpointFigures, RetryOutcome, UpstreamMetrics, UpstreamRefusal};
 
+use crate::limit::Limit;
 use crate::policy::Denial;
 
 pub use crate::config::NO_ROUTE;
@@ -146,7 +147,7 @@ impl Series {
 
     fn collect_routes(&self, families: &mut Vec<MetricFamily>) {
         let (mut requests, mut denials, mut durations) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut would_deny, mut would_permit) = (Vec::new(), Vec::new());
+        let (mut limited, mut would_deny, mut would_permit) = (Vec::new(), Vec::new(), Vec::new());
         for (name, route) in &*self.routes.lock() {
             let sum = route.sum();
             for (code, count) in sum.statuses.iter().enumerate().filter(|(_, count)| **count > 0) {
@@ -155,6 +156,10 @@ impl Series {
             }
             for (denial, count) in Denial::ALL.iter().zip(sum.denials) {
                 denials.push(family::DENIALS.count(&[name, denial.code()], count));
+            }
+            // Only what occurred: few routes have limits.
+            for (limit, count) in Limit::ALL.iter().zip(sum.limited).filter(|(_, count)| *count > 0) {
+                limited.push(family::LIMITED.count(&[name, limit.code()], count));
             }
             // Only what occurred: few routes ever have a candidate policy.
             for (family, counts, samples) in [
@@ -168,6 +173,7 @@ impl Series {
         }
         families.push(family::REQUESTS.with(requests));
         families.push(family::DENIALS.with(denials));
+        families.extend((!limited.is_empty()).then(|| family::LIMITED.with(limited)));
         families.extend((!would_deny.is_empty()).then(|| family::WOULD_DENY.with(would_deny)));
         families.extend((!would_permit.is_empty()).then(|| family::WOULD_PERMIT.with(would_permit)));
         families.push(family::REQUEST_DURATION.with(durations));
@@ -242,6 +248,7 @@ impl SeriesCollector {
         let summed = [
             &family::REQUESTS,
             &family::DENIALS,
+            &family::LIMITED,
             &family::WOULD_DENY,
             &family::WOULD_PERMIT,
             &family::REQUEST_DURATION,

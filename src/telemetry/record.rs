@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use crate::directory::candidate::Difference;
+use crate::limit::Limit;
 use crate::policy::Denial;
 
 /// Why a request ended.
@@ -22,6 +23,8 @@ pub enum Ending {
     NoRoute,
     /// The policy refused.
     Denied(Denial),
+    /// It was one too many.
+    LimitExceeded(Limit),
     /// Checks find none of the upstream's addresses healthy.
     UpstreamUnhealthy,
     /// The upstream has as much to do as its limits allow.
@@ -45,6 +48,7 @@ impl Ending {
             Self::ClientAborted => "client_aborted",
             Self::NoRoute => "no_route",
             Self::Denied(denial) => denial.code(),
+            Self::LimitExceeded(limit) => limit.code(),
             Self::UpstreamUnhealthy => "upstream_unhealthy",
             Self::UpstreamOverloaded => "upstream_overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",

@@ -29,6 +29,18 @@ pub use entry::{KeptToken, Restrictions, TokenAttributes, TokenEntry, TokenState
 pub struct TokenIndex(u32);
 
 impl TokenIndex {
+    /// The place's number, for tables beside the cache.
+    #[inline]
+    pub(crate) const fn place(self) -> usize {
+        self.0 as usize
+    }
+
+    /// A place in a cache that a test does without.
+    #[cfg(test)]
+    pub(crate) const fn of_place(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The place's number, from 0.
     #[inline]
     pub(in crate::token) const fn number(self) -> u32 {

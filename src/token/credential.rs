@@ -1,5 +1,7 @@
-//! From the `Authorization` header to a digest (checks 1 and 2 of the policy). No full token leaves this file:
-//! after it there is a digest, and a prefix that is public.
+//! From the `Authorization` header to a digest (checks 1 and 2 of the policy). No full token leaves this file and those below
+//! it: after them there is a digest, and a prefix that is public.
+
+pub mod elsewhere;
 
 use std::fmt;
 
@@ -69,8 +71,8 @@ impl Credential {
     }
 }
 
-/// A full token. It can be turned into a credential and into nothing else: it does not print, and this file is its
-/// whole world.
+/// A full token. It can be turned into a credential and into nothing else: it does not print, and this file and those
+/// below it are its whole world.
 struct PresentedToken<'a>(&'a [u8]);
 
 impl<'a> PresentedToken<'a> {

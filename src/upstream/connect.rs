@@ -42,6 +42,9 @@ pub enum ConnectError {
         /// `host:port`.
         endpoint: String,
     },
+    /// Why the one connection that several requests waited for could not be opened.
+    #[error(transparent)]
+    Shared(Arc<Self>),
     /// Nobody was asked: as many connections are being opened as the configuration allows.
     #[error("as many connections are being opened as upstreams.limits allows")]
     Overloaded,
@@ -56,6 +59,21 @@ pub enum ConnectError {
     /// HTTP/2 could not be set up on the connection.
     #[error("could not set up HTTP/2 on the connection")]
     Handshake(#[source] hyper::Error),
+}
+
+impl ConnectError {
+    /// Whether nobody was asked, because of a limit.
+    pub(super) fn is_overload(&self) -> bool {
+        match self {
+            Self::Overloaded => true,
+            Self::Shared(error) => error.is_overload(),
+            Self::Tcp { .. }
+            | Self::Tls { .. }
+            | Self::Timeout { .. }
+            | Self::NoHttp2 { .. }
+            | Self::Handshake(_) => false,
+        }
+    }
 }
 
 /// Opens connections for one upstream.

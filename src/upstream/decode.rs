@@ -11,6 +11,8 @@ use httparse::{ParserConfig, Status};
 use smallvec::SmallVec;
 
 use crate::headers;
+use crate::headers::change::HeaderChanges;
+use crate::serve::http1::Interim;
 
 #[cfg(test)]
 mod tests;
@@ -117,6 +119,16 @@ impl Fields {
         headers::write_field(&mut self.lines, name, value);
     }
 
+    /// Adds lines that are written already.
+    pub(super) fn add_lines(&mut self, lines: &[u8]) {
+        self.lines.extend_from_slice(lines);
+    }
+
+    /// Changes the lines as a route says.
+    pub(super) fn change(&mut self, changes: &HeaderChanges) {
+        changes.apply(&mut self.lines);
+    }
+
     fn restart(&mut self) {
         self.lines.clear();
         self.has_date = false;
@@ -160,12 +172,13 @@ impl Copying<'_> {
 }
 
 /// Takes a response's head out of what has been read, and its lines into `fields`; `None` if it is not complete. Interim
-/// responses are skipped.
+/// responses go to a client that takes them, but for `100 Continue`: it has been told already, or has not asked.
 pub(super) fn head(
     read: &mut BytesMut,
     fields: &mut Fields,
     method: &Method,
     offer: Offer,
+    interim: Option<&Interim>,
 ) -> Result<Option<Head>, DecodeError> {
     loop {
         fields.restart();
@@ -175,7 +188,11 @@ pub(super) fn head(
                 return Ok(Some(Head { body: Body::UntilClose, keeps_alive: false, ..head }));
             }
             StatusCode::SWITCHING_PROTOCOLS => return Err(DecodeError::Upgrade),
-            status if status.is_informational() => {}
+            status if status.is_informational() => {
+                if let Some(interim) = interim.filter(|_| status != StatusCode::CONTINUE) {
+                    interim.push(status, fields.lines());
+                }
+            }
             _ => return Ok(Some(head)),
         }
     }
@@ -213,7 +230,8 @@ fn final_or_interim(
     for field in parsed.headers.iter() {
         let is_length = field.name.eq_ignore_ascii_case("content-length");
         // One line tells the length, and none where there can be no body (RFC 9110, section 8.6).
-        let is_idle_length = is_length && (has_length || status == StatusCode::NO_CONTENT);
+        let is_idle_length =
+            is_length && (has_length || status == StatusCode::NO_CONTENT || status.is_informational());
         has_length |= is_length;
         if !is_idle_length && !headers::ends_with_response(field.name) && !framing.is_listed(field.name) {
             copying.add(field.name.as_bytes(), field.value);

@@ -20,7 +20,9 @@ use super::decode::{self, Body, DecodeError, Fields, Offer};
 use super::encode::{SendError, Sending};
 use super::pool::ConnectionGauge;
 use super::target::WorkerTarget;
+use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::{ForwardBody, UploadError};
+use crate::serve::http1::Interim;
 
 /// Bytes read at once: at first, and when a body keeps filling the buffer.
 const READ_BYTES: usize = 8 * 1024;
@@ -80,6 +82,9 @@ pub enum BodyError {
     /// The framing is broken.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The whole took longer than its route allows.
+    #[error("the response was not complete within its route's total_seconds")]
+    Overdue,
     /// The policy would not let the request in any more.
     #[error("the request is no longer permitted")]
     Denied(crate::policy::Denial),
@@ -117,13 +122,19 @@ impl Exchange {
         sending: Sending,
         started: std::time::Instant,
         timeout: Duration,
+        interim: Option<&Interim>,
     ) -> Result<(), ExchangeError> {
         let upload = sending.upload();
         self.offer = if sending.offers_tunnel() { Offer::WebSocket } else { Offer::Nothing };
         self.sending = Some(sending);
         self.keeps_alive = false;
+        // One request may have less time than the one before.
+        let due = Instant::from(started) + timeout;
+        if self.alarm.deadline() > due {
+            self.alarm.as_mut().reset(due);
+        }
         poll_fn(|context| {
-            if let Poll::Ready(result) = self.poll_head(method, context) {
+            if let Poll::Ready(result) = self.poll_head(method, interim, context) {
                 return Poll::Ready(result);
             }
             // Out of turn: an upstream that keeps sending could else use up the task's budget each time, and with it
@@ -140,13 +151,18 @@ impl Exchange {
         .await
     }
 
-    fn poll_head(&mut self, method: &Method, context: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+    fn poll_head(
+        &mut self,
+        method: &Method,
+        interim: Option<&Interim>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), ExchangeError>> {
         let send_failure = self.poll_sending(context);
         if let Some(SendError::Body(error)) = send_failure {
             return Poll::Ready(Err(ExchangeError::ClientBody(error)));
         }
         loop {
-            let head = decode::head(&mut self.read, &mut self.fields, method, self.offer);
+            let head = decode::head(&mut self.read, &mut self.fields, method, self.offer, interim);
             if let Some(head) = head.map_err(ExchangeError::Malformed)? {
                 self.status = head.status;
                 self.body = head.body;
@@ -252,6 +268,16 @@ impl Exchange {
     /// The response's header lines.
     pub fn fields(&self) -> &Fields {
         &self.fields
+    }
+
+    /// Adds header lines to the response's, each with its end.
+    pub(super) fn add_fields(&mut self, lines: &[u8]) {
+        self.fields.add_lines(lines);
+    }
+
+    /// Changes the response's header lines as a route says.
+    pub(super) fn change_fields(&mut self, changes: &HeaderChanges) {
+        self.fields.change(changes);
     }
 
     /// Whether the response has come to its end.

@@ -8,6 +8,7 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 
 use super::connect::ConnectError;
 use super::decode::{DecodeError, Fields};
@@ -26,14 +28,18 @@ use super::pool::ConnectionGauge;
 use super::target::WorkerTarget;
 use super::{OutgoingHead, Upstream};
 use crate::headers;
+use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::{ForwardBody, UploadError};
 use crate::serve::LocalExecutor;
 
 /// Requests that one connection carries before another is opened. Servers allow a hundred at least (RFC 9113, section 6.5.2).
 const STREAMS: usize = 100;
-/// How much a service may send ahead: as to clients, so that one slow stream does not hold up the others.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// How much a service may send ahead on a stream whose client does not read: for so long as that, nobody waits for a window update.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// And on all of them: more than all streams can hold, so that slow clients hold up nobody else's answers. h2 also takes this for the measure
+/// of how many small frames may lie about untaken: what they fall short of 256 bytes, in sum, may be half of it, else it closes the
+/// connection with all that is on it. With all streams full that takes frames of less than some fifty bytes.
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 20;
 /// Bytes of a response's head at most.
 const HEAD_BYTES: u32 = 256 * 1024;
 /// A connection that does not answer a ping for so long is dead.
@@ -43,6 +49,18 @@ const PING: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     open: RefCell<Vec<Rc<Shared>>>,
+    /// The one that is being opened, if one is. Many requests may come at once where there is none yet: they wait for this one
+    /// rather than open one each.
+    opening: RefCell<Option<Rc<Opening>>>,
+}
+
+/// A connection that is being opened.
+#[derive(Debug, Default)]
+struct Opening {
+    /// Requests that wait for it.
+    waiting: Cell<usize>,
+    ended: Notify,
+    failure: RefCell<Option<Arc<ConnectError>>>,
 }
 
 /// A connection, shared by the requests that it carries.
@@ -86,13 +104,46 @@ pub(super) struct Failed {
 
 impl Connections {
     /// A place on a connection with room, or on a new one to this target, whose connections these are.
-    pub(super) async fn stream(&self, target: &WorkerTarget) -> Result<Stream, ConnectError> {
-        if let Some(stream) = self.with_room() {
-            return Ok(stream);
+    pub(super) async fn stream(&self, target: &Rc<WorkerTarget>) -> Result<Stream, ConnectError> {
+        loop {
+            if let Some(stream) = self.with_room() {
+                return Ok(stream);
+            }
+            let under_way = self.opening.borrow().clone();
+            let opening = match under_way {
+                None => self.open(target),
+                Some(opening) if opening.waiting.get() < STREAMS => opening,
+                // More than it can carry.
+                Some(_) => return Ok(self.add(connect(target).await?)),
+            };
+            opening.waiting.set(opening.waiting.get() + 1);
+            opening.ended.notified().await;
+            if let Some(failure) = opening.failure.borrow().clone() {
+                return Err(ConnectError::Shared(failure));
+            }
         }
-        let shared = Rc::new(connect(target).await?);
+    }
+
+    /// Begins to open a connection, in a task of its own: whoever it is for may go away, and others still wait for it.
+    fn open(&self, target: &Rc<WorkerTarget>) -> Rc<Opening> {
+        let opening = Rc::<Opening>::default();
+        self.opening.replace(Some(Rc::clone(&opening)));
+        let (target, begun) = (Rc::clone(target), Rc::clone(&opening));
+        tokio::task::spawn_local(async move {
+            match connect(&target).await {
+                Ok(shared) => drop(target.connections.add(shared)),
+                Err(error) => drop(begun.failure.replace(Some(Arc::new(error)))),
+            }
+            target.connections.opening.replace(None);
+            begun.ended.notify_waiters();
+        });
+        opening
+    }
+
+    fn add(&self, shared: Shared) -> Stream {
+        let shared = Rc::new(shared);
         self.open.borrow_mut().push(Rc::clone(&shared));
-        Ok(Stream::enter(shared))
+        Stream::enter(shared)
     }
 
     /// The busiest connection that has room: the others may become idle, and be closed.
@@ -153,7 +204,7 @@ pub(super) async fn exchange(
     body: ForwardBody,
     started: Instant,
 ) -> Result<Exchange2, Failed> {
-    let timeout = upstream.config.response_header_timeout;
+    let timeout = head.response_header_timeout.unwrap_or(upstream.config.response_header_timeout);
     let upload = body.upload();
     let failure = Rc::new(RefCell::new(None));
     let body = SharedBody { body, failure: Rc::clone(&failure) };
@@ -256,6 +307,14 @@ impl Exchange2 {
 
     pub(super) fn fields(&self) -> &Fields {
         &self.fields
+    }
+
+    pub(super) fn add_fields(&mut self, lines: &[u8]) {
+        self.fields.add_lines(lines);
+    }
+
+    pub(super) fn change_fields(&mut self, changes: &HeaderChanges) {
+        self.fields.change(changes);
     }
 
     pub(super) fn is_complete(&self) -> bool {

@@ -12,6 +12,7 @@ use super::decode::Fields;
 use super::exchange::{BodyError, Exchange};
 use super::http2::Exchange2;
 use super::target::Flight;
+use crate::headers::change::HeaderChanges;
 
 /// A response of which the head is there, with the connection its body still comes over: that goes back to its pool when
 /// the response has been read to the end, else is closed.
@@ -74,6 +75,24 @@ impl Reply {
         match &self.source {
             Source::Http1(exchange) => exchange.as_ref().map(|exchange| exchange.fields()),
             Source::Http2(exchange) => Some(exchange.fields()),
+        }
+    }
+
+    /// Adds header lines, each with its end.
+    pub fn add_fields(&mut self, lines: &[u8]) {
+        match &mut self.source {
+            Source::Http1(Some(exchange)) => exchange.add_fields(lines),
+            Source::Http1(None) => {}
+            Source::Http2(exchange) => exchange.add_fields(lines),
+        }
+    }
+
+    /// Changes the header lines as a route says.
+    pub fn change_fields(&mut self, changes: &HeaderChanges) {
+        match &mut self.source {
+            Source::Http1(Some(exchange)) => exchange.change_fields(changes),
+            Source::Http1(None) => {}
+            Source::Http2(exchange) => exchange.change_fields(changes),
         }
     }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::attempt::{Attempt, Cargo, Failure};
 use super::balance::{self, Candidate, Dice, FULL_SHARE};
 use super::budget::Budget;
 use super::connect::ConnectError;
@@ -40,72 +41,6 @@ pub struct WorkerUpstream {
     retries: Option<Budget>,
     failures: Cell<u64>,
     failure_told: Cell<Option<Instant>>,
-}
-
-/// One request, in as many attempts as it takes.
-struct Attempt<'a> {
-    head: &'a OutgoingHead<'a>,
-    /// Whether sending it twice does no harm, and it has no body that could be gone.
-    is_repeatable: bool,
-    /// How far its body has come; only where somebody wants to know.
-    upload: Option<&'a Upload>,
-}
-
-/// What is sent.
-enum Cargo {
-    /// A request of which nothing is written.
-    Whole(ForwardBody),
-    /// One that is written in HTTP/1.1's words, and of which nothing was sent.
-    Written(Box<Sending>),
-}
-
-/// An attempt without a response.
-struct Failure {
-    error: UpstreamError,
-    /// What can be sent again without harm, if anything can.
-    again: Option<Cargo>,
-}
-
-impl Attempt<'_> {
-    /// Whether another address may be asked after this.
-    fn may_go_on(&self, result: &Result<Reply, Failure>, upstream: &Upstream) -> bool {
-        match result {
-            Err(failure) => failure.again.is_some(),
-            Ok(reply) => {
-                let retries = upstream.config.retries.as_ref();
-                self.is_repeatable
-                    && retries.is_some_and(|settings| settings.statuses.contains(&reply.status()))
-            }
-        }
-    }
-
-    /// What can be sent again: what was not sent at all, and what does no harm twice where the connection ended instead of an
-    /// answer. After a timeout nothing is: the client has waited long enough, and the service is slow, not gone.
-    fn failure(&self, error: ExchangeError) -> Failure {
-        match error {
-            ExchangeError::Closed { unsent: Some(unsent), source, .. } => {
-                Failure { error: UpstreamError::Closed(source), again: Some(Cargo::Written(unsent)) }
-            }
-            ExchangeError::Closed { unsent: None, whole_body: Some(body), source } => {
-                let again = self.head.method.is_idempotent().then_some(Cargo::Whole(body));
-                Failure { error: UpstreamError::Closed(source), again }
-            }
-            ExchangeError::Closed { unsent: None, whole_body: None, .. } | ExchangeError::Broken(_) => {
-                let again = self.is_repeatable.then(|| Cargo::Whole(ForwardBody::empty()));
-                Failure { error: error.into(), again }
-            }
-            ExchangeError::Malformed(_) | ExchangeError::Timeout | ExchangeError::ClientBody(_) => {
-                Failure::last(error.into())
-            }
-        }
-    }
-}
-
-impl Failure {
-    /// One after which there is nothing more to try.
-    fn last(error: UpstreamError) -> Self {
-        Self { error, again: None }
-    }
 }
 
 impl WorkerUpstream {
@@ -258,7 +193,7 @@ impl WorkerUpstream {
             UpstreamProtocol::Http2 => Box::pin(self.attempt_http2(flight, attempt, cargo, now)).await,
         };
         if let Err(failure) = &result
-            && self.is_upstreams_fault(&failure.error, attempt.upload, attempt.head.timeout)
+            && self.is_upstreams_fault(&failure.error, attempt.upload, attempt.head)
         {
             flight.target().failed();
         }
@@ -266,12 +201,12 @@ impl WorkerUpstream {
     }
 
     /// Whether a failure speaks against the address that was asked. A client that sends slowly, breaks off, or waits for less
-    /// than the upstream may take, does not. No connection has been counted where it could not be opened.
+    /// than the upstream may take, as a route may, does not. No connection has been counted where it could not be opened.
     fn is_upstreams_fault(
         &self,
         error: &UpstreamError,
         upload: Option<&Upload>,
-        client_timeout: Option<Duration>,
+        head: &OutgoingHead<'_>,
     ) -> bool {
         let state = upload.map(Upload::state);
         match error {
@@ -282,7 +217,8 @@ impl WorkerUpstream {
             }
             UpstreamError::Timeout => {
                 let patience = self.shared.config.response_header_timeout;
-                let is_patient = client_timeout.is_none_or(|timeout| timeout >= patience);
+                let timeouts = [head.timeout, head.response_header_timeout];
+                let is_patient = timeouts.into_iter().flatten().all(|timeout| timeout >= patience);
                 let is_waited_for = state == Some(UploadState::WaitingForClient);
                 is_patient && !is_waited_for && state != Some(UploadState::Broken)
             }
@@ -321,15 +257,15 @@ impl WorkerUpstream {
         cargo: Cargo,
         now: Instant,
     ) -> Result<Reply, Failure> {
-        let timeout = self.shared.config.response_header_timeout;
         let (head, is_repeatable) = (attempt.head, attempt.is_repeatable);
+        let timeout = head.response_header_timeout.unwrap_or(self.shared.config.response_header_timeout);
         let mut sending = match cargo {
             Cargo::Whole(body) => Sending::new(head, body),
             Cargo::Written(sending) => *sending,
         };
         while let Some(mut exchange) = flight.target().pool.take(now) {
             let metrics = flight.target().pool.metrics();
-            match exchange.send(head.method, sending, now, timeout).await {
+            match exchange.send(head.method, sending, now, timeout, head.interim).await {
                 Ok(()) => return Ok(Reply::new(exchange, flight.hand_over())),
                 Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
                 Err(ExchangeError::Closed { unsent: None, .. }) if is_repeatable => {
@@ -344,7 +280,7 @@ impl WorkerUpstream {
         }
         // Rare, and large: a request over a kept connection does without.
         let mut exchange = Box::pin(self.connect(flight)).await.map_err(Failure::last)?;
-        match exchange.send(head.method, sending, Instant::now(), timeout).await {
+        match exchange.send(head.method, sending, Instant::now(), timeout, head.interim).await {
             Ok(()) => Ok(Reply::new(exchange, flight.hand_over())),
             Err(error) => Err(attempt.failure(error)),
         }
@@ -421,7 +357,7 @@ impl WorkerUpstream {
         unreachable: &mut Vec<Rc<WorkerTarget>>,
         error: ConnectError,
     ) -> Result<(), UpstreamError> {
-        if let ConnectError::Overloaded = error {
+        if error.is_overload() {
             self.shared.metrics.refused(self.worker, UpstreamRefusal::Connections);
             return Err(UpstreamError::Overloaded);
         }

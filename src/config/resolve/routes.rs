@@ -1,13 +1,24 @@
-//! `[[routes]]`: what goes where, and what it needs. Nothing in here can make a route open but the word `off`.
+//! `[[routes]]`: what goes where, and what it needs. Nothing in here can make a route open but the word `off`, and nothing
+//! lets a preflight pass but the word `pass`.
+
+mod answer;
+mod limits;
+mod matching;
+mod request;
 
 use std::collections::HashMap;
+use std::time::Duration;
+
+use http::Method;
 
 use super::text::{self, Refusal};
 use super::{Resolution, all, settings};
-use crate::config::file::{FileConfig, RouteTable};
+use crate::config::file::{FileConfig, RateLimitTable, RouteTable, TokenRateLimitTable};
+use crate::config::map::Map;
 use crate::config::report::{Located, Location};
 use crate::config::unknown::nearest;
-use crate::config::{RouteAuthentication, RouteConfig};
+use crate::config::{ConditionsConfig, RouteAuthentication, RouteConfig, RoutePath};
+use crate::headers::change::Direction;
 use crate::policy::Permission;
 use crate::policy::permission::expand;
 
@@ -88,36 +99,91 @@ fn one(
 ) -> Option<RouteConfig> {
     let route = &located.value;
     let hosts = route.hosts.as_ref().map(|hosts| self::hosts(&hosts.value, resolution));
-    let path_prefix = resolution.text(route.path_prefix.as_ref(), text::path_prefix);
+    let path = matching::path(route, resolution);
+    let conditions = matching::conditions(route, resolution);
+    let encoded_slashes = resolution.text(route.encoded_slashes.as_ref(), matching::encoded_slashes);
     let authentication = authentication(route, resolution);
     let project = owner(located, "project", route.project.as_ref(), authentication, resolution);
     let service = owner(located, "service", route.service.as_ref(), authentication, resolution);
-    let upstream = route.upstream.as_ref().map(|name| upstreams.position(name, resolution));
+    let target = answer::target(located, upstreams, resolution);
+    let rewrite = answer::rewrite(route, path.as_ref(), resolution);
+    let redirect = answer::redirect(route, resolution);
     let read_permission =
         permission(route.read_permission.as_ref(), READ_PERMISSION, authentication, resolution);
     let write_permission =
         permission(route.write_permission.as_ref(), WRITE_PERMISSION, authentication, resolution);
+    let permissions = permissions(route.permissions.as_ref(), authentication, resolution);
+    let credentials = request::credentials(route, authentication, resolution);
+    let cors_preflight = request::cors_preflight(route, authentication, resolution);
+    let (of_request, of_response) = (route.request_headers.as_ref(), route.response_headers.as_ref());
+    let request_headers = of_request.map(|Located { value: table, .. }| {
+        let (set, add, remove) = (table.set.as_ref(), table.add.as_ref(), table.remove.as_ref());
+        request::header_changes(set, add, remove, Direction::Request, resolution)
+    });
+    let response_headers = of_response.map(|Located { value: table, .. }| {
+        let (set, add, remove) = (table.set.as_ref(), table.add.as_ref(), table.remove.as_ref());
+        request::header_changes(set, add, remove, Direction::Response, resolution)
+    });
+    let (response_header_timeout, total_timeout) = timeouts(route, resolution);
+    let rate_limit = route.rate_limit.as_ref().map(|table| {
+        let RateLimitTable { requests, per_seconds, burst, concurrent_requests } = &table.value;
+        limits::rate(&table.at, requests, per_seconds, (burst, concurrent_requests), resolution)
+    });
+    let token_rate_limit = route.token_rate_limit.as_ref().map(|table| {
+        let TokenRateLimitTable { requests, per_seconds, burst, concurrent_requests } = &table.value;
+        limits::of_tokens(&table.at, authentication, resolution);
+        limits::rate(&table.at, requests, per_seconds, (burst, concurrent_requests), resolution)
+    });
     let name = match &route.name {
         Some(name) => resolution.text(Some(name), text::route_name),
-        None => default_name(hosts.as_ref(), path_prefix.as_deref()),
+        None => default_name(hosts.as_ref(), path.as_ref()),
     };
     Some(RouteConfig {
         name: name?,
         hosts: hosts??,
-        path_prefix: path_prefix?,
+        path: path?,
+        conditions: conditions?,
+        encoded_slashes: encoded_slashes?,
         project: project?,
         service: service?,
-        upstream: upstream??,
+        target: target?,
+        rewrite: rewrite?,
+        redirect: redirect?,
         read_permission: read_permission?,
         write_permission: write_permission?,
+        permissions: permissions?,
         authentication: authentication?,
+        credentials: credentials?,
+        cors_preflight: cors_preflight?,
         pass_authorization: settings::value(&route.pass_authorization)?,
+        response_header_timeout,
+        total_timeout,
+        request_body_bytes: settings::value(&route.request_body_bytes).map(|bytes| bytes.size() as u64),
+        rate_limit: limits::given(rate_limit)?,
+        token_rate_limit: limits::given(token_rate_limit)?,
+        request_headers: request_headers??,
+        response_headers: response_headers??,
     })
 }
 
-fn default_name(hosts: Option<&Option<Vec<String>>>, path_prefix: Option<&str>) -> Option<String> {
+/// A wait for the head that is longer than the whole may take would never end by itself.
+fn timeouts(route: &RouteTable, resolution: &mut Resolution<'_, '_>) -> (Option<Duration>, Option<Duration>) {
+    let response_header = settings::value(&route.response_header_seconds).map(|seconds| seconds.duration());
+    let total = settings::value(&route.total_seconds).map(|seconds| seconds.duration());
+    if let (Some(head), Some(total), Some(written)) = (response_header, total, &route.response_header_seconds)
+        && head > total
+    {
+        let (head, total) = (head.as_secs(), total.as_secs());
+        let reason = format!("the whole may take {total} seconds, so its head cannot take {head}");
+        let remedy = "lower `response_header_seconds` or raise `total_seconds`";
+        resolution.report.value_problem(&written.at, reason, remedy);
+    }
+    (response_header, total)
+}
+
+fn default_name(hosts: Option<&Option<Vec<String>>>, path: Option<&RoutePath>) -> Option<String> {
     let host = hosts?.as_ref()?.first().map_or("*", String::as_str);
-    Some(format!("{host}{}", path_prefix?))
+    Some(format!("{host}{}", path?.as_str()))
 }
 
 fn hosts(list: &[Located<String>], resolution: &mut Resolution<'_, '_>) -> Option<Vec<String>> {
@@ -181,6 +247,21 @@ fn permission(
     resolution.text(Some(name), known_permission)
 }
 
+/// Permissions by method.
+fn permissions(
+    permissions: Option<&Located<Map<String>>>,
+    authentication: Option<RouteAuthentication>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<Vec<(Method, Permission)>> {
+    let entries = &permissions?.value.0;
+    let resolved = entries.iter().map(|(method, name)| {
+        let permission = permission(Some(name), READ_PERMISSION, authentication, resolution);
+        let method = resolution.text(Some(method), matching::method);
+        Some((method?, permission?))
+    });
+    all(resolved.collect())
+}
+
 fn known_permission(name: &str) -> Result<Permission, Refusal> {
     let refuse = |reason: String, remedy: String| Err(Refusal { reason, remedy });
     match (name.parse::<Permission>(), expand([name])) {
@@ -210,7 +291,7 @@ fn known_permission(name: &str) -> Result<Permission, Refusal> {
 fn note_alike(
     route: &RouteConfig,
     written: &Located<RouteTable>,
-    seen: &mut HashMap<(Option<String>, String), Location>,
+    seen: &mut HashMap<(Option<String>, RoutePath, ConditionsConfig), Location>,
     resolution: &mut Resolution<'_, '_>,
 ) {
     let places = written.value.hosts.iter().flat_map(|hosts| &hosts.value).map(|host| &host.at);
@@ -219,7 +300,7 @@ fn note_alike(
     let mut noted = false;
     for (host, at) in hosts.chain(any) {
         let shown = host.clone().unwrap_or_else(|| "any host".to_owned());
-        let key = (host, route.path_prefix.clone());
+        let key = (host, matching::without_names(&route.path), route.conditions.clone());
         let Some(first) = seen.insert(key, written.at.clone()) else { continue };
         if first.key == written.at.key {
             let reason = format!("the host `{shown}` is listed twice");
@@ -228,11 +309,11 @@ fn note_alike(
             // Once, however many hosts the two have in common.
             noted = true;
             let (place, own) = (resolution.place(&first), resolution.place(&written.at));
-            let prefix = &route.path_prefix;
+            let path = route.path.as_str();
             let reason = format!(
-                "two routes are alike: this one{own} and the one{place} are both for `{shown}` and `{prefix}`"
+                "two routes are alike: this one{own} and the one{place} are both for `{shown}` and `{path}`"
             );
-            let remedy = "remove one of them, or give it another host or `path_prefix`";
+            let remedy = "remove one of them, or give it another host, path or conditions";
             resolution.report.place_problem(&written.at, reason, remedy);
         }
     }

@@ -7,14 +7,14 @@ use tracing_subscriber::EnvFilter;
 use super::Resolution;
 use super::text::{self, Refusal};
 use crate::config::file::{
-    AccessLogTable, EventsTable, FileConfig, LimitsTable, LoggingTable, OpsTable, StoreTable, TimeoutsTable,
-    TokensTable, UsageTable,
+    AccessLogTable, AuthenticationThrottleTable, EventsTable, FileConfig, LimitsTable, LoggingTable,
+    OpsTable, StoreTable, TimeoutsTable, TokensTable, UsageTable,
 };
 use crate::config::report::Located;
 use crate::config::unknown::nearest;
 use crate::config::{
-    AccessLogConfig, AccessLogOutput, EventsConfig, LimitsConfig, LogFormat, LoggingConfig, OpsConfig,
-    StoreConfig, TimeoutsConfig, TokensConfig, UsageConfig,
+    AccessLogConfig, AccessLogOutput, AuthenticationThrottleConfig, EventsConfig, LimitsConfig, LogFormat,
+    LoggingConfig, OpsConfig, StoreConfig, TimeoutsConfig, TokensConfig, UsageConfig,
 };
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -38,6 +38,18 @@ pub(super) fn store(table: &StoreTable, resolution: &mut Resolution<'_, '_>) -> 
 
 pub(super) fn ops(table: &OpsTable, resolution: &mut Resolution<'_, '_>) -> Option<OpsConfig> {
     Some(OpsConfig { address: resolution.text(table.address.as_ref(), text::socket_address)? })
+}
+
+pub(super) fn authentication_throttle(
+    table: &AuthenticationThrottleTable,
+) -> Option<AuthenticationThrottleConfig> {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Some(AuthenticationThrottleConfig {
+        failures: number(value(&table.failures)?.count()),
+        period: value(&table.per_seconds)?.duration(),
+        ipv4_prefix_bits: number(value(&table.ipv4_prefix_bits)?.count()),
+        ipv6_prefix_bits: number(value(&table.ipv6_prefix_bits)?.count()),
+    })
 }
 
 pub(super) fn usage(table: &UsageTable) -> Option<UsageConfig> {

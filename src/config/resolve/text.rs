@@ -1,12 +1,14 @@
 //! Texts that mean something: names, addresses, hosts, path prefixes, networks. Pure: a text in, a value or a
 //! reason and remedy out.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
 use crate::config::source::shortened;
 use crate::config::{EndpointAddress, NO_ROUTE};
+use crate::route::pattern::parameter_name;
 
 /// Why a text is refused, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -195,20 +197,37 @@ pub(super) fn route_host(text: &str) -> Result<String, Refusal> {
     refuse(reason, "write a host name such as `api.example.com` or `*.example.com`")
 }
 
-/// A route's path prefix, in the one spelling that paths are compared in.
-pub(super) fn path_prefix(text: &str) -> Result<String, Refusal> {
-    let reason = format!("{} is no path prefix", quoted(text));
+/// What a path in the file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PathKind {
+    /// The beginning of paths.
+    Prefix,
+    /// One path.
+    Whole,
+    /// What a path becomes.
+    Rewrite,
+}
+
+/// A route's path, in the one spelling that paths are compared in. Whole segments may be parameters: `{name}`.
+pub(super) fn path(text: &str, kind: PathKind) -> Result<String, Refusal> {
+    let what = match kind {
+        PathKind::Prefix => "path prefix",
+        PathKind::Whole | PathKind::Rewrite => "path",
+    };
+    let reason = format!("{} is no {what}", quoted(text));
     let Some(relative) = text.strip_prefix('/') else {
         return refuse(reason, format!("begin it with a slash: `/{}`", shortened(text)));
     };
-    if let Some(wrong) = text.chars().find(|character| !is_path_character(*character)) {
+    let is_known = |character: &char| is_path_character(*character) || matches!(character, '{' | '}');
+    if let Some(wrong) = text.chars().find(|character| !is_known(character)) {
         return refuse(
             reason,
             match wrong {
                 '?' => "leave the query out: routes do not look at it".to_owned(),
                 '#' => "leave the fragment out: clients do not send it".to_owned(),
                 '%' => "write it decoded: paths are compared decoded".to_owned(),
-                '*' => "leave the star out: a prefix matches everything below it".to_owned(),
+                '*' => "leave the star out: a prefix matches everything below it, and `{name}` one segment"
+                    .to_owned(),
                 _ => "use letters, digits and `-._~!$&'()+,;=:@` between slashes".to_owned(),
             },
         );
@@ -219,19 +238,47 @@ pub(super) fn path_prefix(text: &str) -> Result<String, Refusal> {
     if let Some(shorter) = text.strip_suffix('/')
         && !shorter.ends_with('/')
     {
+        let shorter = shortened(shorter);
         return refuse(
             reason,
-            format!(
-                "leave the last slash out: `{0}` matches `{0}` and everything below `{0}/`",
-                shortened(shorter)
-            ),
+            match kind {
+                PathKind::Prefix => {
+                    format!(
+                        "leave the last slash out: `{shorter}` matches `{shorter}` and everything below `{shorter}/`"
+                    )
+                }
+                PathKind::Whole | PathKind::Rewrite => format!("leave the last slash out: `{shorter}`"),
+            },
         );
     }
     match relative.split('/').find(|segment| matches!(*segment, "" | "." | "..")) {
-        Some("") => refuse(reason, "write single slashes"),
-        Some(_) => refuse(reason, "leave segments of dots out"),
-        None => Ok(text.to_owned()),
+        Some("") => return refuse(reason, "write single slashes"),
+        Some(_) => return refuse(reason, "leave segments of dots out"),
+        None => {}
     }
+    let is_name = |name: &str| {
+        (1..=NAME_LENGTH).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let mut names = HashSet::new();
+    for segment in relative.split('/').filter(|segment| segment.contains(['{', '}'])) {
+        let Some(name) = parameter_name(segment).filter(|name| is_name(name)) else {
+            let remedy = "a parameter is a whole segment, a name of letters, digits and `_` in braces: `/v1/{tenant}/items`";
+            return refuse(reason, remedy);
+        };
+        if !names.insert(name) && kind != PathKind::Rewrite {
+            return refuse(
+                format!("{reason}: it has the parameter `{name}` twice"),
+                "call one of them otherwise",
+            );
+        }
+    }
+    Ok(text.to_owned())
+}
+
+/// The parameters in a path that is one.
+pub(super) fn parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(parameter_name)
 }
 
 /// A network in its one spelling.

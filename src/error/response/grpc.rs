@@ -52,7 +52,11 @@ pub(super) fn render(answer: Answer, message: &str) -> Rendered {
 
 /// The end of a call that has begun.
 pub fn trailers(answer: Answer) -> HeaderMap {
-    let message = format!("{}: the call was let in, and is not any more", answer.public_code());
+    let why = match answer {
+        Answer::Denied(_) => "the call was let in, and is not any more",
+        _ => "the call was broken off before its end",
+    };
+    let message = format!("{}: {why}", answer.public_code());
     let mut trailers = HeaderMap::with_capacity(2);
     trailers.insert(STATUS, HeaderValue::from(u16::from(code(answer))));
     if let Ok(message) = HeaderValue::from_str(&percent_encoded(&message)) {

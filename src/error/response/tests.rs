@@ -9,7 +9,8 @@ use crate::policy::{Denial, Permission};
 
 fn rendered(answer: Answer, token_prefix: Option<&str>) -> Rendered {
     let required = Some(Permission::ServiceDataWrite);
-    Answers::new("example \"org\"".into()).render(answer, Details { required, token_prefix })
+    Answers::new("example \"org\"".into())
+        .render(answer, Details { required, token_prefix, ..Details::default() })
 }
 
 fn answer(denial: Denial) -> (u16, Option<String>, serde_json::Value) {

@@ -223,6 +223,18 @@ impl Input {
         }
     }
 
+    /// Writes interim responses that wait, but not into a `100 Continue` that is half written: they follow it.
+    pub(super) fn poll_interim<S: AsyncWrite + Unpin>(
+        &self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !matches!(self.owed_continue, None | Some(CONTINUE | b"")) {
+            return Poll::Ready(Ok(()));
+        }
+        self.state.interim().poll_write(stream, context)
+    }
+
     /// Whether nothing of the current request is still to come.
     pub(super) fn is_body_complete(&self) -> bool {
         matches!(self.framing, Framing::Head | Framing::Offered)
@@ -329,6 +341,10 @@ impl Input {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         while let Some(owed) = self.owed_continue {
+            if owed == CONTINUE {
+                // One of them may be half written.
+                ready!(self.state.interim().poll_write(stream, context))?;
+            }
             if owed.is_empty() {
                 ready!(Pin::new(&mut *stream).poll_flush(context))?;
                 self.owed_continue = None;

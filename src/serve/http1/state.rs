@@ -6,6 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
+use super::Interim;
+
 /// Where the client is in what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -24,6 +26,7 @@ pub struct State {
     is_timing_out: Cell<bool>,
     is_ending: Cell<bool>,
     reader: RefCell<Option<Waker>>,
+    interim: Interim,
 }
 
 impl State {
@@ -35,7 +38,13 @@ impl State {
             is_timing_out: Cell::new(false),
             is_ending: Cell::new(false),
             reader: RefCell::new(None),
+            interim: Interim::default(),
         }
+    }
+
+    /// Interim responses to the request that is being served.
+    pub fn interim(&self) -> &Interim {
+        &self.interim
     }
 
     /// Where the client is in what it sends.

@@ -119,6 +119,29 @@ fn what_servers_read_differently_is_refused() {
     }
 }
 
+#[test]
+fn encoded_slashes_stay_where_they_may() {
+    for (path, expected) in [
+        ("/a%2Fb", Ok("/a%2Fb")),
+        ("/%61%2fb/c?x=%2f", Ok("/a%2fb/c?x=%2f")),
+        ("/fetch/https:%2F%2Fexample.com%2F", Ok("/fetch/https:%2F%2Fexample.com%2F")),
+        ("/plain?x=..%2f..", Ok("/plain?x=..%2f..")),
+        ("/a%252fb", Ok("/a%252fb")),
+        ("/a%2F..%2Fb", Err(Ambiguity::DotSegment)),
+        ("/a%2f%2e%2E", Err(Ambiguity::DotSegment)),
+        ("/..%2fadmin", Err(Ambiguity::DotSegment)),
+        ("/.%2F", Err(Ambiguity::DotSegment)),
+        ("/a%2f../b", Err(Ambiguity::DotSegment)),
+        ("/a%2Fb//c", Err(Ambiguity::EmptySegment)),
+        ("/a%2Fb%5c..", Err(Ambiguity::Backslash)),
+        ("/a%2Fb%c0%af", Err(Ambiguity::Encoding)),
+        ("/a%2Fb;c", Err(Ambiguity::PathParameter)),
+    ] {
+        assert_eq!(normalize_with_encoded_slashes(path).as_deref(), expected.as_ref().copied(), "{path}");
+    }
+    assert_eq!(with_slashes_decoded("/a%2Fb%2fc%252f"), "/a/b/c%252f");
+}
+
 proptest::proptest! {
     #[test]
     fn a_result_is_stable_and_never_panics(path in "/([a-z%./;\\\\2eEfF0]|%[0-9a-fA-F]{2}|\\PC){0,24}") {

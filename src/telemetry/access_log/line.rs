@@ -91,6 +91,7 @@ fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
     fields.text("decision", record.decision.code());
     let reason = match record.ending {
         Ending::Denied(denial) => Some(denial.code()),
+        Ending::LimitExceeded(limit) => Some(limit.code()),
         Ending::Completed
         | Ending::BadRequest
         | Ending::ClientAborted

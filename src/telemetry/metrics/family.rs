@@ -30,6 +30,13 @@ pub(super) static DENIALS: Family = Family {
     labels: &["route", "reason"],
 };
 
+pub(super) static LIMITED: Family = Family {
+    name: "postern_limited_total",
+    help: "Requests that were one too many, by route and by the limit.",
+    kind: MetricType::COUNTER,
+    labels: &["route", "limit"],
+};
+
 pub(super) static WOULD_DENY: Family = Family {
     name: "postern_would_deny_total",
     help: "Requests that were let in and that the organization's candidate policy would refuse, by route and reason.",

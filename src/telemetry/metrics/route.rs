@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::cells::{Cell, HistogramCells, HistogramSum, StatusCells};
 use crate::directory::candidate::Difference;
+use crate::limit::Limit;
 use crate::policy::Denial;
 
 /// One route's metrics; shared by all workers, each of which writes only its own cells.
@@ -23,6 +24,7 @@ struct RouteCells {
     duration: HistogramCells,
     statuses: StatusCells,
     denials: [Cell; Denial::ALL.len()],
+    limited: [Cell; Limit::ALL.len()],
     would_deny: [Cell; Denial::ALL.len()],
     would_permit: [Cell; Denial::ALL.len()],
 }
@@ -33,7 +35,9 @@ pub(super) struct RouteSum {
     pub(super) statuses: [u64; 1000],
     /// In the order of [`Denial::ALL`].
     pub(super) denials: [u64; Denial::ALL.len()],
-    /// In the same order: what candidate policies would refuse.
+    /// In the order of [`Limit::ALL`].
+    pub(super) limited: [u64; Limit::ALL.len()],
+    /// In the order of [`Denial::ALL`]: what candidate policies would refuse.
     pub(super) would_deny: [u64; Denial::ALL.len()],
     /// In the same order: what they would let in.
     pub(super) would_permit: [u64; Denial::ALL.len()],
@@ -71,6 +75,11 @@ impl RouteMetrics {
         cells.duration.observe(duration);
     }
 
+    /// Counts one request that was one too many; otherwise as [`RouteMetrics::record`].
+    pub fn record_limited(&self, worker: usize, limit: Limit) {
+        self.workers[worker].limited[limit as usize].add(1);
+    }
+
     /// Counts in what a candidate policy differs on one request; otherwise as [`RouteMetrics::record`].
     pub fn record_difference(&self, worker: usize, difference: Difference) {
         let cells = &self.workers[worker];
@@ -84,6 +93,7 @@ impl RouteMetrics {
         let mut sum = RouteSum {
             statuses: [0; 1000],
             denials: [0; Denial::ALL.len()],
+            limited: [0; Limit::ALL.len()],
             would_deny: [0; Denial::ALL.len()],
             would_permit: [0; Denial::ALL.len()],
             duration: HistogramSum::default(),
@@ -98,6 +108,9 @@ impl RouteMetrics {
                 for (total, cell) in totals.iter_mut().zip(cells) {
                     *total += cell.value();
                 }
+            }
+            for (total, cell) in sum.limited.iter_mut().zip(&cells.limited) {
+                *total += cell.value();
             }
             sum.duration.add(&cells.duration);
         }

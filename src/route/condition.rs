@@ -1,0 +1,140 @@
+//! Conditions that choose between routes of the same host and path: methods, header lines, parameters of the query.
+//!
+//! Conditions choose, they do not protect: a client decides what it sends. What has two readings is told, and never
+//! settled silently. What must not live here: hosts and paths.
+
+use http::{HeaderMap, HeaderName, Method};
+
+use super::query;
+use crate::config::{ConditionsConfig, Wanted};
+
+/// What a request must have for a route to be taken.
+#[derive(Debug)]
+pub struct Conditions {
+    methods: Box<[Method]>,
+    headers: Box<[(HeaderName, Wanted)]>,
+    query: Box<[(String, Wanted)]>,
+}
+
+/// A header or parameter whose value a condition asks for is there more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
+
+impl Conditions {
+    /// The conditions of a route, if it has any.
+    pub fn of(config: &ConditionsConfig) -> Option<Box<Self>> {
+        let ConditionsConfig { methods, headers, query } = config;
+        let is_unconditional = methods.is_empty() && headers.is_empty() && query.is_empty();
+        (!is_unconditional).then(|| {
+            Box::new(Self {
+                methods: methods.clone().into(),
+                headers: headers.clone().into(),
+                query: query.clone().into(),
+            })
+        })
+    }
+
+    /// Whether all of them hold.
+    ///
+    /// # Errors
+    /// If that depends on which of several header lines or parameters of one name is looked at.
+    pub fn hold(&self, method: &Method, headers: &HeaderMap, query: Option<&str>) -> Result<bool, Repeated> {
+        if !self.methods.is_empty() && !self.methods.contains(method) {
+            return Ok(false);
+        }
+        for (name, wanted) in &self.headers {
+            let values = headers.get_all(name).iter();
+            if !holds(wanted, values, |value, wanted| value.as_bytes() == wanted.as_bytes())? {
+                return Ok(false);
+            }
+        }
+        for (name, wanted) in &self.query {
+            let parameters = query.into_iter().flat_map(query::parameters);
+            let values = parameters.filter(|(given, _)| query::decoded(given).eq(name.bytes()));
+            if !holds(wanted, values, |(_, value), wanted| query::decoded(value).eq(wanted.bytes()))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn holds<T>(
+    wanted: &Wanted,
+    mut values: impl Iterator<Item = T>,
+    is_equal: impl Fn(T, &str) -> bool,
+) -> Result<bool, Repeated> {
+    let Wanted::Value(wanted) = wanted else {
+        return Ok(values.next().is_some() == (*wanted == Wanted::Present));
+    };
+    match (values.next(), values.next()) {
+        (None, _) => Ok(false),
+        (Some(value), None) => Ok(is_equal(value, wanted)),
+        (Some(_), Some(_)) => Err(Repeated),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What holds, what does not, and what cannot be told.
+
+    use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+    use super::{Conditions, Repeated};
+    use crate::config::{ConditionsConfig, Wanted};
+
+    #[track_caller]
+    fn check(wanted: Wanted, values: &[&'static str], expect: Result<bool, Repeated>) {
+        let name = HeaderName::from_static("x-version");
+        let headers: HeaderMap =
+            values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect();
+        let by_header =
+            ConditionsConfig { headers: vec![(name, wanted.clone())], ..ConditionsConfig::default() };
+        let by_header = Conditions::of(&by_header).expect("a condition");
+        assert_eq!(by_header.hold(&Method::GET, &headers, None), expect, "{wanted:?} of {values:?}");
+
+        let parameters: Vec<_> = values.iter().map(|value| format!("x%2Dversion={value}")).collect();
+        let query = format!("other=2&{}", parameters.join("&"));
+        let by_query = ConditionsConfig {
+            query: vec![("x-version".into(), wanted.clone())],
+            ..ConditionsConfig::default()
+        };
+        let by_query = Conditions::of(&by_query).expect("a condition");
+        assert_eq!(
+            by_query.hold(&Method::GET, &HeaderMap::new(), Some(&query)),
+            expect,
+            "{wanted:?} in {query}"
+        );
+    }
+
+    #[test]
+    fn values_are_equal_or_there_or_not() {
+        let two = || Wanted::Value("2".into());
+        check(two(), &["2"], Ok(true));
+        check(two(), &["3"], Ok(false));
+        check(two(), &["22"], Ok(false));
+        check(two(), &[], Ok(false));
+        check(two(), &["2", "2"], Err(Repeated));
+        check(two(), &["3", "2"], Err(Repeated));
+        check(Wanted::Present, &["x"], Ok(true));
+        check(Wanted::Present, &["x", "y"], Ok(true));
+        check(Wanted::Present, &[], Ok(false));
+        check(Wanted::Absent, &[], Ok(true));
+        check(Wanted::Absent, &["x"], Ok(false));
+    }
+
+    #[test]
+    fn a_route_without_conditions_asks_nothing() {
+        assert!(Conditions::of(&ConditionsConfig::default()).is_none());
+    }
+
+    #[test]
+    fn methods_are_compared_as_they_are_written() {
+        let reads = ConditionsConfig { methods: vec![Method::GET], ..ConditionsConfig::default() };
+        let reads = Conditions::of(&reads).expect("a condition");
+        let lower_case = Method::from_bytes(b"get").expect("a method");
+        for (method, expect) in [(Method::GET, true), (Method::HEAD, false), (lower_case, false)] {
+            assert_eq!(reads.hold(&method, &HeaderMap::new(), None), Ok(expect), "{method}");
+        }
+    }
+}
