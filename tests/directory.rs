@@ -549,7 +549,10 @@ impl World {
             12 => drop(op::revoke(store, &self.principal(), &self.resource(), &names(&["developer"]), NOW)),
             13 => {
                 let group =
-                    op::create_group(store, ORGANIZATION, &new_id("group"), "", NOW).unwrap().value.id;
+                    op::create_group(store, ORGANIZATION, &format!("{} of tests", new_id("group")), "", NOW)
+                        .unwrap()
+                        .value
+                        .id;
                 self.groups.push(group);
             }
             14 | 15 => drop(op::add_group_members(store, &self.group(), &[self.user()], NOW)),
