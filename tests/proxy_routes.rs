@@ -290,7 +290,8 @@ fn a_body_that_becomes_too_long_breaks_off_the_request_and_nothing_else() {
         [of_outcome("aborted"), of_outcome("failed"), of_outcome("ok")].map(|count| count as u32),
         [1, 0, 1]
     );
-    assert_eq!(sidecar.access_log(2)[0]["ending"], "bad_request");
+    let lines = sidecar.access_log(2);
+    assert!(lines.iter().any(|line| line["ending"] == "bad_request"), "{lines:?}");
 }
 
 #[test]
