@@ -3,7 +3,7 @@
 //! A worker puts what is known of a sampled request into a bounded queue and goes on; a task of the control runtime turns it into
 //! spans and sends them in batches. When the queue is full or the collector takes nothing, traces are dropped and counted: a collector
 //! costs traces, never requests. What must not live here: who is traced (that is [`crate::headers::trace`]), what spans are on the
-//! wire ([`otlp`]).
+//! wire (`otlp`).
 
 mod otlp;
 

@@ -1,7 +1,7 @@
 //! What is known of an address: whether checks find it healthy, and whether requests have failed there.
 //!
 //! Shared by all workers and the control side, in atomics. An address with nothing against it costs a request one load
-//! and no look at a clock. Who changes it, and when, is [`super::ejection`]'s and the checks' business.
+//! and no look at a clock. Who changes it, and when, is `ejection`'s and the checks' business.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Where an upstream's requests can go: the addresses of its endpoints, as all workers share them and as one worker
 //! uses them.
 //!
-//! What must not live here: which of them is asked ([`super::balance`]), and how a connection is opened
+//! What must not live here: which of them is asked (`balance`), and how a connection is opened
 //! ([`super::connect`]).
 
 use std::cell::Cell;
