@@ -339,10 +339,13 @@ fn a_request_that_makes_an_upstream_go_away_is_repeated_once() {
     clients.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
     let kept = upstream.connections();
     assert!(kept > 1, "the requests ran side by side");
+    // One that came when another was answered already may have been repeated by now.
+    let sent = || upstream.received_text().matches("GET /").count();
+    let before = sent();
     let response = clients[0].request(sidecar.get());
     assert_eq!((response.status, response.text().as_str()), (200, "kept"));
     // Once over a kept connection, once over a fresh one.
-    assert_eq!(upstream.received_text().matches("GET /").count(), 4 + 2);
+    assert_eq!(sent(), before + 2);
 }
 
 #[test]

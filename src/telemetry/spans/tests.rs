@@ -143,6 +143,16 @@ impl Running {
         Self { spans, metrics, ending, exporting }
     }
 
+    /// What a collector answered has been dealt with a moment after it answered.
+    async fn until_metrics_say(&self, line: &str) {
+        let told = async {
+            while !self.metrics.encode().unwrap().contains(line) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect(line);
+    }
+
     async fn stop(self) -> String {
         self.ending.send_replace(true);
         self.exporting.await.unwrap();
@@ -218,8 +228,9 @@ async fn what_a_collector_refuses_is_dropped_and_counted() {
     let running = Running::to(collector.address);
     running.spans.submit(traced(1));
     collector.next().await;
-    let metrics = running.stop().await;
-    assert!(metrics.contains("postern_traces_total{outcome=\"dropped\"} 1\n"), "{metrics}");
+    // To be stopped before it knows would send it once more.
+    running.until_metrics_say("postern_traces_total{outcome=\"dropped\"} 1\n").await;
+    running.stop().await;
     assert!(collector.received.try_recv().is_err(), "it was not sent again");
 }
 
