@@ -21,12 +21,15 @@ pub struct Upstream {
 struct Shared {
     stopped: AtomicBool,
     connections: Mutex<Vec<Arc<Recording>>>,
+    /// Of all connections, in the order in which they were read to their ends.
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
 #[derive(Default)]
 struct Recording {
     bytes: Mutex<Vec<u8>>,
-    requests: Mutex<Vec<Request>>,
+    /// All connections' together.
+    requests: Arc<Mutex<Vec<Request>>>,
     /// The sidecar has closed.
     closed: AtomicBool,
     /// The script has ended and the connection is closed.
@@ -131,7 +134,8 @@ impl Upstream {
                     break;
                 }
                 let Ok(socket) = stream else { continue };
-                let recording = Arc::new(Recording::default());
+                let requests = Arc::clone(&accepting.requests);
+                let recording = Arc::new(Recording { requests, ..Recording::default() });
                 accepting.connections.lock().push(Arc::clone(&recording));
                 let (script, tls) = (Arc::clone(&script), tls.clone());
                 thread::spawn(move || {
@@ -165,10 +169,9 @@ impl Upstream {
         String::from_utf8_lossy(&self.received()).into_owned()
     }
 
-    /// The complete requests so far, over all connections in turn.
+    /// The complete requests so far, over all connections, in the order in which they came.
     pub fn requests(&self) -> Vec<Request> {
-        let connections = self.shared.connections.lock();
-        connections.iter().flat_map(|connection| connection.requests.lock().clone()).collect()
+        self.shared.requests.lock().clone()
     }
 
     /// The only complete request so far.
