@@ -5,15 +5,18 @@
 //! on the workers' own threads. Nothing is decided about requests here.
 
 pub mod control_socket;
+pub mod hand_over;
 mod keeper;
+mod operators;
 mod reload;
+mod sockets;
 mod upstreams;
 mod workers;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,8 +29,9 @@ use crate::config::{Config, ListenAddress, certificates};
 use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
 use crate::explain::{DenialReport, Names};
 use crate::identity_token::keys::IdentityKeys;
+use crate::lifecycle::notify::{self, State};
 use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
-use crate::listen;
+use crate::listen::inherited::{Inherited, Purpose};
 use crate::login::Login;
 use crate::ops;
 use crate::pipeline::denials::RecentDenials;
@@ -35,17 +39,23 @@ use crate::snapshot::{BoundAddresses, Snapshot, SnapshotError};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::{AccessLog, AccessLogError};
 use crate::telemetry::log::LogHandle;
-use crate::telemetry::metrics::CertificateExpiry;
+use crate::telemetry::metrics::{CertificateExpiry, HandOverOutcome};
 use crate::telemetry::spans::Spans;
 use crate::worker::Shared;
-use control_socket::{ControlRequest, ControlSocket, Order};
+use control_socket::{Asker, ControlRequest, ControlSocket, Order};
+use hand_over::{HandOverError, HandOverReport, Program, Successor};
 use keeper::Keeper;
+use operators::Operators;
 pub use reload::ReloadReport;
+use sockets::{ControlListener, Passing, Places};
 use upstreams::UpstreamTasks;
 use workers::Workers;
 
 /// How long the access log may take to write its last lines.
 const ACCESS_LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Behind a successor, idle connections stay open for this part of the grace.
+const IDLE_SHARE: u32 = 2;
 
 /// A running sidecar.
 #[derive(Debug)]
@@ -66,13 +76,20 @@ pub struct App {
     upstream_tasks: UpstreamTasks,
     tracing: Tracing,
     /// The operators' listener; ends with this, also when the start fails half-way.
-    ops: JoinSet<()>,
+    operators: Operators,
     /// The management API, if the configuration has one; its listener ends with this too.
     admin: Option<Arc<Admin>>,
     admin_listener: JoinSet<()>,
+    /// The same before it accepts.
+    admin_unopened: Option<ControlListener>,
     control_socket: Option<ControlSocket>,
-    /// The files of Unix sockets, which go with this.
-    _socket_files: Vec<listen::SocketFile>,
+    readiness: Arc<Readiness>,
+    /// All that is listened on, for the process that follows.
+    passing: Passing,
+    /// What it has inherited.
+    took: Vec<Purpose>,
+    /// What to start when this is to be replaced.
+    program: Option<Program>,
 }
 
 /// Why the sidecar did not start.
@@ -91,7 +108,7 @@ pub enum StartError {
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
     /// An address.
-    #[error("cannot listen on {address} ({key}): {source}; {remedy}", remedy = bind_remedy(address, source))]
+    #[error("cannot listen on {address} ({key}): {source}; {remedy}", remedy = sockets::bind_remedy(address, source))]
     Bind {
         /// The address.
         address: ListenAddress,
@@ -100,6 +117,12 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// A socket of systemd's that nobody would accept from.
+    #[error(
+        "systemd passes the socket {0}, which nothing in the configuration has: give it the name of a listener, `ops` or \
+         `admin` (FileDescriptorName=), and both the same address (ListenStream=)"
+    )]
+    UnwantedSocket(String),
     /// The control socket.
     #[error(
         "cannot make the control socket {path:?}, which `postern reload` needs: {source}; {remedy}",
@@ -117,26 +140,46 @@ pub enum StartError {
 }
 
 impl App {
-    /// Starts everything: ready to serve when this returns. Must be called within a tokio runtime.
+    /// Starts everything: serves when this returns. Must be called within a tokio runtime.
     pub async fn start(config: Config, log: Option<LogHandle>) -> Result<Self, StartError> {
+        let mut app = Self::prepare(config, log, Inherited::default()).await?;
+        app.open();
+        Ok(app)
+    }
+
+    /// Makes everything ready to serve, on sockets that somebody else has bound where there are some. Nothing is accepted before
+    /// [`App::open`], but by the operators' listener, and not even there if the sockets are still in use by another process. Must
+    /// be called within a tokio runtime.
+    pub async fn prepare(
+        config: Config,
+        log: Option<LogHandle>,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
         // First of all: what changes while the directory is being loaded is noticed too.
         let watcher = watch(&config);
+        let places = Places::assign(inherited, &config)?;
+        let mut passing = Passing::default();
         let drain = Drain::new(config.workers);
         let readiness = Readiness::new(drain.clone());
         let metrics = Metrics::new(config.workers);
-        let ops_listener = bind_control(config.ops.address, "ops.address")?;
+        let is_ops_in_use = places.are_in_use && !places.ops.sockets.is_empty();
+        let ops_listener =
+            sockets::bind_control(config.ops.address, Purpose::Ops, places.ops, &mut passing)?;
         let ops_address = ops_listener.local_addr()?;
-        tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
         let identity_keys = Arc::<IdentityKeys>::default();
         identity_keys.configure(config.identity_key_rotation);
-        let ops_drain = drain.clone();
-        let mut ops = JoinSet::new();
         let told = ops::Told {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
             identity_keys: Arc::clone(&identity_keys),
         };
-        ops.spawn(ops::serve(ops_listener, told, async move { ops_drain.nothing_alive().await }));
+        let mut operators = Operators::new(ops_listener, told, drain.clone());
+        if is_ops_in_use {
+            tracing::info!(address = %ops_address, "loading the directory");
+        } else {
+            tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
+            operators.open();
+        }
 
         let (keeper, view) = load(&config, &metrics).await?;
         readiness.directory_loaded();
@@ -152,18 +195,22 @@ impl App {
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
         upstream_tasks.follow(&shared.snapshot()).await;
 
-        let (admin, admin_listener, admin_address) =
-            start_admin(&config, &shared, &keeper, &metrics, &drain)?;
-        let mut bound = bind_listeners(&config)?;
-        let socket_files = bound.iter_mut().filter_map(|listener| listener.file.take()).collect();
-        let control_socket = ControlSocket::bind(&config.store.path)?;
+        let admin = make_admin(&config, &shared, &keeper, &metrics)?;
+        let admin_unopened = match &config.admin {
+            Some(admin) => {
+                Some(sockets::bind_control(admin.address, Purpose::Admin, places.admin, &mut passing)?)
+            }
+            None => None,
+        };
+        let bound = sockets::bind_listeners(&config, places.listeners, &mut passing)?;
+        let control_socket = ControlSocket::adopt(&config.store.path, places.control)?;
+        passing.keep(Purpose::Control, true, &control_socket)?;
         let addresses = BoundAddresses {
             listeners: bound.iter().map(|listener| listener.address.clone()).collect(),
             ops: ops_address,
-            admin: admin_address,
+            admin: admin_unopened.as_ref().map(ControlListener::local_addr).transpose()?,
         };
-        let workers = Workers::start(&config, bound, &shared, &drain, &metrics)?;
-        readiness.listeners_bound();
+        let workers = Workers::start(&config, bound, &shared, &drain, &metrics).await?;
         Ok(Self {
             watched: config.referenced_files.clone(),
             watcher,
@@ -178,12 +225,51 @@ impl App {
             keeper,
             upstream_tasks,
             tracing,
-            ops,
+            operators,
             admin,
-            admin_listener,
+            admin_listener: JoinSet::new(),
+            admin_unopened,
             control_socket: Some(control_socket),
-            _socket_files: socket_files,
+            readiness,
+            passing,
+            took: places.took,
+            program: None,
         })
+    }
+
+    /// Accepts from all sockets. Again: does nothing.
+    pub fn open(&mut self) {
+        self.workers.open();
+        if let (Some(admin), Some(listener)) = (&self.admin, self.admin_unopened.take()) {
+            let drain = self.drain.clone();
+            let ending = async move { drain.nothing_new().await };
+            self.admin_listener.spawn(admin::serve(listener, Arc::clone(admin), ending));
+        }
+        self.readiness.listeners_bound();
+        self.operators.open();
+    }
+
+    /// Lets this process be replaced by a new one of this program, by a signal or through the control socket.
+    #[must_use]
+    pub fn replaceable_by(self, program: Option<Program>) -> Self {
+        Self { program, ..self }
+    }
+
+    /// What the sockets were for that it has inherited.
+    pub fn took(&self) -> &[Purpose] {
+        &self.took
+    }
+
+    /// The process before this one accepts nothing more: takes up what concerned only that one until now, and accepts.
+    pub async fn take_over(&mut self, taken_over: hand_over::TakenOver) {
+        self.passing.set_modes(&self.config);
+        self.open();
+        self.metrics.control().handed_over(HandOverOutcome::TakenOver);
+        // It may have been rotated after this process opened it.
+        self.reopen_logs();
+        if taken_over.reload {
+            self.reload().await;
+        }
     }
 
     /// Where it listens, ports resolved.
@@ -196,57 +282,108 @@ impl App {
         &self.config
     }
 
-    /// Serves until a signal says stop, reloading when asked; then drains, until a second signal cuts it short.
-    /// Returns how the drain ended.
+    /// Serves until a signal says stop or another process has taken over, reloading when asked; then drains, until a second
+    /// signal cuts it short. Returns how the drain ended.
     pub async fn run(mut self, mut signals: Signals) -> DrainOutcome {
         let mut watcher = self.watcher.take();
         let mut control_socket = self.control_socket.take();
-        loop {
+        let mut hand_over = None;
+        let successor = loop {
             tokio::select! {
                 event = signals.next() => match event {
-                    SignalEvent::Drain | SignalEvent::StopNow => break,
+                    SignalEvent::Drain | SignalEvent::StopNow => break None,
                     SignalEvent::Reload => {
                         self.reload().await;
                         self.reopen_logs();
                         self.follow(&mut watcher);
+                        note_reload(&mut hand_over);
                     }
                     SignalEvent::ReopenLogs => self.reopen_logs(),
+                    SignalEvent::HandOver => self.hand_over(&mut hand_over, None, hand_over::PATIENCE).await,
                 },
                 () = changed(&mut watcher) => {
                     self.reload().await;
                     self.follow(&mut watcher);
+                    note_reload(&mut hand_over);
                 }
                 request = asked(&mut control_socket) => match request.order {
                     Order::Reload => {
                         let report = self.reload().await;
                         request.asker.answer(&report).await;
                         self.follow(&mut watcher);
+                        note_reload(&mut hand_over);
+                    }
+                    Order::Upgrade(patience) => {
+                        self.hand_over(&mut hand_over, Some(request.asker), patience).await;
                     }
                     Order::Explain(request_id) => {
                         let explanation = self.explain(&request_id).await;
                         request.asker.answer(&explanation).await;
                     }
+                },
+                prepared = prepared(&mut hand_over) => {
+                    let Some(ended) = hand_over.take() else { continue };
+                    if let Some(successor) = self.conclude(ended, prepared).await {
+                        break Some(successor);
+                    }
                 }
             }
-        }
+        };
+        // A new process that is not ready yet is not waited for any more, and ends.
+        drop(hand_over);
         let drain = self.drain.clone();
-        let second_signal = async move {
-            while signals.next().await != SignalEvent::StopNow {}
+        let further_signals = async move {
+            loop {
+                match signals.next().await {
+                    SignalEvent::StopNow => break,
+                    // Behind a successor: idle connections need not be waited for.
+                    SignalEvent::Drain => drain.start(),
+                    SignalEvent::Reload | SignalEvent::ReopenLogs | SignalEvent::HandOver => {}
+                }
+            }
             tracing::warn!("a second signal: breaking off what still runs");
             drain.force();
             std::future::pending::<Infallible>().await
         };
+        let stopping = async move {
+            match successor {
+                Some(successor) => {
+                    self.leave_to(&successor, control_socket);
+                    self.stop_behind().await
+                }
+                None => {
+                    drop(control_socket);
+                    self.stop().await
+                }
+            }
+        };
         tokio::select! {
-            outcome = self.stop() => outcome,
-            never = second_signal => match never {},
+            outcome = stopping => outcome,
+            never = further_signals => match never {},
         }
     }
 
     /// Stops: not ready, no more accepts, what runs finishes within `drain_seconds`, usage is flushed, logs are written.
     pub async fn stop(mut self) -> DrainOutcome {
         let grace = self.config.timeouts.drain;
+        notify::notify(State::Stopping);
         tracing::info!(drain_seconds = grace.as_secs(), "draining: no new connections, finishing what runs");
+        self.passing.close();
         let outcome = self.drain.finish(grace).await;
+        self.end(outcome).await
+    }
+
+    /// The same where another process accepts from the same sockets: idle connections are not closed at once, since a
+    /// request may be under way on any of them, but with their next answer, or in the end.
+    async fn stop_behind(mut self) -> DrainOutcome {
+        let grace = self.config.timeouts.drain;
+        tracing::info!(drain_seconds = grace.as_secs(), "handed over: finishing what runs");
+        self.passing.close();
+        let outcome = self.drain.leave_and_finish(grace / IDLE_SHARE, grace).await;
+        self.end(outcome).await
+    }
+
+    async fn end(mut self, outcome: DrainOutcome) -> DrainOutcome {
         self.drain.nothing_alive().await;
         self.workers.join();
         // It ends as soon as the drain starts; what it had begun may still change the directory.
@@ -262,14 +399,77 @@ impl App {
         {
             tracing::error!(error = %error, "the access log's last lines may be missing");
         }
-        if let Some(Err(error)) = self.ops.join_next().await {
-            tracing::error!(error = %error, "the operators' listener ended early");
-        }
+        self.operators.ended().await;
         match outcome {
             DrainOutcome::Finished => tracing::info!("stopped: everything finished"),
             DrainOutcome::Forced { live } => tracing::warn!(live, "stopped: the grace was over"),
         }
         outcome
+    }
+
+    /// Starts a process that is to take over, unless one is being started already.
+    async fn hand_over(&self, under_way: &mut Option<HandOver>, asker: Option<Asker>, patience: Duration) {
+        let program = match &self.program {
+            _ if under_way.is_some() => Err(HandOverError::UnderWay),
+            _ if std::process::id() == 1 => Err(HandOverError::FirstProcess),
+            None => Err(HandOverError::NotReplaceable),
+            Some(program) => self.passing.copy().map(|passed| (program, passed)).map_err(Into::into),
+        };
+        match program {
+            Ok((program, passed)) => {
+                tracing::info!(
+                    patience_seconds = patience.as_secs(),
+                    "starting a process that is to take over"
+                );
+                let preparing = Box::pin(hand_over::prepare(program.clone(), passed, patience));
+                *under_way = Some(HandOver { preparing, asker, is_reload_missed: false });
+            }
+            Err(error) => {
+                tracing::error!(%error, "no process takes over; this one goes on");
+                if let Some(asker) = asker {
+                    asker.answer(&HandOverReport::of(&Err(error))).await;
+                }
+            }
+        }
+    }
+
+    /// Lets the new process take over if it is ready, and says what came of it.
+    async fn conclude(
+        &self,
+        HandOver { asker, is_reload_missed, .. }: HandOver,
+        prepared: Result<Successor, HandOverError>,
+    ) -> Option<Successor> {
+        let taken_over = match prepared {
+            Ok(successor) => successor.take_over(is_reload_missed).await,
+            Err(error) => Err(error),
+        };
+        match &taken_over {
+            Ok(Successor { process_id, version, .. }) => {
+                notify::notify(State::HandedOver { process_id: *process_id });
+                tracing::info!(process_id, version, "another process has taken over");
+            }
+            Err(error) => {
+                self.metrics.control().handed_over(HandOverOutcome::Failed);
+                tracing::error!(%error, "no process has taken over; this one goes on");
+            }
+        }
+        if let Some(asker) = asker {
+            asker.answer(&HandOverReport::of(&taken_over)).await;
+        }
+        taken_over.ok()
+    }
+
+    /// Leaves to the other process what it listens on; the rest goes with this one.
+    fn leave_to(&mut self, successor: &Successor, control_socket: Option<ControlSocket>) {
+        self.passing.leave_files(&successor.took);
+        if successor.took.contains(&Purpose::Control)
+            && let Some(control_socket) = control_socket
+        {
+            control_socket.leave();
+        }
+        if successor.took.contains(&Purpose::Ops) {
+            self.operators.leave();
+        }
     }
 
     fn follow(&self, watcher: &mut Option<ConfigWatcher>) {
@@ -294,6 +494,28 @@ impl App {
         if let Some(access_log) = &self.access_log {
             access_log.reopen();
         }
+    }
+}
+
+/// A process that is to take over, and becomes ready.
+struct HandOver {
+    preparing: Pin<Box<dyn Future<Output = Result<Successor, HandOverError>>>>,
+    asker: Option<Asker>,
+    /// Whether this process has reloaded what the other may have read before.
+    is_reload_missed: bool,
+}
+
+/// Resolves when the new process is ready, or will not be.
+async fn prepared(hand_over: &mut Option<HandOver>) -> Result<Successor, HandOverError> {
+    match hand_over {
+        Some(hand_over) => hand_over.preparing.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn note_reload(hand_over: &mut Option<HandOver>) {
+    if let Some(hand_over) = hand_over {
+        hand_over.is_reload_missed = true;
     }
 }
 
@@ -371,49 +593,18 @@ async fn asked(control_socket: &mut Option<ControlSocket>) -> ControlRequest {
     }
 }
 
-/// What an operator can do about an address that cannot be listened on.
-fn bind_remedy(address: &ListenAddress, error: &io::Error) -> &'static str {
-    if let ListenAddress::Unix(_) = address {
-        return match error.kind() {
-            io::ErrorKind::AddrInUse => "choose another path, or stop what listens there",
-            io::ErrorKind::AlreadyExists => "choose another path, or move the file away",
-            io::ErrorKind::NotFound => "make its folder first",
-            _ => "choose a path in a folder that postern may write to",
-        };
-    }
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "choose another address, or stop what listens there",
-        io::ErrorKind::AddrNotAvailable => {
-            "choose an address that this machine has, or `0.0.0.0` or `[::]` for all of them"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "choose a port from 1024 on, or give postern the capability CAP_NET_BIND_SERVICE"
-        }
-        _ => "choose another address",
-    }
-}
-
-/// The management API, its listener, and where that is; nothing without `[admin]`.
-type StartedAdmin = (Option<Arc<Admin>>, JoinSet<()>, Option<SocketAddr>);
-
-fn start_admin(
+/// The management API without its listener; nothing without `[admin]`.
+fn make_admin(
     config: &Config,
     shared: &Arc<Shared>,
     keeper: &Keeper,
     metrics: &Arc<Metrics>,
-    drain: &Drain,
-) -> Result<StartedAdmin, StartError> {
-    let mut serving = JoinSet::new();
+) -> Result<Option<Arc<Admin>>, StartError> {
     let settings = admin::Settings::of(config).map_err(SnapshotError::Admin)?;
-    let Some(settings) = settings else { return Ok((None, serving, None)) };
-    let listener = bind_control(settings.admin.address, "admin.address")?;
-    let address = listener.local_addr()?;
+    let Some(settings) = settings else { return Ok(None) };
     let login = Login::new(&settings.admin.login, &config.store.path, Arc::clone(metrics));
     remember_sources(&login, &**keeper.synchronizer.store());
-    let admin = Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), login, settings);
-    let drain = drain.clone();
-    serving.spawn(admin::serve(listener, Arc::clone(&admin), async move { drain.started().await }));
-    Ok((Some(admin), serving, Some(address)))
+    Ok(Some(Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), login, settings)))
 }
 
 /// Who logged in from where before the start still counts as known there, whatever strangers try meanwhile.
@@ -424,29 +615,6 @@ fn remember_sources(login: &Login, store: &dyn Store) {
         }
         Err(error) => tracing::warn!(%error, "from where people have logged in before cannot be read"),
     }
-}
-
-/// A listener on the control runtime.
-fn bind_control(address: SocketAddr, key: &str) -> Result<tokio::net::TcpListener, StartError> {
-    let bind = || {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        tokio::net::TcpListener::from_std(listener)
-    };
-    bind().map_err(|source| StartError::Bind { address: ListenAddress::Ip(address), key: key.into(), source })
-}
-
-fn bind_listeners(config: &Config) -> Result<Vec<listen::BoundListener>, StartError> {
-    let bind = |listener: &crate::config::ListenerConfig| {
-        listen::bind(&listener.address, config.workers, &config.timeouts_of(listener)).map_err(|source| {
-            StartError::Bind {
-                address: listener.address.clone(),
-                key: format!("listener `{}`", listener.name),
-                source,
-            }
-        })
-    };
-    config.listeners.iter().map(bind).collect()
 }
 
 fn start_access_log(

@@ -22,6 +22,7 @@ mod policy;
 mod reload;
 mod run;
 mod token;
+mod upgrade;
 mod user;
 
 use std::process::ExitCode;
@@ -75,6 +76,9 @@ enum Command {
     /// Let the running sidecar take up its changed configuration and certificates.
     #[command(after_help = reload::EXAMPLES)]
     Reload(ConfigArguments),
+    /// Let a new process of the program that is installed now take over from the running sidecar, without a pause.
+    #[command(after_help = upgrade::EXAMPLES)]
+    Upgrade(upgrade::UpgradeArguments),
     /// Make the store, with the configuration's organization and the projects that its routes name.
     #[command(after_help = init::EXAMPLES)]
     Init(ConfigArguments),
@@ -149,6 +153,7 @@ fn execute(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Run(arguments) => run::execute(&arguments, output),
         Command::Check(arguments) => check::execute(&arguments, output),
         Command::Reload(arguments) => reload::execute(&arguments, output),
+        Command::Upgrade(arguments) => upgrade::execute(&arguments, output),
         Command::Init(arguments) => init::execute(&arguments, output),
         Command::ApplicationUser(arguments) => application_user::execute(arguments, output),
         Command::User(arguments) => user::execute(arguments, output),

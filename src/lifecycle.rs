@@ -4,6 +4,7 @@
 
 pub mod descriptors;
 pub mod drain;
+pub mod notify;
 pub mod readiness;
 pub mod signals;
 

@@ -180,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
                         Poll::Pending => return self.poll_gone(context).map(|()| Ok(After::Gone)),
                     }
                     let keeps_alive =
-                        recipient.keeps_alive && !state.is_ending() && self.can_go_on(&response, context);
+                        recipient.keeps_alive && !state.is_last() && self.can_go_on(&response, context);
                     self.input.borrow_mut().forget_continue()?;
                     self.settle_upgrade(response.status());
                     output.insert(Output::new(&response, recipient, keeps_alive))

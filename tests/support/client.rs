@@ -216,6 +216,16 @@ impl Client {
         bytes
     }
 
+    /// The same, if they come.
+    pub fn try_read_exactly(&mut self, size: usize) -> Result<Vec<u8>, Broken> {
+        let mut bytes = Vec::new();
+        match self.read_into(size, &mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(BodyError::Ended) => Err(Broken::Closed),
+            Err(BodyError::TimedOut) => Err(Broken::TimedOut),
+        }
+    }
+
     /// Reads until the sidecar closes.
     #[track_caller]
     pub fn read_to_end(&mut self) -> Vec<u8> {
