@@ -2,6 +2,7 @@
 //!
 //! What must not live here: what is done at each step (that is the application's wiring), sockets, and HTTP.
 
+pub mod core_dumps;
 pub mod descriptors;
 pub mod drain;
 pub mod readiness;

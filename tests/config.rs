@@ -102,7 +102,12 @@ fn unknown_keys_are_refused_with_what_was_meant() {
     check("[ops]\naddress", "[ops]\n‸adress", "unknown key `adress` in `[ops]`", "did you mean `address`?");
     check("workers", "‸wokers", "unknown key `wokers` in the top level", "did you mean `workers`?");
     check("[ops]", "[‸op]", "unknown key `op`", "did you mean `ops`?");
-    check("[ops]", "[‸operations]", "unknown key `operations`", "has the keys `workers`, `store`");
+    check(
+        "[ops]",
+        "[‸operations]",
+        "unknown key `operations`",
+        "has the keys `workers`, `core_dumps`, `store`",
+    );
     check("id = \"org", "‸workers = 3\nid = \"org", "unknown key `workers`", "belongs to the top level");
     check("[usage]", "[‸quota]\n[usage]", "unknown key `quota`", "remove it");
 }

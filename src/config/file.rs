@@ -15,6 +15,7 @@ table! {
     /// The file's top level.
     FileConfig = "" {
         workers: Count<1, 1024> = Derived("one per core"),
+        core_dumps: bool = Default("false"),
         store: StoreTable = Required,
         listeners: List<ListenerTable> = Required,
         ops: OpsTable = Default("{}"),
