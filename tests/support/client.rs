@@ -216,6 +216,12 @@ impl Client {
         bytes
     }
 
+    /// Reads exactly so many bytes; `None` if the connection ends before.
+    pub fn try_read_exactly(&mut self, size: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_into(size, &mut bytes).is_ok().then_some(bytes)
+    }
+
     /// Reads until the sidecar closes.
     #[track_caller]
     pub fn read_to_end(&mut self) -> Vec<u8> {

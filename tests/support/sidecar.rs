@@ -33,6 +33,7 @@ pub struct SidecarBuilder {
     admin: Option<String>,
     limits: String,
     timeouts: String,
+    log_level: Option<String>,
     files: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
@@ -113,6 +114,12 @@ impl SidecarBuilder {
         self
     }
 
+    /// What is logged, in the place of everything.
+    pub fn log_level(mut self, level: &str) -> Self {
+        self.log_level = Some(level.into());
+        self
+    }
+
     /// One worker, so that connections to the upstream are shared by all clients.
     pub fn one_worker(mut self) -> Self {
         self.workers = Some(1);
@@ -136,6 +143,7 @@ impl SidecarBuilder {
         let Self { listener, more_listeners, organization, upstream, route, more, limits, timeouts, .. } =
             self;
         let workers = self.workers.unwrap_or(2);
+        let level = self.log_level.as_deref().unwrap_or("postern=debug");
         let endpoints = format!("{:?}", self.endpoints);
         let admin = match &self.admin {
             Some(lines) => format!("[admin]\naddress = \"127.0.0.1:0\"\n{lines}"),
@@ -194,7 +202,7 @@ flush_interval_seconds = 1
 {timeouts}
 
 [logging]
-level = "postern=debug"
+level = "{level}"
 
 [logging.access_log]
 output = "access.log"
