@@ -25,7 +25,7 @@ pub enum Answer {
     ExpectationFailed,
     /// Client: no or more than one host, or an authority that differs from `Host`.
     BadHost,
-    /// Client: a header or parameter that routes are chosen by is there more than once.
+    /// Client: a header or parameter that routes are chosen by can be read in more than one way.
     AmbiguousCondition,
     /// Client: in the clear, where the route is served over HTTPS only.
     HttpsRequired,

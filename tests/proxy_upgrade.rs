@@ -96,26 +96,6 @@ fn an_offer_that_is_not_taken_is_an_ordinary_request() {
 }
 
 #[test]
-fn nothing_but_a_websocket_is_offered_to_the_upstream() {
-    let upstream = Upstream::echo();
-    let sidecar = Sidecar::in_front_of(&upstream).start();
-    let offers = [
-        "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
-        "Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n",
-        "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n",
-        "Upgrade: websocket\r\n",
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\nX: y\r\n",
-    ];
-    for offer in &offers[..4] {
-        let response = sidecar.request(sidecar.head("GET /", offer));
-        assert_eq!(response.status, 200, "{offer}");
-        assert!(!response.text().to_lowercase().contains("upgrade"), "{offer}\n{}", response.text());
-    }
-    let post = sidecar.request(sidecar.head("POST /", &format!("{OFFER}Content-Length: 0\r\n")));
-    assert!(!post.text().to_lowercase().contains("upgrade:"), "{}", post.text());
-}
-
-#[test]
 fn an_upstream_that_switches_unasked_is_refused() {
     let upstream = Upstream::answering_once(SWITCHING);
     let sidecar = Sidecar::in_front_of(&upstream).start();

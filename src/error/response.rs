@@ -298,7 +298,7 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         Answer::ExpectationFailed => "Only the expectation 100-continue can be met.".into(),
         Answer::BadHost => "A request names exactly one host, and its target's authority is that host.".into(),
         Answer::AmbiguousCondition => {
-            "A header or query parameter that decides what serves this request is there more than once. Send it once.".into()
+            "A header or query parameter that decides what serves this request can be read in more than one way. Send it once, under its own name, and not in Connection.".into()
         }
         Answer::HttpsRequired => "This is served over HTTPS only. Send requests, and tokens above all, to the address in Location.".into(),
         Answer::BodyTooLarge => "The request's body is longer than is taken here. Send less at once.".into(),

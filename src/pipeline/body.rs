@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use tokio::time::Instant;
 
 use crate::headers;
@@ -105,6 +105,15 @@ impl ForwardBody {
             None => BodyKind::None,
             Some(Streaming { body: RequestBody::Tunnel(_), .. }) => BodyKind::Tunnel,
             Some(_) => BodyKind::Framed,
+        }
+    }
+
+    /// Whether it is known that nothing more comes. HTTP/1's reader ends a body where its length says; over HTTP/2 a client may
+    /// send more than it said, until its stream ends.
+    pub fn is_over(&self) -> bool {
+        match &self.streaming {
+            Some(Streaming { body: RequestBody::Http2(incoming), .. }) => incoming.is_end_stream(),
+            Some(_) | None => true,
         }
     }
 

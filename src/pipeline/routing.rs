@@ -135,7 +135,7 @@ fn choose(snapshot: &Snapshot, routes: &[usize], sought: &Sought<'_>) -> Result<
             None => true,
             Some(conditions) => conditions
                 .hold(sought.method, sought.headers, sought.query)
-                .map_err(|_repeated| Answer::AmbiguousCondition)?,
+                .map_err(|_ambiguous| Answer::AmbiguousCondition)?,
         };
         if holds {
             return Ok(Some(*position));

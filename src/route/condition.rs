@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 use super::query;
 use crate::config::{ConditionsConfig, Wanted};
+use crate::headers;
 
 /// What a request must have for a route to be taken.
 #[derive(Debug)]
@@ -16,9 +17,10 @@ pub struct Conditions {
     query: Box<[(String, Wanted)]>,
 }
 
-/// A header or parameter whose value a condition asks for is there more than once.
+/// A header or parameter that a condition asks for can be read in more than one way: it is there more than once, or a service
+/// may see another than the one that is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeated;
+pub struct Ambiguous;
 
 impl Conditions {
     /// The conditions of a route, if it has any.
@@ -37,12 +39,16 @@ impl Conditions {
     /// Whether all of them hold.
     ///
     /// # Errors
-    /// If that depends on which of several header lines or parameters of one name is looked at.
-    pub fn hold(&self, method: &Method, headers: &HeaderMap, query: Option<&str>) -> Result<bool, Repeated> {
+    /// If that depends on which of several header lines or parameters of one name is looked at, or if what a service sees of a
+    /// header may not be what is looked at.
+    pub fn hold(&self, method: &Method, headers: &HeaderMap, query: Option<&str>) -> Result<bool, Ambiguous> {
         if !self.methods.is_empty() && !self.methods.contains(method) {
             return Ok(false);
         }
         for (name, wanted) in &self.headers {
+            if headers::is_doubtful(headers, name) {
+                return Err(Ambiguous);
+            }
             let values = headers.get_all(name).iter();
             if !holds(wanted, values, |value, wanted| value.as_bytes() == wanted.as_bytes())? {
                 return Ok(false);
@@ -63,14 +69,14 @@ fn holds<T>(
     wanted: &Wanted,
     mut values: impl Iterator<Item = T>,
     is_equal: impl Fn(T, &str) -> bool,
-) -> Result<bool, Repeated> {
+) -> Result<bool, Ambiguous> {
     let Wanted::Value(wanted) = wanted else {
         return Ok(values.next().is_some() == (*wanted == Wanted::Present));
     };
     match (values.next(), values.next()) {
         (None, _) => Ok(false),
         (Some(value), None) => Ok(is_equal(value, wanted)),
-        (Some(_), Some(_)) => Err(Repeated),
+        (Some(_), Some(_)) => Err(Ambiguous),
     }
 }
 
@@ -80,11 +86,11 @@ mod tests {
 
     use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-    use super::{Conditions, Repeated};
+    use super::{Ambiguous, Conditions};
     use crate::config::{ConditionsConfig, Wanted};
 
     #[track_caller]
-    fn check(wanted: Wanted, values: &[&'static str], expect: Result<bool, Repeated>) {
+    fn check(wanted: Wanted, values: &[&'static str], expect: Result<bool, Ambiguous>) {
         let name = HeaderName::from_static("x-version");
         let headers: HeaderMap =
             values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect();
@@ -114,13 +120,53 @@ mod tests {
         check(two(), &["3"], Ok(false));
         check(two(), &["22"], Ok(false));
         check(two(), &[], Ok(false));
-        check(two(), &["2", "2"], Err(Repeated));
-        check(two(), &["3", "2"], Err(Repeated));
+        check(two(), &["2", "2"], Err(Ambiguous));
+        check(two(), &["3", "2"], Err(Ambiguous));
         check(Wanted::Present, &["x"], Ok(true));
         check(Wanted::Present, &["x", "y"], Ok(true));
         check(Wanted::Present, &[], Ok(false));
         check(Wanted::Absent, &[], Ok(true));
         check(Wanted::Absent, &["x"], Ok(false));
+    }
+
+    #[test]
+    fn what_a_service_may_see_otherwise_is_told() {
+        let name = HeaderName::from_static("x-version");
+        let one = Wanted::Value("1".into());
+        for (wanted, lines, expect) in [
+            (&one, &[("x-version", "1"), ("accept", "x")][..], Ok(true)),
+            // It would not reach the service.
+            (&one, &[("x-version", "1"), ("connection", "close, X-Version")], Err(Ambiguous)),
+            (&Wanted::Present, &[("x-version", "1"), ("connection", "x-version")], Err(Ambiguous)),
+            (&one, &[("x-version", "1"), ("connection", "close, x-other")], Ok(true)),
+            (&one, &[("connection", "x-version")], Ok(false)),
+            // Some servers take either for the other.
+            (&one, &[("x-version", "1"), ("x_version", "2")], Err(Ambiguous)),
+            (&Wanted::Absent, &[("x.version", "1")], Err(Ambiguous)),
+            (&Wanted::Absent, &[("x~version", "1")], Err(Ambiguous)),
+            (&Wanted::Absent, &[("xversion", "1"), ("x-version-2", "1")], Ok(true)),
+        ] {
+            let headers: HeaderMap = lines
+                .iter()
+                .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            let config =
+                ConditionsConfig { headers: vec![(name.clone(), wanted.clone())], ..Default::default() };
+            let conditions = Conditions::of(&config).expect("a condition");
+            assert_eq!(conditions.hold(&Method::GET, &headers, None), expect, "{wanted:?} of {lines:?}");
+        }
+        // A WebSocket's offer names its own header: that is said anew to the service in any case.
+        let upgrade = Wanted::Value("websocket".into());
+        let config = ConditionsConfig {
+            headers: vec![(HeaderName::from_static("upgrade"), upgrade)],
+            ..Default::default()
+        };
+        let offer: HeaderMap = [("upgrade", "websocket"), ("connection", "Upgrade")]
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .into_iter()
+            .collect();
+        let conditions = Conditions::of(&config).expect("a condition");
+        assert_eq!(conditions.hold(&Method::GET, &offer, None), Ok(true));
     }
 
     #[test]

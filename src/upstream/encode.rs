@@ -42,6 +42,9 @@ pub(super) struct Sending {
     buffer_sent: usize,
     /// A large piece of the body, behind the buffer.
     piece: Bytes,
+    /// The end of a request that is as long as it should be, until it is known that nothing more comes: with it the upstream
+    /// has a whole one.
+    held_back: Bytes,
     body: Option<ForwardBody>,
     framing: Framing,
     /// Bytes that the system has taken.
@@ -64,8 +67,13 @@ impl Sending {
     pub(super) fn new(head: &OutgoingHead<'_>, body: ForwardBody) -> Self {
         let mut buffer = Vec::with_capacity(HEAD_BYTES);
         let framing = write_head(head, &body, &mut buffer);
+        // A head that says that nothing follows is a whole request.
+        let held_back = match framing {
+            Framing::Length(0) if !body.is_over() => buffer.split_off(buffer.len() - "\r\n".len()).into(),
+            Framing::Length(_) | Framing::Chunked | Framing::Tunnel => Bytes::new(),
+        };
         let body = (!body.is_empty()).then_some(body);
-        Self { buffer, buffer_sent: 0, piece: Bytes::new(), body, framing, sent: 0 }
+        Self { buffer, buffer_sent: 0, piece: Bytes::new(), held_back, body, framing, sent: 0 }
     }
 
     /// Whether everything was sent.
@@ -189,25 +197,37 @@ impl Sending {
         match &mut self.framing {
             Framing::Length(remaining) => {
                 *remaining = remaining.checked_sub(data.len() as u64).ok_or(UploadError::Length)?;
+                if *remaining == 0 && !self.body.as_ref().is_none_or(ForwardBody::is_over) {
+                    self.held_back = data;
+                    return Ok(());
+                }
             }
             Framing::Tunnel => {}
             Framing::Chunked => {
                 self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
             }
         }
+        self.append(data);
+        Ok(())
+    }
+
+    fn append(&mut self, data: Bytes) {
         if data.len() > COPIED_BYTES {
             self.piece = data;
-            return Ok(());
+            return;
         }
         self.buffer.extend_from_slice(&data);
         if self.framing == Framing::Chunked {
             self.buffer.extend_from_slice(b"\r\n");
         }
-        Ok(())
     }
 
     fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), UploadError> {
         match self.framing {
+            Framing::Length(0) if !self.held_back.is_empty() => {
+                let last = std::mem::take(&mut self.held_back);
+                self.append(last);
+            }
             Framing::Length(0) | Framing::Tunnel => {}
             Framing::Length(_) => return Err(UploadError::Length),
             Framing::Chunked => {
