@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
+#[path = "proxy_streaming/cut.rs"]
+mod cut;
 mod support;
 
 use std::pin::Pin;

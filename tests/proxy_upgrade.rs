@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "proxy_upgrade/declared.rs"]
+mod declared;
 mod support;
 
 use std::time::Instant;
@@ -193,6 +195,24 @@ fn a_websocket_needs_what_writing_needs() {
         .request(sidecar.head_with(&reader.token, "GET /socket", OFFER))
         .assert_error(403, "permission_denied");
     assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
+fn a_websocket_needs_what_its_request_needs_too() {
+    // It takes no offer: what it answers, it would answer to the plain request.
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream)
+        .route("permissions = { GET = \"project:integrations:read\" }")
+        .start();
+    let user = sidecar.directory.application_user();
+    sidecar.directory.grant(&user, &["service:data:write"]);
+    let writer = sidecar.directory.token(&user);
+    sidecar.wait_for(&writer);
+    let mut client = sidecar.connect();
+    client.request(sidecar.head_with(&writer.token, "GET /", "")).assert_error(403, "permission_denied");
+    client.request(sidecar.head_with(&writer.token, "GET /", OFFER)).assert_error(403, "permission_denied");
+    upstream.assert_untouched();
+    assert_eq!(client.request(sidecar.head("GET /", OFFER)).status, 200);
 }
 
 #[test]

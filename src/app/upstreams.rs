@@ -14,7 +14,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::log::with_causes;
 use crate::telemetry::metrics::{CheckOutcome, ResolutionOutcome};
 use crate::upstream::health::Turn;
-use crate::upstream::resolve::{self, Found, ResolveError};
+use crate::upstream::resolve::{self, Families, Found, ResolveError};
 use crate::upstream::target::Place;
 use crate::upstream::{Target, Upstream, check};
 
@@ -98,7 +98,11 @@ async fn keep_resolving(name: Name, metrics: Arc<Metrics>, looking: mpsc::Sender
     let mut failures = 0;
     loop {
         let found = resolve::look_up(&name.host, &name.upstream.config.resolvers).await;
-        let pause = name.take_note(found, &mut failures, &metrics);
+        let taking = match &found {
+            Ok(found) => resolve::families(&found.addresses, name.port).await,
+            Err(_) => Families::default(),
+        };
+        let pause = name.take_note(found, taking, &mut failures, &metrics);
         drop(looking.take());
         tokio::time::sleep(pause).await;
     }
@@ -109,6 +113,7 @@ impl Name {
     fn take_note(
         &self,
         found: Result<Found, ResolveError>,
+        taking: Families,
         failures: &mut u32,
         metrics: &Metrics,
     ) -> Duration {
@@ -120,7 +125,7 @@ impl Name {
                 if std::mem::take(failures) > 0 {
                     tracing::info!(%upstream, %endpoint, "an upstream's name can be looked up again");
                 }
-                let change = self.upstream.state.resolved(self.endpoint, self.port, &found.addresses);
+                let change = self.upstream.state.resolved(self.endpoint, self.port, &found.addresses, taking);
                 if let Some(change) = change {
                     let (added, removed) = (&change.added, &change.removed);
                     tracing::info!(%upstream, %endpoint, ?added, ?removed, "an upstream's name has other addresses");

@@ -289,7 +289,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// What happened and what to do about it.
-fn message(answer: Answer, required: Option<Permission>, organization: &str) -> Cow<'static, str> {
+pub(crate) fn message(answer: Answer, required: Option<Permission>, organization: &str) -> Cow<'static, str> {
     let required = required.map_or("", Permission::as_str);
     match answer {
         Answer::Violation(violation) => violation.message().into(),

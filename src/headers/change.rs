@@ -58,17 +58,23 @@ impl HeaderChanges {
 
     /// Changes lines that are written already, each with its end.
     pub fn apply(&self, lines: &mut Vec<u8>) {
-        if !self.removed.is_empty() {
-            let mut kept = Vec::with_capacity(lines.len() + self.lines.len());
-            for line in lines.split_inclusive(|byte| *byte == b'\n') {
-                let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-                if !self.removes(name) {
-                    kept.extend_from_slice(line);
-                }
-            }
-            *lines = kept;
-        }
+        self.take_out_of(lines);
         lines.extend_from_slice(&self.lines);
+    }
+
+    /// Takes out of written lines what is removed, and that of which others take the place.
+    pub fn take_out_of(&self, lines: &mut Vec<u8>) {
+        if self.removed.is_empty() {
+            return;
+        }
+        let mut kept = Vec::with_capacity(lines.len() + self.lines.len());
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            if !self.removes(name) {
+                kept.extend_from_slice(line);
+            }
+        }
+        *lines = kept;
     }
 }
 

@@ -22,6 +22,15 @@ pub struct Conditions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
+/// A part of a request that conditions look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A header.
+    Header(HeaderName),
+    /// A parameter of the query, decoded.
+    Parameter(String),
+}
+
 impl Conditions {
     /// The conditions of a route, if it has any.
     pub fn of(config: &ConditionsConfig) -> Option<Box<Self>> {
@@ -46,23 +55,64 @@ impl Conditions {
             return Ok(false);
         }
         for (name, wanted) in &self.headers {
-            if headers::is_doubtful(headers, name) {
-                return Err(Ambiguous);
-            }
-            let values = headers.get_all(name).iter();
-            if !holds(wanted, values, |value, wanted| value.as_bytes() == wanted.as_bytes())? {
+            if !header_holds(name, wanted, headers)? {
                 return Ok(false);
             }
         }
         for (name, wanted) in &self.query {
-            let parameters = query.into_iter().flat_map(query::parameters);
-            let values = parameters.filter(|(given, _)| query::decoded(given).eq(name.bytes()));
-            if !holds(wanted, values, |(_, value), wanted| query::decoded(value).eq(wanted.bytes()))? {
+            if !parameter_holds(name, wanted, query)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
+
+    /// Of a request of which not all is known: what else would have to be, to tell whether all of them hold. `None`: they do
+    /// not, whatever that is.
+    pub fn depend_on(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        is_known: &dyn Fn(&Part) -> bool,
+    ) -> Option<Vec<Part>> {
+        if !self.methods.is_empty() && !self.methods.contains(method) {
+            return None;
+        }
+        let mut unknown = Vec::new();
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, wanted)| (Part::Header(name.clone()), header_holds(name, wanted, headers)));
+        let parameters = self
+            .query
+            .iter()
+            .map(|(name, wanted)| (Part::Parameter(name.clone()), parameter_holds(name, wanted, query)));
+        for (part, holds) in headers.chain(parameters) {
+            match holds {
+                _ if !is_known(&part) => unknown.push(part),
+                Ok(false) => return None,
+                Ok(true) | Err(Ambiguous) => {}
+            }
+        }
+        Some(unknown)
+    }
+}
+
+#[inline]
+fn header_holds(name: &HeaderName, wanted: &Wanted, fields: &HeaderMap) -> Result<bool, Ambiguous> {
+    if headers::is_doubtful(fields, name) {
+        return Err(Ambiguous);
+    }
+    let values = fields.get_all(name).iter();
+    holds(wanted, values, |value, wanted| value.as_bytes() == wanted.as_bytes())
+}
+
+#[inline]
+fn parameter_holds(name: &str, wanted: &Wanted, query: Option<&str>) -> Result<bool, Ambiguous> {
+    let parameters = query.into_iter().flat_map(query::parameters);
+    let values = parameters.filter(|(given, _)| query::decoded(given).eq(name.bytes()));
+    holds(wanted, values, |(_, value), wanted| query::decoded(value).eq(wanted.bytes()))
 }
 
 fn holds<T>(
@@ -86,7 +136,7 @@ mod tests {
 
     use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-    use super::{Ambiguous, Conditions};
+    use super::{Ambiguous, Conditions, Part};
     use crate::config::{ConditionsConfig, Wanted};
 
     #[track_caller]
@@ -167,6 +217,34 @@ mod tests {
             .collect();
         let conditions = Conditions::of(&config).expect("a condition");
         assert_eq!(conditions.hold(&Method::GET, &offer, None), Ok(true));
+    }
+
+    #[test]
+    fn what_is_not_known_is_told() {
+        let (seen, unseen) = (HeaderName::from_static("x-seen"), HeaderName::from_static("x-unseen"));
+        let conditions = ConditionsConfig {
+            methods: vec![Method::GET],
+            headers: vec![(seen.clone(), Wanted::Value("1".into())), (unseen.clone(), Wanted::Absent)],
+            query: vec![("v".into(), Wanted::Present)],
+        };
+        let conditions = Conditions::of(&conditions).expect("conditions");
+        let depend = |method: Method, value: &'static str, query: Option<&str>| {
+            let headers = HeaderMap::from_iter([(seen.clone(), HeaderValue::from_static(value))]);
+            conditions.depend_on(&method, &headers, query, &|part| match part {
+                Part::Header(name) => *name == seen,
+                Part::Parameter(_) => query.is_some(),
+            })
+        };
+        let (header, parameter) = (Part::Header(unseen.clone()), Part::Parameter("v".into()));
+        assert_eq!(depend(Method::GET, "1", None), Some(vec![header.clone(), parameter]));
+        assert_eq!(depend(Method::GET, "1", Some("v=2")), Some(vec![header]));
+        assert_eq!(
+            depend(Method::GET, "1", Some("w=2")),
+            None,
+            "the query is known, and has no such parameter"
+        );
+        assert_eq!(depend(Method::GET, "2", None), None, "a header is known, and has another value");
+        assert_eq!(depend(Method::POST, "1", None), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -12,6 +13,7 @@ use tokio::io::AsyncWrite;
 
 use super::OutgoingHead;
 use super::connect::UpstreamStream;
+use super::decode::{Offer, WEBSOCKET};
 use crate::headers::{self, write_field};
 use crate::pipeline::body::{BodyKind, ForwardBody, Upload, UploadError};
 
@@ -47,6 +49,7 @@ pub(super) struct Sending {
     held_back: Bytes,
     body: Option<ForwardBody>,
     framing: Framing,
+    offer: Offer,
     /// Bytes that the system has taken.
     sent: u64,
 }
@@ -73,7 +76,12 @@ impl Sending {
             Framing::Length(_) | Framing::Chunked | Framing::Tunnel => Bytes::new(),
         };
         let body = (!body.is_empty()).then_some(body);
-        Self { buffer, buffer_sent: 0, piece: Bytes::new(), held_back, body, framing, sent: 0 }
+        let offer = match (framing, head.protocol) {
+            (Framing::Tunnel, Some(protocol)) => Offer::Protocol(Arc::clone(protocol)),
+            (Framing::Tunnel, None) => Offer::WebSocket,
+            (Framing::Length(_) | Framing::Chunked, _) => Offer::Nothing,
+        };
+        Self { buffer, buffer_sent: 0, piece: Bytes::new(), held_back, body, framing, offer, sent: 0 }
     }
 
     /// Whether everything was sent.
@@ -86,9 +94,9 @@ impl Sending {
         self.buffer.is_empty() && self.piece.is_empty()
     }
 
-    /// Whether it offers the upstream to go on as a WebSocket.
-    pub(super) fn offers_tunnel(&self) -> bool {
-        self.framing == Framing::Tunnel
+    /// What it offers the upstream to go on in.
+    pub(super) fn offer(&self) -> Offer {
+        self.offer.clone()
     }
 
     /// Whether its head is on its way as a whole.
@@ -254,7 +262,12 @@ fn write_head(head: &OutgoingHead<'_>, body: &ForwardBody, buffer: &mut Vec<u8>)
         BodyKind::None if !anticipates_body(head.method) => Framing::Length(0),
         BodyKind::None | BodyKind::Framed => framing(head, body, buffer),
         BodyKind::Tunnel => {
-            buffer.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+            let protocol = head.protocol.map_or(WEBSOCKET, |protocol| &**protocol);
+            buffer.extend_from_slice(b"connection: upgrade\r\n");
+            write_field(buffer, b"upgrade", protocol.as_bytes());
+            if anticipates_body(head.method) && !head.headers.contains_key(header::CONTENT_LENGTH) {
+                write_field(buffer, b"content-length", b"0");
+            }
             Framing::Tunnel
         }
     };
