@@ -7,6 +7,8 @@ mod support;
 
 #[path = "deployment/service_manager.rs"]
 mod service_manager;
+#[path = "deployment/systemd.rs"]
+mod systemd;
 
 use std::fs;
 use std::path::{Path, PathBuf};
