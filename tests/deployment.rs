@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "deployment/image.rs"]
+mod image;
 #[path = "deployment/service_manager.rs"]
 mod service_manager;
 #[path = "deployment/systemd.rs"]
