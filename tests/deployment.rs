@@ -7,6 +7,8 @@ mod support;
 
 #[path = "deployment/image.rs"]
 mod image;
+#[path = "deployment/kubernetes.rs"]
+mod kubernetes;
 #[path = "deployment/service_manager.rs"]
 mod service_manager;
 #[path = "deployment/systemd.rs"]
