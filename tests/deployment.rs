@@ -5,10 +5,14 @@
 
 mod support;
 
+#[path = "deployment/grafana.rs"]
+mod grafana;
 #[path = "deployment/image.rs"]
 mod image;
 #[path = "deployment/kubernetes.rs"]
 mod kubernetes;
+#[path = "deployment/prometheus.rs"]
+mod prometheus;
 #[path = "deployment/service_manager.rs"]
 mod service_manager;
 #[path = "deployment/systemd.rs"]
