@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -24,7 +24,8 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use crate::identity_token::keys::{self, IdentityKeys};
-use crate::lifecycle::{Readiness, Unready};
+use crate::lifecycle::progress::Stuck;
+use crate::lifecycle::{Progress, Readiness, Unready};
 use crate::telemetry::Metrics;
 
 /// Connections at a time; more wait to be accepted.
@@ -78,6 +79,8 @@ pub struct Told {
     pub metrics: Arc<Metrics>,
     /// Whether the process can serve.
     pub readiness: Arc<Readiness>,
+    /// Whether its threads get on.
+    pub progress: Arc<Progress>,
     /// What upstreams check statements of identity with.
     pub identity_keys: Arc<IdentityKeys>,
 }
@@ -181,7 +184,19 @@ impl Told {
     }
 
     fn health(&self) -> Response<Full<Bytes>> {
-        respond(StatusCode::OK, PLAIN_TEXT, "ok\n")
+        self.health_at(Instant::now())
+    }
+
+    fn health_at(&self, now: Instant) -> Response<Full<Bytes>> {
+        let stuck = self.progress.stuck(now);
+        if stuck.is_empty() {
+            return respond(StatusCode::OK, PLAIN_TEXT, "ok\n");
+        }
+        let who: Vec<_> = stuck.iter().map(Stuck::to_string).collect();
+        let message = format!("This process should be restarted: {}.", who.join(", "));
+        let problem =
+            Problem { message: "A thread that the process lives by does not get on.", code: "stuck" };
+        refuse(StatusCode::SERVICE_UNAVAILABLE, &message, &[problem])
     }
 
     fn keys(&self) -> Response<Full<Bytes>> {

@@ -22,6 +22,7 @@ use crate::directory::{
     Author, AuthoredStore, Channel, DirectoryView, OperationError, Store, StoreError, Synchronizer,
     operations,
 };
+use crate::lifecycle::Progress;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::DirectoryFigures;
 use crate::token::TokenKind;
@@ -116,6 +117,7 @@ impl Keeper {
         store: Arc<dyn Store>,
         config: &Config,
         metrics: Arc<Metrics>,
+        progress: &Arc<Progress>,
     ) -> Result<(Self, Arc<DirectoryView>), StartError> {
         let declaration = Declaration::of(config);
         declaration.enter(&store)?;
@@ -135,6 +137,7 @@ impl Keeper {
             errors_seen: 0,
         };
         let (orders, inbox) = mpsc::channel();
+        let pulse = progress.of_keeper();
         let thread = thread::Builder::new().name("directory".into()).spawn(move || {
             loop {
                 match inbox.recv_timeout(POLL) {
@@ -152,8 +155,10 @@ impl Keeper {
                         "keeping the directory in step panicked; trying on (this is a defect of Postern)"
                     );
                 }
+                pulse.beat(Instant::now());
             }
             kept.flush();
+            pulse.finish();
         })?;
         Ok((Self { synchronizer, orders, thread }, view))
     }
