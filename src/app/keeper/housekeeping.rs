@@ -64,7 +64,11 @@ impl Housekeeping {
         }
         // If the store fails, it is not asked again at once.
         self.prune_at = Instant::now() + PRUNE_EVERY;
-        let removed = store.prune_events(before_now(retention), PRUNED_AT_ONCE)?;
+        let removed = match store.prune_events(before_now(retention), PRUNED_AT_ONCE) {
+            // Somebody else writes for long: what is old can wait.
+            Err(StoreError::Locked { .. }) => return Ok(()),
+            removed => removed?,
+        };
         if removed == PRUNED_AT_ONCE as usize {
             self.prune_at = Instant::now();
         }
