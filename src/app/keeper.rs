@@ -2,6 +2,7 @@
 //!
 //! All blocking work with the store happens here, in order, so that changes are applied by one applier only.
 
+mod clock;
 mod housekeeping;
 
 use std::io;
@@ -219,6 +220,7 @@ impl Kept {
 
     /// One small step of each thing that is done now and then.
     fn keep_house(&mut self) -> Option<StoreError> {
+        self.housekeeping.look_at_clock();
         let mirrored = self.housekeeping.mirror(&*self.store);
         let pruned = self.housekeeping.prune(&*self.store);
         let failed = mirrored.and(pruned).err();
