@@ -2,12 +2,14 @@
 //! wait for none of it.
 
 use std::fs::{File, OpenOptions};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use postern::app::control_socket;
 
+use super::support::peers::Process;
 use super::support::sidecar::HOST;
 use super::support::{Sidecar, Upstream, eventually, until};
 use super::{says, serves};
@@ -83,20 +85,27 @@ fn a_pipe_without_a_reader_is_refused_and_holds_nothing_up() {
     // At a reload: what is in force stays, and whoever asked is told at once.
     let config = std::fs::read_to_string(sidecar.config_file()).unwrap();
     std::fs::write(sidecar.config_file(), config.replace("\"access.log\"", &format!("{path:?}"))).unwrap();
-    let report = control_socket::request_reload(&sidecar.folder().join("store.db")).unwrap();
+    let store = sidecar.folder().join("store.db");
+    let reload = std::thread::spawn(move || control_socket::request_reload(&store).unwrap());
+    until("the reload to be answered", || reload.is_finished());
+    let report = reload.join().unwrap();
     assert_eq!(report["applied"], false, "{report}");
     assert!(report["error"].as_str().unwrap().contains("start what reads this named pipe first"), "{report}");
     serves(&sidecar, 5);
     assert_eq!(sidecar.access_log(5).len(), 5);
     sidecar.stop();
     // At the start.
-    let output = Command::new(env!("CARGO_BIN_EXE_postern"))
+    let process = Command::new(env!("CARGO_BIN_EXE_postern"))
         .args(["run", "--config"])
         .arg(sidecar.config_file())
-        .output()
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("start what reads this named pipe first"), "{said}");
+    let mut process = Process(process);
+    let status = eventually("the start to fail", || process.0.try_wait().unwrap());
+    let mut said = String::new();
+    process.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(!status.success() && said.contains("start what reads this named pipe first"), "{said}");
 }
 
 #[test]
