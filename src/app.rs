@@ -157,6 +157,7 @@ impl App {
         let shared = Shared::new(snapshot, view, denials).with_identity_keys(identity_keys).with_spans(spans);
         let shared = Arc::new(shared);
         observe_upstreams(&shared, &metrics);
+        observe_process(&shared, log.as_ref(), &metrics);
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
         upstream_tasks.follow(&shared.snapshot()).await;
 
@@ -480,6 +481,18 @@ fn observe_upstreams(shared: &Arc<Shared>, metrics: &Metrics) {
         let snapshot = shared.upgrade().map(|shared| shared.snapshot());
         let upstreams = snapshot.iter().flat_map(|snapshot| &snapshot.upstreams);
         upstreams.flat_map(|upstream| upstream.figures()).collect()
+    });
+}
+
+/// Lets a scrape see what the log has lost, and how the clock of decisions is.
+fn observe_process(shared: &Arc<Shared>, log: Option<&LogHandle>, metrics: &Metrics) {
+    if let Some(log) = log.cloned() {
+        metrics.observe_log(move || log.lines_lost());
+    }
+    let shared = Arc::downgrade(shared);
+    metrics.observe_clock(move || {
+        let ahead = shared.upgrade().map(|shared| shared.clock.ahead_of(SystemTime::now()));
+        u64::from(ahead.unwrap_or(0))
     });
 }
 

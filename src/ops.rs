@@ -26,6 +26,7 @@ use tracing::{debug, error, warn};
 use crate::identity_token::keys::{self, IdentityKeys};
 use crate::lifecycle::progress::Stuck;
 use crate::lifecycle::{Progress, Readiness, Unready};
+use crate::listen::Shortage;
 use crate::telemetry::Metrics;
 
 /// Connections at a time; more wait to be accepted.
@@ -51,14 +52,14 @@ pub async fn serve(listener: TcpListener, told: Told, shutdown: impl Future<Outp
     let ops = Arc::new(told);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let closing = watch::Sender::new(false);
-    let mut connections = JoinSet::new();
+    let (mut connections, mut shortage) = (JoinSet::new(), Shortage::default());
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (stream, slot) = accept(&listener, &slots) => {
+            (stream, slot) = accept(&listener, &slots, &mut shortage) => {
                 let serving = serve_connection(stream, Arc::clone(&ops), closing.subscribe());
                 connections.spawn(async move {
                     serving.await;
@@ -89,6 +90,7 @@ pub struct Told {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    shortage: &mut Shortage,
 ) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
     let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
     loop {
@@ -96,7 +98,9 @@ async fn accept(
             Ok((stream, _)) => return (stream, slot),
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                warn!(%error, "the ops listener cannot accept a connection; it goes on trying");
+                if let Some(failures) = shortage.note(Instant::now()) {
+                    warn!(%error, failures, "the ops listener cannot accept connections; it goes on trying");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

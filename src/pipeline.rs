@@ -443,6 +443,7 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
         UpstreamError::Unhealthy => Answer::UpstreamUnhealthy,
         UpstreamError::Overloaded => Answer::UpstreamOverloaded,
         UpstreamError::Unreachable(_) => Answer::UpstreamUnreachable,
+        UpstreamError::Shortage(_) => Answer::Shortage,
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,
         UpstreamError::Closed(_) | UpstreamError::Malformed(_) => Answer::UpstreamFailed,
@@ -453,7 +454,9 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
 fn upstream_outcome(result: &Result<Reply, Answer>) -> UpstreamOutcome {
     match result {
         Ok(_) => UpstreamOutcome::Ok,
-        Err(Answer::UpstreamUnreachable | Answer::UpstreamOverloaded) => UpstreamOutcome::Unreachable,
+        Err(Answer::UpstreamUnreachable | Answer::UpstreamOverloaded | Answer::Shortage) => {
+            UpstreamOutcome::Unreachable
+        }
         Err(Answer::UpstreamTimeout) => UpstreamOutcome::Timeout,
         Err(Answer::UpstreamFailed) => UpstreamOutcome::Failed,
         Err(_) => UpstreamOutcome::Aborted,

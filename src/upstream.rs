@@ -116,6 +116,11 @@ pub enum UpstreamError {
     /// No connection to any endpoint.
     #[error("could not connect to the upstream")]
     Unreachable(#[source] ConnectError),
+    /// No descriptors or memory for a connection: nobody was asked.
+    #[error(
+        "this system has nothing left for a connection to the upstream; raise the limit on open files (LimitNOFILE, ulimit -n)"
+    )]
+    Shortage(#[source] ConnectError),
     /// Connected, but no head in time.
     #[error("the upstream did not answer within its response_header_seconds")]
     Timeout,

@@ -86,14 +86,23 @@ pub struct Clock {
 impl Clock {
     /// Seconds since the epoch at `time`, never less than what was returned before.
     pub fn seconds(&self, time: SystemTime) -> u32 {
-        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let now = u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX);
+        let now = seconds_since_epoch(time);
         let latest = self.latest.load(Ordering::Relaxed);
         if now <= latest {
             return latest;
         }
         self.latest.fetch_max(now, Ordering::Relaxed).max(now)
     }
+
+    /// How many seconds it is ahead of `time`: the system's clock has been set back.
+    pub fn ahead_of(&self, time: SystemTime) -> u32 {
+        self.latest.load(Ordering::Relaxed).saturating_sub(seconds_since_epoch(time))
+    }
+}
+
+fn seconds_since_epoch(time: SystemTime) -> u32 {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX)
 }
 
 impl Shared {
@@ -219,6 +228,7 @@ mod tests {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         assert_eq!(clock.seconds(at(100)), 100);
         assert_eq!(clock.seconds(at(90)), 100);
+        assert_eq!((clock.ahead_of(at(90)), clock.ahead_of(at(110))), (10, 0));
         assert_eq!(clock.seconds(at(101)), 101);
         assert_eq!(clock.seconds(SystemTime::UNIX_EPOCH - Duration::from_secs(5)), 101);
     }

@@ -13,6 +13,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::telemetry::log::with_causes;
 use crate::telemetry::metrics::{CheckOutcome, ResolutionOutcome};
+use crate::upstream::check::CheckError;
 use crate::upstream::health::Turn;
 use crate::upstream::resolve::{self, Families, Found, ResolveError};
 use crate::upstream::target::Place;
@@ -173,6 +174,14 @@ async fn check_once(upstream: &Upstream, target: &Target, settings: &HealthConfi
     let outcome = if checked.is_ok() { CheckOutcome::Passed } else { CheckOutcome::Failed };
     metrics.control().upstream_checked(&upstream.name, endpoint, outcome);
     let (name, address) = (&upstream.name, &target.place);
+    if let Err(CheckError::Connect(error)) = &checked
+        && error.is_shortage()
+    {
+        // Nobody was asked: what is known of the address stays.
+        let error = with_causes(error);
+        tracing::debug!(upstream = %name, %endpoint, %address, error, "a check could not be made");
+        return;
+    }
     match (target.health.checked(checked.is_ok(), settings), checked) {
         (Some(Turn::Worse), Err(error)) => {
             let error = with_causes(&error);

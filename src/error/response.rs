@@ -321,6 +321,7 @@ pub(crate) fn message(answer: Answer, required: Option<Permission>, organization
         Answer::UpstreamFailed => "The service behind broke off before answering. Try again later.".into(),
         Answer::NotReady => "The directory is not loaded yet. Try again in a moment.".into(),
         Answer::NotSigned => "The service behind cannot be told who is asking. Try again in a moment.".into(),
+        Answer::Shortage => "The proxy has nothing left for a connection to the service. Try again in a moment.".into(),
         Answer::Denied(denial) => match denial {
             Denial::MissingCredentials => {
                 "A token is needed: send it as \"Authorization: Bearer TOKEN\".".into()

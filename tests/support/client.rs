@@ -314,6 +314,11 @@ impl Response {
         self.values(name).first().copied()
     }
 
+    /// Whether the status says that it was done.
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
