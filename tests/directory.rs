@@ -1,7 +1,11 @@
 //! The view against the store: what a change does to decisions, that every process sees it, and, under random
-//! operations, that following the log of changes leads to the same view as loading it afresh.
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! operations, that following the log of changes leads to the same view as loading it afresh; also over links that fail.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+#[path = "directory/link.rs"]
+mod link;
+#[path = "directory/partitions.rs"]
+mod partitions;
 #[path = "directory/world.rs"]
 mod world;
 

@@ -15,9 +15,26 @@ use super::{
     personal_token,
 };
 
+/// Random numbers that a seed alone decides.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `bound`; 0 if that is 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound.max(1)
+    }
+}
+
 /// Ids of what the random operations have made.
 pub(crate) struct World {
-    random: u64,
+    random: Random,
+    /// When the next operation happens.
+    pub(crate) now: Timestamp,
     application_users: Vec<String>,
     people: Vec<String>,
     methods: Vec<(String, String)>,
@@ -29,7 +46,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            random: seed,
+            random: Random::new(seed),
+            now: NOW,
             application_users: Vec::new(),
             people: Vec::new(),
             methods: Vec::new(),
@@ -39,10 +57,13 @@ impl World {
         }
     }
 
+    /// Lets some seconds pass before the next operation.
+    pub(crate) fn pass_time(&mut self) {
+        self.now.0 += self.below(20) as u32;
+    }
+
     fn below(&mut self, bound: usize) -> usize {
-        self.random =
-            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 33) as usize % bound.max(1)
+        self.random.below(bound)
     }
 
     fn pick(&mut self, from: &[String]) -> String {
@@ -90,49 +111,49 @@ impl World {
 
     /// One operation. Those that are refused are as good as any: they must change nothing.
     pub(crate) fn step(&mut self, store: &dyn Store) {
-        let flag = self.below(2) == 0;
+        let (flag, now) = (self.below(2) == 0, self.now);
         match self.below(24) {
             0 | 1 => {
-                let user = op::create_application_user(store, &application_user(), NOW).unwrap().value.user;
+                let user = op::create_application_user(store, &application_user(), now).unwrap().value.user;
                 self.application_users.push(user.id);
             }
             2 => {
                 let email = format!("{}@example.com", new_id("jane"));
-                let user = op::create_organization_user(store, &person(&email), NOW).unwrap().value.id;
-                op::add_member(store, &user, ORGANIZATION, NOW).unwrap();
-                let method = op::add_authentication_method(store, &user, MethodKind::Password, None, NOW);
+                let user = op::create_organization_user(store, &person(&email), now).unwrap().value.id;
+                op::add_member(store, &user, ORGANIZATION, now).unwrap();
+                let method = op::add_authentication_method(store, &user, MethodKind::Password, None, now);
                 self.methods.push((user.clone(), method.unwrap().value.id));
                 self.people.push(user);
             }
             3..=6 => self.create_token(store),
-            7 => drop(op::revoke_token(store, &self.token(), NOW)),
+            7 => drop(op::revoke_token(store, &self.token(), now)),
             8 => {
                 let ip_allowlist = Some(if flag { names(&["192.0.2.0/24"]) } else { names(&["10.0.0.0/8"]) });
                 let update = TokenUpdate { ip_allowlist, ..TokenUpdate::default() };
-                drop(op::update_token(store, &self.token(), &update, NOW));
+                drop(op::update_token(store, &self.token(), &update, now));
             }
             9..=11 => {
                 let granted =
                     if flag { names(&["developer"]) } else { names(&["read_only", "service:logs:read"]) };
-                drop(op::grant(store, &self.principal(), &self.resource(), &granted, NOW));
+                drop(op::grant(store, &self.principal(), &self.resource(), &granted, now));
             }
-            12 => drop(op::revoke(store, &self.principal(), &self.resource(), &names(&["developer"]), NOW)),
+            12 => drop(op::revoke(store, &self.principal(), &self.resource(), &names(&["developer"]), now)),
             13 => {
                 let group =
-                    op::create_group(store, ORGANIZATION, &format!("{} of tests", new_id("group")), "", NOW)
+                    op::create_group(store, ORGANIZATION, &format!("{} of tests", new_id("group")), "", now)
                         .unwrap()
                         .value
                         .id;
                 self.groups.push(group);
             }
-            14 | 15 => drop(op::add_group_members(store, &self.group(), &[self.user()], NOW)),
-            16 => drop(op::remove_group_members(store, &self.group(), &[self.user()], NOW)),
-            17 => drop(op::move_project(store, self.project(), &self.placement(), NOW)),
+            14 | 15 => drop(op::add_group_members(store, &self.group(), &[self.user()], now)),
+            16 => drop(op::remove_group_members(store, &self.group(), &[self.user()], now)),
+            17 => drop(op::move_project(store, self.project(), &self.placement(), now)),
             18 => {
-                if let Ok(unit) = op::create_unit(store, ORGANIZATION, "unit", &self.placement(), NOW) {
+                if let Ok(unit) = op::create_unit(store, ORGANIZATION, "unit", &self.placement(), now) {
                     self.units.push(unit.value.id);
                 }
-                drop(op::move_unit(store, &self.unit(), &self.placement(), NOW));
+                drop(op::move_unit(store, &self.unit(), &self.placement(), now));
             }
             19 => {
                 let update = PolicyUpdate {
@@ -140,30 +161,30 @@ impl World {
                     password_auth_enabled: Some(!flag),
                     ..PolicyUpdate::default()
                 };
-                drop(op::set_policy(store, ORGANIZATION, &update, NOW));
+                drop(op::set_policy(store, ORGANIZATION, &update, now));
             }
             20 => {
                 let state = if flag { UserState::Active } else { UserState::Deactivated };
-                drop(op::set_user_state(store, &self.user(), state, NOW));
-                drop(op::set_super_admin(store, &self.user(), ORGANIZATION, flag, NOW));
+                drop(op::set_user_state(store, &self.user(), state, now));
+                drop(op::set_super_admin(store, &self.user(), ORGANIZATION, flag, now));
             }
-            21 => drop(op::set_two_factor(store, &self.user(), flag, NOW)),
+            21 => drop(op::set_two_factor(store, &self.user(), flag, now)),
             22 => {
                 let index = self.below(self.methods.len());
                 if let Some((_, method)) = self.methods.get(index).filter(|_| flag) {
-                    drop(op::delete_authentication_method(store, method, NOW));
+                    drop(op::delete_authentication_method(store, method, now));
                 }
-                drop(op::expire_tokens(store, &self.user(), NOW));
+                drop(op::expire_tokens(store, &self.user(), now));
             }
             _ => match self.below(5) {
-                0 => drop(op::delete_user(store, &self.user(), NOW)),
-                1 => drop(op::remove_member(store, &self.user(), ORGANIZATION, NOW)),
-                2 => drop(op::delete_group(store, &self.group(), NOW)),
-                3 => drop(op::delete_unit(store, &self.unit(), NOW)),
+                0 => drop(op::delete_user(store, &self.user(), now)),
+                1 => drop(op::remove_member(store, &self.user(), ORGANIZATION, now)),
+                2 => drop(op::delete_group(store, &self.group(), now)),
+                3 => drop(op::delete_unit(store, &self.unit(), now)),
                 _ => {
                     let project = self.project();
-                    drop(op::delete_project(store, project, NOW));
-                    op::ensure_project(store, project, ORGANIZATION, NOW).unwrap();
+                    drop(op::delete_project(store, project, now));
+                    op::ensure_project(store, project, ORGANIZATION, now).unwrap();
                 }
             },
         }
@@ -175,10 +196,10 @@ impl World {
             let absolute_seconds = [5, 700, 86_400][self.below(3)];
             let Some((user, method)) = self.methods.get(index) else { return };
             if index.is_multiple_of(2) {
-                let terms = SessionLifetime { idle_seconds: 600, absolute_seconds }.beginning(NOW);
+                let terms = SessionLifetime { idle_seconds: 600, absolute_seconds }.beginning(self.now);
                 let session =
                     NewSession { user_id: user.clone(), authentication_method_id: method.clone(), terms };
-                if let Ok(created) = op::create_session(store, &session, NOW) {
+                if let Ok(created) = op::create_session(store, &session, self.now) {
                     self.tokens.push(created.value.token);
                 }
                 return;
@@ -189,7 +210,7 @@ impl World {
             application_token(&self.pick(&users))
         };
         let scopes = if self.below(4) == 0 { names(&["service:logs:read"]) } else { Vec::new() };
-        if let Ok(created) = op::create_token(store, &NewToken { scopes, ..new }, NOW) {
+        if let Ok(created) = op::create_token(store, &NewToken { scopes, ..new }, self.now) {
             self.tokens.push(created.value.token);
         }
     }
@@ -199,7 +220,7 @@ impl World {
         let describe = |token: &Token| {
             let entry = view.tokens.find(&token.digest).unwrap();
             let user = view.users.current(entry.user());
-            let outcomes = PROJECTS.map(|project| outcome(view, &token.digest, project, NOW.0 + 10));
+            let outcomes = PROJECTS.map(|project| outcome(view, &token.digest, project, self.now.0 + 10));
             let permissions = user.grants.iter().map(|grant| format!("{}", grant.permissions));
             let mut permissions: Vec<_> = permissions.filter(|permissions| !permissions.is_empty()).collect();
             permissions.sort();
