@@ -3,9 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use serde_json::{Value, json};
 
+use super::PATIENCE;
 use super::browser::PUBLIC_URL;
 use super::peers::{self, Process};
 
@@ -44,8 +47,15 @@ pub fn start(accounts: Value, more: Value) -> Option<Provider> {
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let process = Process(child);
-    // It warns of what is only for development before it says where it is.
-    let said = lines.map_while(Result::ok).find_map(|line| serde_json::from_str::<Value>(&line).ok());
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        // It warns of what is only for development before it says where it is.
+        let said = lines.map_while(Result::ok).find_map(|line| serde_json::from_str::<Value>(&line).ok());
+        // Nobody may be waiting any more.
+        let _told = sender.send(said);
+    });
+    // Not longer than for anything else: a test that waits for ever says nothing.
+    let said = receiver.recv_timeout(PATIENCE).expect("the provider says something in time");
     let said = said.expect("the provider starts");
     Some(Provider { issuer: said["issuer"].as_str().unwrap().to_owned(), _process: process })
 }
