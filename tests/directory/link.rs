@@ -14,8 +14,8 @@ use postern::directory::model::{
 use postern::directory::sqlite::SqliteStore;
 use postern::directory::store::people::PeopleRecords;
 use postern::directory::store::{
-    Change, Changes, DirectorySnapshot, EventPage, EventQuery, Records, SnapshotReceiver, TokenRow,
-    UsageUpdate,
+    Change, ChangeMark, Changes, DirectorySnapshot, EventPage, EventQuery, Records, SnapshotReceiver,
+    TokenRow, UsageUpdate,
 };
 use postern::directory::{Author, OperationError, Store, StoreError};
 use postern::policy::facts::UserKind;
@@ -232,6 +232,7 @@ impl Records for Watched<'_> {
     passed_on! {
         sequence() -> Sequence;
         changes_after(sequence: Sequence, limit: u32) -> Vec<Change>;
+        change_mark(sequence: Sequence) -> Option<ChangeMark>;
         organization(id: &str) -> Option<Organization>;
         organizations() -> Vec<Organization>;
         unit(id: &str) -> Option<OrganizationalUnit>;
