@@ -29,8 +29,8 @@ use crate::config::{Config, ListenAddress, certificates};
 use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
 use crate::explain::{DenialReport, Names};
 use crate::identity_token::keys::IdentityKeys;
-use crate::lifecycle::notify::{self, State};
-use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
+use crate::lifecycle::notify::{State, notify};
+use crate::lifecycle::{Drain, DrainOutcome, Progress, Readiness, SignalEvent, Signals, watchdog};
 use crate::listen::inherited::{Inherited, Purpose};
 use crate::login::Login;
 use crate::ops;
@@ -75,6 +75,8 @@ pub struct App {
     keeper: Keeper,
     upstream_tasks: UpstreamTasks,
     tracing: Tracing,
+    /// Watches whether everything gets on, to the end, or until another process is the service.
+    watching: JoinSet<()>,
     /// The operators' listener; ends with this, also when the start fails half-way.
     operators: Operators,
     /// The management API, if the configuration has one; its listener ends with this too.
@@ -162,15 +164,19 @@ impl App {
         let drain = Drain::new(config.workers);
         let readiness = Readiness::new(drain.clone());
         let metrics = Metrics::new(config.workers);
+        let progress = Progress::new(config.workers);
+        let mut watching = JoinSet::new();
+        watching.spawn(watchdog::watch(Arc::clone(&progress)));
+        notify(&State::Loading);
         let is_ops_in_use = places.are_in_use && !places.ops.sockets.is_empty();
-        let ops_listener =
-            sockets::bind_control(config.ops.address, Purpose::Ops, places.ops, &mut passing)?;
+        let ops_listener = sockets::bind_control(config.ops.address, Purpose::Ops, places.ops, &mut passing)?;
         let ops_address = ops_listener.local_addr()?;
         let identity_keys = Arc::<IdentityKeys>::default();
         identity_keys.configure(config.identity_key_rotation);
         let told = ops::Told {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
+            progress: Arc::clone(&progress),
             identity_keys: Arc::clone(&identity_keys),
         };
         let mut operators = Operators::new(ops_listener, told, drain.clone());
@@ -181,7 +187,7 @@ impl App {
             operators.open();
         }
 
-        let (keeper, view) = load(&config, &metrics).await?;
+        let (keeper, view) = load(&config, &metrics, &progress).await?;
         readiness.directory_loaded();
 
         let access_log = start_access_log(&config, &metrics)?;
@@ -192,6 +198,7 @@ impl App {
         let shared = Shared::new(snapshot, view, denials).with_identity_keys(identity_keys).with_spans(spans);
         let shared = Arc::new(shared);
         observe_upstreams(&shared, &metrics);
+        observe_process(&shared, log.as_ref(), &metrics);
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
         upstream_tasks.follow(&shared.snapshot()).await;
 
@@ -210,7 +217,7 @@ impl App {
             ops: ops_address,
             admin: admin_unopened.as_ref().map(ControlListener::local_addr).transpose()?,
         };
-        let workers = Workers::start(&config, bound, &shared, &drain, &metrics).await?;
+        let workers = Workers::start(&config, bound, &shared, &drain, &metrics, &progress).await?;
         Ok(Self {
             watched: config.referenced_files.clone(),
             watcher,
@@ -225,6 +232,7 @@ impl App {
             keeper,
             upstream_tasks,
             tracing,
+            watching,
             operators,
             admin,
             admin_listener: JoinSet::new(),
@@ -366,8 +374,8 @@ impl App {
     /// Stops: not ready, no more accepts, what runs finishes within `drain_seconds`, usage is flushed, logs are written.
     pub async fn stop(mut self) -> DrainOutcome {
         let grace = self.config.timeouts.drain;
-        notify::notify(State::Stopping);
         tracing::info!(drain_seconds = grace.as_secs(), "draining: no new connections, finishing what runs");
+        notify(&State::Stopping { grace });
         self.passing.close();
         let outcome = self.drain.finish(grace).await;
         self.end(outcome).await
@@ -445,7 +453,7 @@ impl App {
         };
         match &taken_over {
             Ok(Successor { process_id, version, .. }) => {
-                notify::notify(State::HandedOver { process_id: *process_id });
+                notify(&State::HandedOver { process_id: *process_id });
                 tracing::info!(process_id, version, "another process has taken over");
             }
             Err(error) => {
@@ -461,6 +469,8 @@ impl App {
 
     /// Leaves to the other process what it listens on; the rest goes with this one.
     fn leave_to(&mut self, successor: &Successor, control_socket: Option<ControlSocket>) {
+        // The service manager hears only the other one from now on.
+        self.watching.abort_all();
         self.passing.leave_files(&successor.took);
         if successor.took.contains(&Purpose::Control)
             && let Some(control_socket) = control_socket
@@ -551,11 +561,15 @@ fn start_tracing(
 }
 
 /// Loads the directory beside the runtime, which meanwhile tells whoever asks that the sidecar is alive and not ready.
-async fn load(config: &Config, metrics: &Arc<Metrics>) -> Result<(Keeper, Arc<DirectoryView>), StartError> {
-    let (config, metrics) = (config.clone(), Arc::clone(metrics));
+async fn load(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    progress: &Arc<Progress>,
+) -> Result<(Keeper, Arc<DirectoryView>), StartError> {
+    let (config, metrics, progress) = (config.clone(), Arc::clone(metrics), Arc::clone(progress));
     let loading = tokio::task::spawn_blocking(move || {
         let store = directory::open(&config.store)?;
-        Keeper::start(store, &config, metrics)
+        Keeper::start(store, &config, metrics, &progress)
     });
     loading.await.map_err(io::Error::other)?
 }
@@ -633,6 +647,18 @@ fn observe_upstreams(shared: &Arc<Shared>, metrics: &Metrics) {
         let snapshot = shared.upgrade().map(|shared| shared.snapshot());
         let upstreams = snapshot.iter().flat_map(|snapshot| &snapshot.upstreams);
         upstreams.flat_map(|upstream| upstream.figures()).collect()
+    });
+}
+
+/// Lets a scrape see what the log has lost, and how the clock of decisions is.
+fn observe_process(shared: &Arc<Shared>, log: Option<&LogHandle>, metrics: &Metrics) {
+    if let Some(log) = log.cloned() {
+        metrics.observe_log(move || log.lines_lost());
+    }
+    let shared = Arc::downgrade(shared);
+    metrics.observe_clock(move || {
+        let ahead = shared.upgrade().map(|shared| shared.clock.ahead_of(SystemTime::now()));
+        u64::from(ahead.unwrap_or(0))
     });
 }
 

@@ -14,6 +14,7 @@ mod directory;
 mod events;
 mod explain;
 mod failure;
+mod health;
 mod init;
 mod nearest;
 mod output;
@@ -79,6 +80,9 @@ enum Command {
     /// Let a new process of the program that is installed now take over from the running sidecar, without a pause.
     #[command(after_help = upgrade::EXAMPLES)]
     Upgrade(upgrade::UpgradeArguments),
+    /// Ask the running sidecar whether it is ready.
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::HealthArguments),
     /// Make the store, with the configuration's organization and the projects that its routes name.
     #[command(after_help = init::EXAMPLES)]
     Init(ConfigArguments),
@@ -154,6 +158,7 @@ fn execute(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::execute(&arguments, output),
         Command::Reload(arguments) => reload::execute(&arguments, output),
         Command::Upgrade(arguments) => upgrade::execute(&arguments, output),
+        Command::Health(arguments) => health::execute(&arguments, output),
         Command::Init(arguments) => init::execute(&arguments, output),
         Command::ApplicationUser(arguments) => application_user::execute(arguments, output),
         Command::User(arguments) => user::execute(arguments, output),

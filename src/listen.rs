@@ -7,6 +7,7 @@
 pub mod client_certificate;
 pub mod inherited;
 pub mod proxy_protocol;
+mod shortage;
 mod socket;
 pub mod stream;
 pub mod tls;
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -26,6 +27,7 @@ use crate::serve;
 use crate::serve::registry::Open;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::worker::Worker;
+pub(crate) use shortage::Shortage;
 pub use socket::{Acceptor, Socket};
 pub use unix::SocketFile;
 pub(crate) use unix::set_mode;
@@ -146,6 +148,7 @@ pub async fn accept(
 ) {
     let mut draining = pin!(worker.drain.nothing_new());
     let mut inherited = Limits::of(&worker, listener).timeouts;
+    let mut shortage = Shortage::default();
     loop {
         let Limits { connections, of_listener, timeouts } = Limits::of(&worker, listener);
         // Again when a reload has changed them.
@@ -174,10 +177,15 @@ pub async fn accept(
                 tracing::debug!(error = %error, "a connection was gone before it was accepted");
             }
             Err(error) => {
-                tracing::error!(
-                    error = %error,
-                    "cannot accept connections; raise the limit on open files if it is exhausted"
-                );
+                metrics.accept_failed(worker.index);
+                if let Some(failures) = shortage.note(Instant::now()) {
+                    tracing::error!(
+                        listener = %metrics.name(),
+                        failures,
+                        error = %error,
+                        "cannot accept connections; they wait. Raise the limit on open files if it is exhausted"
+                    );
+                }
                 tokio::time::sleep(PAUSE_WITHOUT_DESCRIPTORS).await;
             }
         }

@@ -96,7 +96,10 @@ impl ControlSocket {
     }
 
     /// Goes on with the one on which the process before this one listened, if there is one here.
-    pub(super) fn adopt(store: &Path, inherited: listen::inherited::Taken) -> Result<Self, super::StartError> {
+    pub(super) fn adopt(
+        store: &Path,
+        inherited: listen::inherited::Taken,
+    ) -> Result<Self, super::StartError> {
         let Some(listen::Socket::Unix(listener)) = inherited.sockets.into_iter().next() else {
             return Self::bind(store);
         };
@@ -138,7 +141,8 @@ async fn read_request(stream: UnixStream) -> io::Result<ControlRequest> {
     let order = match line.trim_end().split_once(' ') {
         None if line == "reload\n" => Order::Reload,
         Some(("upgrade", seconds)) => {
-            let seconds = seconds.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let seconds =
+                seconds.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             Order::Upgrade(Duration::from_secs(seconds))
         }
         Some(("explain", request_id)) => Order::Explain(request_id.to_owned()),

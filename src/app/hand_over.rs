@@ -96,12 +96,9 @@ impl HandOverReport {
                 version: Some(successor.version.clone()),
                 error: None,
             },
-            Err(error) => Self {
-                taken_over: false,
-                process_id: None,
-                version: None,
-                error: Some(error.to_string()),
-            },
+            Err(error) => {
+                Self { taken_over: false, process_id: None, version: None, error: Some(error.to_string()) }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
-use crate::lifecycle::{Drain, WorkerDrain};
+use crate::lifecycle::{Drain, Progress, Pulse, WorkerDrain};
 use crate::listen::{self, Acceptor, BoundListener};
 use crate::serve::registry::Open;
 use crate::telemetry::Metrics;
@@ -49,6 +49,7 @@ impl Workers {
         shared: &Arc<Shared>,
         drain: &Drain,
         metrics: &Metrics,
+        progress: &Arc<Progress>,
     ) -> io::Result<Self> {
         let mut per_worker: Vec<Vec<Socket>> = (0..config.workers).map(|_| Vec::new()).collect();
         for (listener, bound) in bound.into_iter().enumerate() {
@@ -68,10 +69,11 @@ impl Workers {
             let shared = Arc::clone(shared);
             let drain = drain.worker(index);
             let start = Start { opened: opened.subscribe(), started: started.clone() };
+            let pulse = progress.of_worker(index);
             // Taken here, so that a drain that starts before the thread does waits for it.
             let live = drain.live();
             thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                match Serving::begin(index, sockets, shared, drain) {
+                match Serving::begin(index, sockets, shared, drain, pulse) {
                     Ok(serving) => serving.run(start),
                     // Whoever waits for it gives up with the first.
                     Err(error) => drop(start.started.send(Err(error))),
@@ -79,8 +81,7 @@ impl Workers {
                 drop(live);
             })
         };
-        let threads: Vec<_> =
-            per_worker.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
+        let threads: Vec<_> = per_worker.into_iter().enumerate().map(start).collect::<io::Result<_>>()?;
         drop(started);
         for _ in &threads {
             let ended = || io::Error::other("a worker's thread ended as it started");
@@ -108,6 +109,7 @@ impl Workers {
 struct Serving {
     runtime: tokio::runtime::LocalRuntime,
     worker: Rc<Worker>,
+    pulse: Pulse,
     sockets: Vec<(usize, Acceptor, Arc<ListenerMetrics>)>,
 }
 
@@ -117,6 +119,7 @@ impl Serving {
         sockets: Vec<Socket>,
         shared: Arc<Shared>,
         drain: WorkerDrain,
+        pulse: Pulse,
     ) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
         let worker = Rc::new(Worker::new(index, shared, drain).map_err(io::Error::other)?);
@@ -126,11 +129,11 @@ impl Serving {
             };
             sockets.into_iter().map(accepting).collect::<io::Result<Vec<_>>>()
         })?;
-        Ok(Self { runtime, worker, sockets })
+        Ok(Self { runtime, worker, pulse, sockets })
     }
 
     fn run(self, start: Start) {
-        let Self { runtime, worker, sockets } = self;
+        let Self { runtime, worker, pulse, sockets } = self;
         let Start { mut opened, started } = start;
         let drain = worker.drain.clone();
         runtime.block_on(async {
@@ -154,7 +157,7 @@ impl Serving {
                     tokio::task::spawn_local(listen::accept(worker, listener, socket, open, metrics))
                 })
                 .collect();
-            until(&worker, drain.nothing_new()).await;
+            until(&worker, &pulse, drain.nothing_new()).await;
             for task in accepting {
                 // The socket must be closed before the drain counts what is left: nothing is accepted after this.
                 if let Err(error) = task.await {
@@ -162,7 +165,7 @@ impl Serving {
                 }
             }
             worker.registry.leave();
-            until(&worker, async {
+            until(&worker, &pulse, async {
                 tokio::select! {
                     () = worker.registry.open().below(1) => {}
                     () = drain.started() => {}
@@ -170,7 +173,7 @@ impl Serving {
             })
             .await;
             worker.registry.drain();
-            until(&worker, async {
+            until(&worker, &pulse, async {
                 tokio::select! {
                     () = worker.registry.open().below(1) => {}
                     () = drain.forced() => {}
@@ -178,12 +181,13 @@ impl Serving {
             })
             .await;
             worker.fold_counts();
+            pulse.finish();
         });
     }
 }
 
-/// Looks after connections until `end`.
-async fn until(worker: &Worker, end: impl Future<Output = ()>) {
+/// Looks after connections until `end`, and says at each look that the worker gets on.
+async fn until(worker: &Worker, pulse: &Pulse, end: impl Future<Output = ()>) {
     tokio::pin!(end);
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -193,6 +197,7 @@ async fn until(worker: &Worker, end: impl Future<Output = ()>) {
             () = &mut end => return,
             _ = looks.tick() => {
                 let now = Instant::now();
+                pulse.beat(now);
                 let snapshot = worker.snapshot();
                 worker.registry.look(now, &snapshot.shared.listeners);
                 worker.sweep(now);

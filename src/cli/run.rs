@@ -9,8 +9,8 @@ use super::output::{Format, Output};
 use crate::app::App;
 use crate::app::hand_over::{Predecessor, Program, TakenOver};
 use crate::config::{Config, LogFormat};
-use crate::lifecycle::notify::{self, State};
-use crate::lifecycle::{SignalEvent, Signals, descriptors};
+use crate::lifecycle::notify::{State, notify};
+use crate::lifecycle::{SignalEvent, Signals, core_dumps, descriptors};
 use crate::listen::inherited::Inherited;
 use crate::telemetry::log::{self, LogHandle};
 
@@ -66,6 +66,9 @@ fn run(
         Format::Json => LogFormat::Json,
     };
     let log = log::start(&config.logging.level, format).map_err(Failure::failed)?;
+    if !config.core_dumps {
+        core_dumps::switch_off();
+    }
     check_descriptors(&config);
     let served = serve(config, log.clone(), predecessor, inherited);
     log.flush(LOG_PATIENCE);
@@ -91,7 +94,7 @@ fn serve(
             },
         }
         announce(&app);
-        notify::notify(State::Ready);
+        notify(&State::Ready);
         app.run(signals).await;
         Ok(())
     })

@@ -22,8 +22,8 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 pub use control::{
-    CertificateExpiry, CheckOutcome, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome,
-    ResolutionOutcome, SignInOutcome,
+    CertificateExpiry, CheckOutcome, ControlMetrics, DirectoryFigures, HandOverOutcome, LoginOutcome,
+    ReloadOutcome, ResolutionOutcome, SignInOutcome,
 };
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
 pub use listener::{ListenerMetrics, OpenConnection, ProxyProtocolFailure, TlsOutcome};
@@ -99,6 +99,16 @@ impl Metrics {
     /// one.
     pub fn observe_upstreams(&self, read: impl Fn() -> Vec<EndpointFigures> + Send + Sync + 'static) {
         *self.series.observed.upstreams.lock() = Some(Box::new(read));
+    }
+
+    /// Says how many lines of the program's own log were lost; otherwise as [`Metrics::observe_directory`].
+    pub fn observe_log(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        *self.series.observed.log_dropped.lock() = Some(Box::new(read));
+    }
+
+    /// Says how many seconds the clock of decisions is ahead of the system's; otherwise as [`Metrics::observe_directory`].
+    pub fn observe_clock(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        *self.series.observed.clock_ahead.lock() = Some(Box::new(read));
     }
 
     /// Says which certificates are in use from now on.
@@ -220,10 +230,12 @@ impl Series {
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
     fn collect_listeners(&self, families: &mut Vec<MetricFamily>) {
-        let (mut connections, mut handshakes, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut connections, mut handshakes) = (Vec::new(), Vec::new());
+        let (mut failures, mut accept_failures) = (Vec::new(), Vec::new());
         for (name, listener) in &*self.listeners.lock() {
             let sum = listener.sum();
             connections.push(family::CONNECTIONS.level(&[name], sum.connections as f64));
+            accept_failures.push(family::ACCEPT_FAILURES.count(&[name], sum.accept_failures));
             for (outcome, count) in TlsOutcome::ALL.iter().zip(sum.handshakes) {
                 handshakes.push(family::TLS_HANDSHAKES.count(&[name, outcome.code()], count));
             }
@@ -232,6 +244,7 @@ impl Series {
             }
         }
         families.push(family::CONNECTIONS.with(connections));
+        families.push(family::ACCEPT_FAILURES.with(accept_failures));
         families.push(family::TLS_HANDSHAKES.with(handshakes));
         families.push(family::PROXY_PROTOCOL_FAILURES.with(failures));
     }
@@ -258,6 +271,7 @@ impl SeriesCollector {
             &family::UPSTREAM_RETRIES,
             &family::UPSTREAM_DURATION,
             &family::CONNECTIONS,
+            &family::ACCEPT_FAILURES,
             &family::TLS_HANDSHAKES,
             &family::PROXY_PROTOCOL_FAILURES,
         ];

@@ -17,6 +17,15 @@ pub struct Client {
     pending: Vec<u8>,
 }
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a goodbye.
+    InOrder,
+    /// Reset, or over TLS without a goodbye.
+    Cut,
+}
+
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
@@ -241,6 +250,26 @@ impl Client {
         }
     }
 
+    /// Reads until the connection ends; fails if it ends in another way.
+    #[track_caller]
+    pub fn read_until(&mut self, expected: End) -> Vec<u8> {
+        let mut read = std::mem::take(&mut self.pending);
+        let mut buffer = [0; 64 * 1024];
+        let end = loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => break End::InOrder,
+                Ok(length) => read.extend_from_slice(&buffer[..length]),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => break End::Cut,
+                    kind => panic!("waited for the connection to end: {kind:?}"),
+                },
+            }
+        };
+        assert_eq!(end, expected, "after {:?}", String::from_utf8_lossy(&read));
+        read
+    }
+
     /// Waits for the sidecar to close, with nothing more sent.
     #[track_caller]
     pub fn assert_closed(&mut self) {
@@ -287,6 +316,11 @@ impl Response {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.values(name).first().copied()
+    }
+
+    /// Whether the status says that it was done.
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
     }
 
     pub fn text(&self) -> String {

@@ -1,5 +1,6 @@
 //! A sidecar as operators run it, `postern run`: real signals, its own memory figures, its own output.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::process::{WaitOptions, WaitStatus};
@@ -39,10 +41,15 @@ pub struct SidecarBuilder {
     admin: Option<String>,
     limits: String,
     timeouts: String,
+    log_level: Option<String>,
     files: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     is_linked: bool,
     activated: Option<Activated>,
+    store: Option<String>,
+    access_log: Option<String>,
+    wrapper: Vec<String>,
+    permitted_is_super_admin: bool,
 }
 
 /// Two sockets that systemd passes, each with its name.
@@ -131,6 +138,12 @@ impl SidecarBuilder {
         self
     }
 
+    /// What is logged, in the place of everything.
+    pub fn log_level(mut self, level: &str) -> Self {
+        self.log_level = Some(level.into());
+        self
+    }
+
     /// One worker, so that connections to the upstream are shared by all clients.
     pub fn one_worker(mut self) -> Self {
         self.workers = Some(1);
@@ -161,11 +174,38 @@ impl SidecarBuilder {
         self
     }
 
+    /// Another path of the store; what is filled beforehand is `store.db` all the same.
+    pub fn store(mut self, path: &str) -> Self {
+        self.store = Some(path.into());
+        self
+    }
+
+    /// Where the access log goes.
+    pub fn access_log(mut self, output: &str) -> Self {
+        self.access_log = Some(output.into());
+        self
+    }
+
+    /// Run by another program, such as `sh -c SCRIPT sh`, which becomes the sidecar (`exec "$@"`), in the configuration's folder.
+    pub fn wrapped_in(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// The permitted token's user is a super admin of the organization too, from the start.
+    pub fn permitted_is_super_admin(mut self) -> Self {
+        self.permitted_is_super_admin = true;
+        self
+    }
+
     /// The configuration's text.
     pub fn config(&self) -> String {
         let Self { listener, more_listeners, organization, upstream, route, more, limits, timeouts, .. } =
             self;
         let workers = self.workers.unwrap_or(2);
+        let level = self.log_level.as_deref().unwrap_or("postern=debug");
+        let store = self.store.as_deref().unwrap_or("store.db");
+        let access_log = self.access_log.as_deref().unwrap_or("access.log");
         let endpoints = format!("{:?}", self.endpoints);
         let admin = match &self.admin {
             Some(lines) => format!("[admin]\naddress = \"127.0.0.1:0\"\n{lines}"),
@@ -176,7 +216,7 @@ impl SidecarBuilder {
 workers = {workers}
 
 [store]
-path = "store.db"
+path = {store:?}
 
 [[listeners]]
 name = "main"
@@ -224,10 +264,10 @@ flush_interval_seconds = 1
 {timeouts}
 
 [logging]
-level = "postern=debug"
+level = "{level}"
 
 [logging.access_log]
-output = "access.log"
+output = {access_log:?}
 "#
         )
     }
@@ -243,6 +283,9 @@ output = "access.log"
         fs::write(&config, self.config()).unwrap();
         let directory = Directory::open(&folder.path().join("store.db"));
         let permitted = directory.permitted();
+        if self.permitted_is_super_admin {
+            directory.make_super_admin(&permitted.user_id);
+        }
 
         if self.is_linked {
             symlink(PROGRAM, folder.path().join("postern")).unwrap();
@@ -266,25 +309,26 @@ output = "access.log"
 
     fn spawn(&self, folder: &Path) -> (Child, Arc<Mutex<String>>) {
         let program = if self.is_linked { folder.join("postern") } else { PROGRAM.into() };
-        let mut command = match &self.activated {
-            None => Command::new(&program),
-            Some(Activated { names, .. }) => {
-                let mut command = Command::new("sh");
-                command
-                    .args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 4<&1 </dev/null >&2"])
-                    .arg(&program)
-                    .envs([("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", &names.join(":"))]);
-                command
+        let wrapper: Vec<&str> = match &self.activated {
+            None => self.wrapper.iter().map(String::as_str).collect(),
+            Some(_) => {
+                let script = "export LISTEN_PID=$$; exec \"$@\" 3<&0 4<&1 </dev/null >&2";
+                vec!["sh", "-c", script, "sh"]
             }
         };
+        let mut words = wrapper.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .args(["run", "--json", "--config"])
             .arg(folder.join("postern.toml"))
+            .current_dir(folder)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if let Some(Activated { sockets, .. }) = &self.activated {
+        if let Some(Activated { names, sockets }) = &self.activated {
             let [first, second] = &**sockets;
+            command.envs([("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", &names.join(":"))]);
             command.stdin(first.try_clone().unwrap()).stdout(second.try_clone().unwrap());
         }
         let mut process = command.spawn().unwrap();
@@ -399,9 +443,9 @@ impl Sidecar {
         self.signal("USR2");
         let process_id = eventually("another process to take over", || {
             let output = self.output();
-            let mut lines = output[before..].lines().filter_map(|line| {
-                serde_json::from_str::<serde_json::Value>(line).ok()
-            });
+            let mut lines = output[before..]
+                .lines()
+                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
             lines.find_map(|line| {
                 let line = if line["fields"].is_object() { &line["fields"] } else { &line };
                 let is_it = line["message"] == "another process has taken over";
@@ -607,6 +651,15 @@ impl Sidecar {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Processor time it has used so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // The name, in parentheses, may have blanks in it. User and system time are fields 14 and 15, in hundredths.
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let hundredths: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(hundredths * 10)
     }
 
     /// Sends a signal such as `TERM`.

@@ -70,7 +70,8 @@ fn a_service_with_sockets_of_systemds_and_the_process_that_follows_it() {
 #[test]
 fn a_socket_of_systemds_that_is_nobodys_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("postern.toml"), Sidecar::with_endpoint("127.0.0.1:9").config()).unwrap();
+    std::fs::write(folder.path().join("postern.toml"), Sidecar::with_endpoint("127.0.0.1:9").config())
+        .unwrap();
     drop(crate::support::Directory::open(&folder.path().join("store.db")));
     let ran = |socket: Stdio, name: &str| {
         let output = Command::new("sh")

@@ -273,7 +273,12 @@ impl History {
     #[track_caller]
     fn assert_no_violation(&self) {
         let violations = self.violations.lock();
-        assert!(violations.is_empty(), "{}:\n{}", violations.len(), violations[..violations.len().min(20)].join("\n"));
+        assert!(
+            violations.is_empty(),
+            "{}:\n{}",
+            violations.len(),
+            violations[..violations.len().min(20)].join("\n")
+        );
     }
 }
 

@@ -79,7 +79,8 @@ fn ask(sidecar: &Sidecar, patience: Duration) -> Value {
 /// The children of a process.
 fn children(process_id: u32) -> String {
     let threads = fs::read_dir(format!("/proc/{process_id}/task")).unwrap();
-    let of = |thread: std::io::Result<fs::DirEntry>| fs::read_to_string(thread.unwrap().path().join("children"));
+    let of =
+        |thread: std::io::Result<fs::DirEntry>| fs::read_to_string(thread.unwrap().path().join("children"));
     threads.map(|thread| of(thread).unwrap_or_default()).collect()
 }
 
@@ -197,14 +198,18 @@ fn a_new_process_that_does_not_come_up_changes_nothing() {
     pin_addresses(&sidecar);
     let good = config(&sidecar);
     let process = sidecar.first_id();
-    let kinds = [(Kind::Kept, 2), (Kind::New, 2), (Kind::Http2, 1), (Kind::WebSocket, 1), (Kind::Readiness, 1)];
+    let kinds =
+        [(Kind::Kept, 2), (Kind::New, 2), (Kind::Http2, 1), (Kind::WebSocket, 1), (Kind::Readiness, 1)];
     let load = Load::start(&target(&sidecar, None), &kinds, 25);
     load.wait_for(20);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().map(|address| (taken, address.to_string())).unwrap();
 
     let prepare_and_expect: [(&dyn Fn(), &str); 5] = [
-        (&|| write_config(&sidecar, &good.replace("[limits]", "[limits]\ncolour = 1")), "unknown key `colour`"),
+        (
+            &|| write_config(&sidecar, &good.replace("[limits]", "[limits]\ncolour = 1")),
+            "unknown key `colour`",
+        ),
         (
             &|| {
                 let address = format!("address = \"{}\"", sidecar.address());
@@ -294,7 +299,9 @@ fn what_is_asked_for_meanwhile() {
         let second = ask(&sidecar, Duration::from_secs(1));
         assert!(second["error"].as_str().unwrap().contains("already"), "{second}");
         sidecar.signal("USR2");
-        until("the signal to be answered", || sidecar.output().matches("is being started to take over already").count() == 2);
+        until("the signal to be answered", || {
+            sidecar.output().matches("is being started to take over already").count() == 2
+        });
         // Another configuration, which the new process has not read.
         let new_route = "\n[[routes]]\nname = \"new\"\nhosts = [\"new.test\"]\nupstream = \"service\"\nauthentication = \"off\"\n";
         write_config(&sidecar, &(config(&sidecar) + new_route));

@@ -122,7 +122,8 @@ impl Load {
                 kind,
                 pace,
                 // Spread over the pause between two requests.
-                next: Instant::now() + pace * u32::try_from(clients.len()).unwrap() / u32::try_from(count).unwrap(),
+                next: Instant::now()
+                    + pace * u32::try_from(clients.len()).unwrap() / u32::try_from(count).unwrap(),
                 stopped: Arc::clone(&stopped),
                 tally: Arc::clone(&tally),
             };
@@ -146,7 +147,12 @@ impl Load {
     #[track_caller]
     pub fn assert_no_failure(&self) {
         let failures = self.tally.failures.lock();
-        assert!(failures.is_empty(), "{} failures, such as {:?}", failures.len(), &failures[..failures.len().min(5)]);
+        assert!(
+            failures.is_empty(),
+            "{} failures, such as {:?}",
+            failures.len(),
+            &failures[..failures.len().min(5)]
+        );
     }
 
     /// Ends all clients after their request; fails if anything did.
@@ -256,7 +262,8 @@ impl Running {
                     Some(client) => client,
                     // Fails as a whole if it is refused.
                     None => {
-                        let socket = TcpStream::connect(target.plain).map_err(|error| format!("{error:?}"))?;
+                        let socket =
+                            TcpStream::connect(target.plain).map_err(|error| format!("{error:?}"))?;
                         kept.insert(Http2Client::over(socket))
                     }
                 };
@@ -281,6 +288,7 @@ impl Running {
                             }
                             tally.told.fetch_add(1, Ordering::SeqCst);
                             kept = None;
+                            continue;
                         }
                     },
                 };
@@ -298,7 +306,9 @@ impl Running {
                 Some(client) => client,
                 None => {
                     let mut client = connect(target.plain)?;
-                    client.try_send(head(target, "GET /socket", OFFER, "")).map_err(|error| format!("{error:?}"))?;
+                    client
+                        .try_send(head(target, "GET /socket", OFFER, ""))
+                        .map_err(|error| format!("{error:?}"))?;
                     let answer = client.read_head().map_err(|broken| format!("{broken:?}"))?;
                     if answer.status != 101 {
                         return Err(format!("{answer:?}"));
@@ -319,7 +329,9 @@ impl Running {
 
 fn head(target: &Target, method_and_target: &str, lines: &str, body: &str) -> String {
     let token = &target.token;
-    format!("{method_and_target} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n{lines}\r\n{body}")
+    format!(
+        "{method_and_target} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n{lines}\r\n{body}"
+    )
 }
 
 fn connect(address: SocketAddr) -> Result<Client, String> {

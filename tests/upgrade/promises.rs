@@ -68,7 +68,8 @@ fn no_request_is_lost_over_twenty_reloads_of_configuration_and_certificates() {
         // A key and its certificate are two files: amid their change the last good pair stays in force.
         let report = control_socket::request_reload(&sidecar.folder().join("store.db")).unwrap();
         assert_eq!(report["applied"], true, "{report}");
-        let mut client = Client::connect_tls(sidecar.listeners[1], HOST, authority.client(&[&TLS13], &[])).unwrap();
+        let mut client =
+            Client::connect_tls(sidecar.listeners[1], HOST, authority.client(&[&TLS13], &[])).unwrap();
         assert_eq!(client.request(sidecar.get()).status, 200);
         let of_new_route = sidecar.request("GET / HTTP/1.1\r\nHost: new.test\r\n\r\n").status;
         assert_eq!(of_new_route, if round % 2 == 0 { 200 } else { 401 }, "it is in force");
@@ -82,8 +83,11 @@ fn no_request_is_lost_over_twenty_reloads_of_configuration_and_certificates() {
 #[test]
 fn a_stop_is_seen_at_once_and_ends_with_the_grace() {
     // On a machine that does nothing else: 100 ms, and a second beyond the grace.
-    let (until_seen, beyond) =
-        if is_long() { (Duration::from_millis(100), Duration::from_secs(1)) } else { (Duration::from_secs(3), Duration::from_secs(4)) };
+    let (until_seen, beyond) = if is_long() {
+        (Duration::from_millis(100), Duration::from_secs(1))
+    } else {
+        (Duration::from_secs(3), Duration::from_secs(4))
+    };
     let grace = Duration::from_secs(1);
     let upstream = Upstream::start(|peer| {
         // Never answers.

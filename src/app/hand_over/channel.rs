@@ -29,7 +29,11 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Sends one message; waits if the descriptor does.
-pub(super) fn send(channel: BorrowedFd<'_>, message: &Message, with: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(super) fn send(
+    channel: BorrowedFd<'_>,
+    message: &Message,
+    with: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let text = serde_json::to_vec(message).map_err(io::Error::other)?;
     if text.len() > MESSAGE_BYTES {
         return Err(io::Error::other("a message of the hand-over is too long"));
@@ -52,7 +56,8 @@ pub(super) fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<(Message, Op
     let mut text = vec![0; MESSAGE_BYTES];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(channel, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received =
+        recvmsg(channel, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let descriptor = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
@@ -61,7 +66,10 @@ pub(super) fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<(Message, Op
         return Ok(None);
     }
     if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long, or no descriptor is free"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message is too long, or no descriptor is free",
+        ));
     }
     let message = serde_json::from_slice(&text[..received.bytes])
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -72,7 +80,12 @@ impl Channel {
     /// Puts an end on the runtime.
     pub(super) fn new(descriptor: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&descriptor, true)?;
-        Ok(Self { descriptor: AsyncFd::new(descriptor)? })
+        #[allow(
+            deprecated,
+            reason = "what takes its place is unsafe; this descriptor is owned, and never replaced"
+        )]
+        let descriptor = AsyncFd::new(descriptor)?;
+        Ok(Self { descriptor })
     }
 
     pub(super) async fn send(&self, message: &Message, with: Option<BorrowedFd<'_>>) -> io::Result<()> {

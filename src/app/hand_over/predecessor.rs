@@ -60,7 +60,9 @@ impl Predecessor {
                 Some((Message::Begin { process_id }, None)) => {
                     return Ok((Self { process_id, channel }, Inherited::from_predecessor(sockets)));
                 }
-                Some(_) => return Err(io::Error::other("it says something that this version does not understand")),
+                Some(_) => {
+                    return Err(io::Error::other("it says something that this version does not understand"));
+                }
                 None => return Err(io::Error::other("it ended before it had passed all of its sockets")),
             }
         }
@@ -95,7 +97,9 @@ impl Predecessor {
                 tracing::warn!("the process before this one ended without letting go; taking over");
                 Ok(TakenOver { reload: true })
             }
-            Some(_) => Err(io::Error::other("the process before this one says what this version does not understand")),
+            Some(_) => Err(io::Error::other(
+                "the process before this one says what this version does not understand",
+            )),
         }
     }
 }

@@ -77,6 +77,8 @@ impl Program {
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS")
             .env_remove("LISTEN_FDNAMES")
+            // It names this process; without it, whoever is the service's main process feeds the watchdog.
+            .env_remove("WATCHDOG_PID")
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(|source| HandOverError::Start { program: self.program.clone(), source })?;
@@ -154,7 +156,9 @@ impl Started {
 
     /// Waits, not for long, until it has ended by itself, and ends it then.
     async fn ended(&mut self) -> io::Result<ExitStatus> {
-        let Some(mut child) = self.0.take() else { return Err(io::Error::other("it is not ours to wait for")) };
+        let Some(mut child) = self.0.take() else {
+            return Err(io::Error::other("it is not ours to wait for"));
+        };
         let started = Instant::now();
         loop {
             if let Some(status) = child.try_wait()? {

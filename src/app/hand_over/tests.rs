@@ -77,7 +77,8 @@ fn one_that_crashes_amid_its_sockets_is_not_followed() {
 
 #[test]
 fn what_is_not_understood_is_refused() {
-    let cases: [&[u8]; 4] = [b"", b"{}", b"{\"surprise\":1}", b"{\"socket\":{\"purpose\":\"ops\",\"owns_file\":false}}"];
+    let cases: [&[u8]; 4] =
+        [b"", b"{}", b"{\"surprise\":1}", b"{\"socket\":{\"purpose\":\"ops\",\"owns_file\":false}}"];
     for text in cases {
         let (ours, theirs) = channel::pair().unwrap();
         rustix::net::send(&ours, text, rustix::net::SendFlags::NOSIGNAL).unwrap();
@@ -98,7 +99,12 @@ async fn a_program_that_ends_is_told_by_how_it_ended() {
 async fn a_program_that_takes_too_long_is_ended() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("process");
-    let script = format!("echo $$ > {}.new; mv {}.new {}; exec sleep 600", file.display(), file.display(), file.display());
+    let script = format!(
+        "echo $$ > {}.new; mv {}.new {}; exec sleep 600",
+        file.display(),
+        file.display(),
+        file.display()
+    );
     let mut preparing = Box::pin(prepare(Program::script(&script), passed().0, AGES));
     let process_id = loop {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! What is counted per listener: open connections and TLS handshakes.
+//! What is counted per listener: open connections, TLS handshakes, and what could not be accepted.
 
 use std::sync::Arc;
 
@@ -77,6 +77,7 @@ struct ListenerCells {
     connections: Cell,
     handshakes: [Cell; TlsOutcome::ALL.len()],
     proxy_protocol_failures: [Cell; ProxyProtocolFailure::ALL.len()],
+    accept_failures: Cell,
 }
 
 /// An open client connection; it counts as open until this is dropped, on the worker that made it.
@@ -95,6 +96,8 @@ pub(super) struct ListenerSum {
     pub(super) handshakes: [u64; TlsOutcome::ALL.len()],
     /// In the order of [`ProxyProtocolFailure::ALL`].
     pub(super) proxy_protocol_failures: [u64; ProxyProtocolFailure::ALL.len()],
+    /// Failures to accept.
+    pub(super) accept_failures: u64,
 }
 
 impl ListenerMetrics {
@@ -124,10 +127,16 @@ impl ListenerMetrics {
         self.workers[worker].proxy_protocol_failures[failure as usize].add(1);
     }
 
+    /// Counts one try to accept that failed: the connection waits in the system's queue.
+    pub fn accept_failed(&self, worker: usize) {
+        self.workers[worker].accept_failures.add(1);
+    }
+
     pub(super) fn sum(&self) -> ListenerSum {
         let mut sum = ListenerSum::default();
         for cells in &self.workers {
             sum.connections += cells.connections.value().cast_signed();
+            sum.accept_failures += cells.accept_failures.value();
             for (total, cell) in sum.handshakes.iter_mut().zip(&cells.handshakes) {
                 *total += cell.value();
             }
