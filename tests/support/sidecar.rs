@@ -312,7 +312,7 @@ output = {access_log:?}
         let wrapper: Vec<&str> = match &self.activated {
             None => self.wrapper.iter().map(String::as_str).collect(),
             Some(_) => {
-                let script = "export LISTEN_PID=$$; exec \"$@\" 3<&0 4<&1 </dev/null >&2";
+                let script = "export LISTEN_PID=$$ WATCHDOG_PID=$$; exec \"$@\" 3<&0 4<&1 </dev/null >&2";
                 vec!["sh", "-c", script, "sh"]
             }
         };

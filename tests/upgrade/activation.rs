@@ -10,10 +10,27 @@ use std::sync::Arc;
 use crate::support::sidecar::{Activated, PROGRAM};
 use crate::support::{Client, PATIENCE, Sidecar, Upstream};
 
+const ALIVE: &str = "WATCHDOG=1\n";
+const LOADING: &str = "STATUS=loading the directory\n";
+const READY: &str = "READY=1\nSTATUS=serving\n";
+
+/// What the manager is told next, whatever it is.
 fn received(manager: &UnixDatagram) -> String {
     let mut buffer = [0; 256];
     let length = manager.recv(&mut buffer).expect("the manager is told in time");
     String::from_utf8(buffer[..length].to_vec()).unwrap()
+}
+
+/// The same but for the watchdog's food.
+fn told(manager: &UnixDatagram) -> String {
+    std::iter::repeat_with(|| received(manager)).find(|message| message != ALIVE).unwrap()
+}
+
+/// Forgets what the manager was told until now.
+fn forget(manager: &UnixDatagram) {
+    manager.set_nonblocking(true).unwrap();
+    while manager.recv(&mut [0; 256]).is_ok() {}
+    manager.set_nonblocking(false).unwrap();
 }
 
 #[test]
@@ -33,13 +50,15 @@ fn a_service_with_sockets_of_systemds_and_the_process_that_follows_it() {
         .linked()
         .more_listeners(&table)
         .variable("NOTIFY_SOCKET", folder.path().join("notify").to_str().unwrap())
+        .variable("WATCHDOG_USEC", "600000")
         .activated(Activated {
             names: ["main", "path"],
             sockets: Arc::new([main.try_clone().unwrap().into(), on_path.try_clone().unwrap().into()]),
         })
         .start();
     assert_eq!(sidecar.address(), address);
-    assert_eq!(received(&manager), "READY=1\n");
+    assert_eq!([told(&manager), told(&manager)], [LOADING, READY]);
+    assert_eq!(received(&manager), ALIVE);
     assert_eq!(early.request(sidecar.get()).status, 200);
     drop(early);
     let both_are_served = || {
@@ -56,13 +75,19 @@ fn a_service_with_sockets_of_systemds_and_the_process_that_follows_it() {
     both_are_served();
 
     let successor = sidecar.upgrade_by_signal();
-    assert_eq!(received(&manager), format!("MAINPID={successor}\n"));
-    assert_eq!(received(&manager), "READY=1\n");
+    assert_eq!(told(&manager), LOADING);
+    // One of the two is the old process's and the other the new one's.
+    let mut both = [told(&manager), told(&manager)];
+    both.sort();
+    assert_eq!(both, [format!("MAINPID={successor}\n"), READY.to_owned()]);
     sidecar.assert_finished();
+    forget(&manager);
+    assert_eq!(received(&manager), ALIVE, "the watchdog waits for the new process now");
     both_are_served();
 
     sidecar.stop_successor();
-    assert_eq!(received(&manager), "STOPPING=1\n", "from the one in charge alone");
+    let stopping = told(&manager);
+    assert!(stopping.starts_with("STOPPING=1\n"), "from the one in charge alone: {stopping}");
     assert!(path.exists(), "the file is systemd's");
     assert!(TcpStream::connect(address).is_ok(), "systemd still listens");
 }

@@ -28,18 +28,18 @@ const PART_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where requests go.
 #[derive(Clone)]
-pub struct Target {
-    pub plain: SocketAddr,
+pub(crate) struct Target {
+    pub(crate) plain: SocketAddr,
     /// A listener with TLS.
-    pub tls: Option<(SocketAddr, Arc<rustls::ClientConfig>)>,
+    pub(crate) tls: Option<(SocketAddr, Arc<rustls::ClientConfig>)>,
     /// The operators' listener.
-    pub ops: SocketAddr,
-    pub token: String,
+    pub(crate) ops: SocketAddr,
+    pub(crate) token: String,
 }
 
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Requests with a body on one connection, for as long as the sidecar keeps it.
     Kept,
     /// A connection for each request.
@@ -58,7 +58,7 @@ pub enum Kind {
 }
 
 /// Clients that run until they are stopped.
-pub struct Load {
+pub(crate) struct Load {
     stopped: Arc<AtomicBool>,
     tally: Arc<Tally>,
     clients: Vec<JoinHandle<()>>,
@@ -67,19 +67,19 @@ pub struct Load {
 
 /// What came of their requests.
 #[derive(Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Right answers; messages of WebSockets too.
-    pub answered: AtomicU64,
+    pub(crate) answered: AtomicU64,
     /// Of these, requests that a token was needed for.
-    pub permitted: AtomicU64,
+    pub(crate) permitted: AtomicU64,
     /// Connections that the sidecar said it would close, and did not close before it had answered.
-    pub told: AtomicU64,
-    pub failures: Mutex<Vec<String>>,
+    pub(crate) told: AtomicU64,
+    pub(crate) failures: Mutex<Vec<String>>,
     longest_microseconds: AtomicU64,
 }
 
 /// The other side of all of it.
-pub fn upstream() -> Upstream {
+pub(crate) fn upstream() -> Upstream {
     Upstream::start(|peer| {
         while let Some(request) = peer.read_head() {
             match request.target.as_str() {
@@ -110,7 +110,7 @@ pub fn upstream() -> Upstream {
 
 impl Load {
     /// Starts so many clients of each kind, each with so many requests a second.
-    pub fn start(target: &Target, kinds: &[(Kind, usize)], per_second: u32) -> Self {
+    pub(crate) fn start(target: &Target, kinds: &[(Kind, usize)], per_second: u32) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let tally = Arc::new(Tally::default());
         let mut clients = Vec::new();
@@ -132,20 +132,20 @@ impl Load {
         Self { stopped, tally, clients, started: Instant::now() }
     }
 
-    pub fn answered(&self) -> u64 {
+    pub(crate) fn answered(&self) -> u64 {
         self.tally.answered.load(Ordering::SeqCst)
     }
 
     /// Waits for so many further answers, or the first failure.
     #[track_caller]
-    pub fn wait_for(&self, answers: u64) {
+    pub(crate) fn wait_for(&self, answers: u64) {
         let awaited = self.answered() + answers;
         until("requests to go on", || self.answered() >= awaited || !self.tally.failures.lock().is_empty());
         self.assert_no_failure();
     }
 
     #[track_caller]
-    pub fn assert_no_failure(&self) {
+    pub(crate) fn assert_no_failure(&self) {
         let failures = self.tally.failures.lock();
         assert!(
             failures.is_empty(),
@@ -157,7 +157,7 @@ impl Load {
 
     /// Ends all clients after their request; fails if anything did.
     #[track_caller]
-    pub fn stop(mut self) -> Arc<Tally> {
+    pub(crate) fn stop(mut self) -> Arc<Tally> {
         self.stopped.store(true, Ordering::SeqCst);
         for client in self.clients.drain(..) {
             client.join().unwrap();
