@@ -360,6 +360,8 @@ impl App {
                     self.stop_behind().await
                 }
                 None => {
+                    // Its file goes only if nobody holds its socket any more.
+                    self.passing.close();
                     drop(control_socket);
                     self.stop().await
                 }
@@ -383,10 +385,9 @@ impl App {
 
     /// The same where another process accepts from the same sockets: idle connections are not closed at once, since a
     /// request may be under way on any of them, but with their next answer, or in the end.
-    async fn stop_behind(mut self) -> DrainOutcome {
+    async fn stop_behind(self) -> DrainOutcome {
         let grace = self.config.timeouts.drain;
         tracing::info!(drain_seconds = grace.as_secs(), "handed over: finishing what runs");
-        self.passing.close();
         let outcome = self.drain.leave_and_finish(grace / IDLE_SHARE, grace).await;
         self.end(outcome).await
     }
@@ -471,6 +472,8 @@ impl App {
     fn leave_to(&mut self, successor: &Successor, control_socket: Option<ControlSocket>) {
         // The service manager hears only the other one from now on.
         self.watching.abort_all();
+        // What the other has not taken is listened on no longer than this process accepts from it.
+        self.passing.close();
         self.passing.leave_files(&successor.took);
         if successor.took.contains(&Purpose::Control)
             && let Some(control_socket) = control_socket

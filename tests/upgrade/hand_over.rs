@@ -17,7 +17,7 @@ use crate::is_long;
 use crate::load::{self, Kind, Load, Target};
 use crate::support::certificates::Authority;
 use crate::support::sidecar::{HOST, OPEN_HOST, PROGRAM, SidecarBuilder};
-use crate::support::{Sidecar, Upstream, eventually, until};
+use crate::support::{Sidecar, Upstream, until};
 
 const TAKEN_OVER: &str = "postern_hand_overs_total{outcome=\"taken_over\"}";
 const FAILED: &str = "postern_hand_overs_total{outcome=\"failed\"}";
