@@ -1,7 +1,7 @@
 //! What must not be noticed by anybody outside: new programs, new configurations, crashes, and the end of a process.
 //!
-//! The forms that run with all tests are short. The long ones, whose figures are promised, are the same tests with
-//! `POSTERN_TEST_LONG=1`; see docs/upgrade.md.
+//! The forms that run with all tests are short. The long ones are the same tests with `POSTERN_TEST_LONG=1`; what both have
+//! measured is in docs/promises.md.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 

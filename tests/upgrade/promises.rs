@@ -1,9 +1,7 @@
-//! Figures that are promised: requests over reloads of configuration and certificates, and how quickly a process stops.
+//! Figures that are promised: requests over reloads of configuration and certificates.
 
 use std::fs;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use postern::app::control_socket;
 use rustls::version::TLS13;
@@ -12,7 +10,7 @@ use crate::is_long;
 use crate::load::{self, Kind, Load, Target};
 use crate::support::certificates::Authority;
 use crate::support::sidecar::HOST;
-use crate::support::{Client, Sidecar, Upstream, until};
+use crate::support::{Client, Sidecar};
 
 const NEW_ROUTE: &str = "\n[[routes]]\nname = \"new\"\nhosts = [\"new.test\"]\nupstream = \"service\"\nauthentication = \"off\"\n";
 
@@ -78,34 +76,4 @@ fn no_request_is_lost_over_twenty_reloads_of_configuration_and_certificates() {
     assert!(tally.answered.load(Ordering::SeqCst) >= at_least);
     assert_eq!(tally.told.load(Ordering::SeqCst), 0, "no connection has to end for a reload");
     sidecar.stop();
-}
-
-#[test]
-fn a_stop_is_seen_at_once_and_ends_with_the_grace() {
-    // On a machine that does nothing else: 100 ms, and a second beyond the grace.
-    let (until_seen, beyond) = if is_long() {
-        (Duration::from_millis(100), Duration::from_secs(1))
-    } else {
-        (Duration::from_secs(3), Duration::from_secs(4))
-    };
-    let grace = Duration::from_secs(1);
-    let upstream = Upstream::start(|peer| {
-        // Never answers.
-        while peer.read_request().is_some() {}
-    });
-    let sidecar = Sidecar::in_front_of(&upstream).timeouts("drain_seconds = 1").start();
-    let mut slow = sidecar.connect();
-    slow.send(sidecar.head("GET /slow", ""));
-    until("the slow request to run", || upstream.requests().len() == 1);
-    let asked = Instant::now();
-    sidecar.signal("TERM");
-    while sidecar.ops("/readyz").status != 503 {
-        thread::yield_now();
-    }
-    let seen = asked.elapsed();
-    sidecar.assert_forced();
-    let ended = asked.elapsed();
-    println!("not ready {seen:?} after SIGTERM; with a grace of {grace:?} ended after {ended:?}");
-    assert!(seen < until_seen, "{seen:?}");
-    assert!(ended >= grace && ended < grace + beyond, "{ended:?}");
 }
