@@ -63,7 +63,10 @@ async fn whoever_leaves_lets_the_idle_wait_until_its_patience_is_over() {
     assert!(poll_once(&mut finish).await.is_none());
     worker.nothing_new().await;
     // The patience was none: what is idle ends, and what runs is waited for.
-    worker.started().await;
+    tokio::select! {
+        outcome = &mut finish => panic!("{outcome:?}"),
+        () = worker.started() => {}
+    }
     assert!(poll_once(&mut finish).await.is_none());
     drop(live);
     assert_eq!(finish.await, DrainOutcome::Finished);
