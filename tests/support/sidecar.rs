@@ -545,6 +545,14 @@ impl Sidecar {
         self.head("GET /", "")
     }
 
+    /// Whether a request is answered with this status: for waiting until a token stops being valid. A request that is under way as
+    /// it does is broken off, without an answer.
+    pub fn answers(&self, head: &str, status: u16) -> bool {
+        let mut client = self.connect();
+        client.send(head);
+        client.try_response().is_ok_and(|response| response.status == status)
+    }
+
     /// Waits until the sidecar has seen a token in the store, and with it all that was changed before.
     #[track_caller]
     pub fn wait_for(&self, credential: &Credential) {

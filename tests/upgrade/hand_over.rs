@@ -39,15 +39,6 @@ fn everything(upstream: &Upstream) -> (SidecarBuilder, Arc<rustls::ClientConfig>
     (builder, authority.client(&[&TLS13], &[]))
 }
 
-fn target(sidecar: &Sidecar, tls: Option<Arc<rustls::ClientConfig>>) -> Target {
-    Target {
-        plain: sidecar.address(),
-        tls: tls.map(|config| (sidecar.listeners[1], config)),
-        ops: sidecar.ops,
-        token: sidecar.permitted.token.clone(),
-    }
-}
-
 fn config(sidecar: &Sidecar) -> String {
     fs::read_to_string(sidecar.config_file()).unwrap()
 }
@@ -102,7 +93,7 @@ fn nobody_notices_a_hand_over() {
         (Kind::Stream, 2),
         (Kind::Readiness, 1),
     ];
-    let load = Load::start(&target(&sidecar, Some(tls)), &kinds, per_second);
+    let load = Load::start(&Target::of(&sidecar, Some(tls)), &kinds, per_second);
     // Streams take longer than their turn.
     let a_while = u64::from(seconds * per_second) * 10;
     load.wait_for(a_while);
@@ -200,7 +191,7 @@ fn a_new_process_that_does_not_come_up_changes_nothing() {
     let process = sidecar.first_id();
     let kinds =
         [(Kind::Kept, 2), (Kind::New, 2), (Kind::Http2, 1), (Kind::WebSocket, 1), (Kind::Readiness, 1)];
-    let load = Load::start(&target(&sidecar, None), &kinds, 25);
+    let load = Load::start(&Target::of(&sidecar, None), &kinds, 25);
     load.wait_for(20);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().map(|address| (taken, address.to_string())).unwrap();

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::support::client::Broken;
 use crate::support::http2::{empty, request_with};
 use crate::support::sidecar::HOST;
-use crate::support::{Client, Http2Client, PATIENCE, Response, Upstream, until};
+use crate::support::{Client, Http2Client, PATIENCE, Response, Sidecar, Upstream, until};
 
 /// What a WebSocket's client and its upstream say first.
 const OFFER: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -35,6 +35,18 @@ pub(crate) struct Target {
     /// The operators' listener.
     pub(crate) ops: SocketAddr,
     pub(crate) token: String,
+}
+
+impl Target {
+    /// A sidecar with a permitted token; its second listener speaks TLS, if clients are to.
+    pub(crate) fn of(sidecar: &Sidecar, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        Self {
+            plain: sidecar.address(),
+            tls: tls.map(|config| (sidecar.listeners[1], config)),
+            ops: sidecar.ops,
+            token: sidecar.permitted.token.clone(),
+        }
+    }
 }
 
 /// What a client does.

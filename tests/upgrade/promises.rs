@@ -35,12 +35,7 @@ fn no_request_is_lost_over_twenty_reloads_of_configuration_and_certificates() {
         .file("a.crt", &certificates[0].pem)
         .file("a.key", &certificates[0].key_pem)
         .start();
-    let target = Target {
-        plain: sidecar.address(),
-        tls: Some((sidecar.listeners[1], authority.client(&[&TLS13], &[]))),
-        ops: sidecar.ops,
-        token: sidecar.permitted.token.clone(),
-    };
+    let target = Target::of(&sidecar, Some(authority.client(&[&TLS13], &[])));
     let kinds = [
         (Kind::Kept, 4),
         (Kind::KeptTls, 2),
