@@ -165,25 +165,24 @@ impl Serving {
                 }
             }
             worker.registry.leave();
-            until(&worker, &pulse, async {
-                tokio::select! {
-                    () = worker.registry.open().below(1) => {}
-                    () = drain.started() => {}
-                }
-            })
-            .await;
+            until_empty(&worker, &pulse, drain.started()).await;
             worker.registry.drain();
-            until(&worker, &pulse, async {
-                tokio::select! {
-                    () = worker.registry.open().below(1) => {}
-                    () = drain.forced() => {}
-                }
-            })
-            .await;
+            until_empty(&worker, &pulse, drain.forced()).await;
             worker.fold_counts();
             pulse.finish();
         });
     }
+}
+
+/// The same until no connection is left, if that is before `end`.
+async fn until_empty(worker: &Worker, pulse: &Pulse, end: impl Future<Output = ()>) {
+    let emptied = async {
+        tokio::select! {
+            () = worker.registry.open().below(1) => {}
+            () = end => {}
+        }
+    };
+    until(worker, pulse, emptied).await;
 }
 
 /// Looks after connections until `end`, and says at each look that the worker gets on.

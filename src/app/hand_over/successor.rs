@@ -39,6 +39,7 @@ pub(in crate::app) struct Successor {
     pub(in crate::app) version: String,
     /// Of these purposes it has taken the sockets.
     pub(in crate::app) took: Vec<Purpose>,
+    // Before the channel, as in `become_ready`.
     process: Started,
     channel: Channel,
 }
@@ -67,9 +68,10 @@ impl Program {
         Self { program: "sh".into(), arguments: vec!["-c".into(), script.into()] }
     }
 
-    /// Starts it with one end of a pair as its standard input; returns it with the other end.
-    fn start(&self) -> Result<(Started, OwnedFd), HandOverError> {
+    /// Starts it with one end of a pair as its standard input; returns the other end, and the process.
+    fn start(&self) -> Result<(Channel, Started), HandOverError> {
         let (ours, theirs) = channel::pair()?;
+        let channel = Channel::new(ours)?;
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .env(VARIABLE, AT_STANDARD_INPUT)
@@ -82,7 +84,7 @@ impl Program {
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(|source| HandOverError::Start { program: self.program.clone(), source })?;
-        Ok((Started(Some(child)), ours))
+        Ok((channel, Started(Some(child))))
     }
 }
 
@@ -98,8 +100,9 @@ pub(in crate::app) async fn prepare(
 }
 
 async fn become_ready(program: &Program, passed: &[Passed]) -> Result<Successor, HandOverError> {
-    let (mut process, ours) = program.start()?;
-    let channel = Channel::new(ours)?;
+    // In this order: where this is given up, the process ends before the channel does. One that is ready would take the
+    // channel's end for a crash, and accept.
+    let (channel, mut process) = program.start()?;
     if let Err(error) = give(&channel, passed).await {
         return Err(match error.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
