@@ -5,50 +5,58 @@
 //! on the workers' own threads. Nothing is decided about requests here.
 
 pub mod control_socket;
+mod figures;
 pub mod hand_over;
 mod keeper;
+mod management;
 mod operators;
 mod reload;
+mod replacement;
 mod sockets;
+mod start_error;
+mod traces;
 mod upstreams;
+mod watching;
 mod workers;
 
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
+use crate::config::Config;
 use crate::config::watch::ConfigWatcher;
-use crate::config::{Config, ListenAddress, certificates};
-use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
+use crate::directory::{self, DirectoryView};
 use crate::explain::{DenialReport, Names};
 use crate::identity_token::keys::IdentityKeys;
 use crate::lifecycle::notify::{State, notify};
 use crate::lifecycle::{Drain, DrainOutcome, Progress, Readiness, SignalEvent, Signals, watchdog};
 use crate::listen::inherited::{Inherited, Purpose};
-use crate::login::Login;
 use crate::ops;
 use crate::pipeline::denials::RecentDenials;
-use crate::snapshot::{BoundAddresses, Snapshot, SnapshotError};
+use crate::snapshot::{BoundAddresses, Snapshot};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::{AccessLog, AccessLogError};
 use crate::telemetry::log::LogHandle;
-use crate::telemetry::metrics::{CertificateExpiry, HandOverOutcome};
-use crate::telemetry::spans::Spans;
+use crate::telemetry::metrics::HandOverOutcome;
 use crate::worker::Shared;
-use control_socket::{Asker, ControlRequest, ControlSocket, Order};
-use hand_over::{HandOverError, HandOverReport, Program, Successor};
+use control_socket::{ControlRequest, ControlSocket, Order};
+use figures::{observe_process, observe_upstreams, publish_certificates};
+use hand_over::Program;
 use keeper::Keeper;
+use management::make_admin;
 use operators::Operators;
 pub use reload::ReloadReport;
+use replacement::{note_reload, prepared};
 use sockets::{ControlListener, Passing, Places};
+pub use start_error::StartError;
+use traces::{Tracing, start_tracing};
 use upstreams::UpstreamTasks;
+use watching::{changed, follow, watch};
 use workers::Workers;
 
 /// How long the access log may take to write its last lines.
@@ -92,53 +100,6 @@ pub struct App {
     took: Vec<Purpose>,
     /// What to start when this is to be replaced.
     program: Option<Program>,
-}
-
-/// Why the sidecar did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The organization or a project could not be entered.
-    #[error("cannot enter the configuration's organization and projects in the directory: {0}")]
-    Directory(#[from] OperationError),
-    /// Certificates and the like.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// The access log.
-    #[error(transparent)]
-    AccessLog(#[from] AccessLogError),
-    /// An address.
-    #[error("cannot listen on {address} ({key}): {source}; {remedy}", remedy = sockets::bind_remedy(address, source))]
-    Bind {
-        /// The address.
-        address: ListenAddress,
-        /// Its key in the configuration.
-        key: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A socket of systemd's that nobody would accept from.
-    #[error(
-        "systemd passes the socket {0}, which nothing in the configuration has: give it the name of a listener, `ops` or \
-         `admin` (FileDescriptorName=), and both the same address (ListenStream=)"
-    )]
-    UnwantedSocket(String),
-    /// The control socket.
-    #[error(
-        "cannot make the control socket {path:?}, which `postern reload` needs: {source}; {remedy}",
-        remedy = control_socket::remedy(source)
-    )]
-    ControlSocket {
-        /// Its path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A thread, a runtime or randomness.
-    #[error("the system does not give what a worker needs: {0}")]
-    System(#[from] io::Error),
 }
 
 impl App {
@@ -255,12 +216,6 @@ impl App {
         }
         self.readiness.listeners_bound();
         self.operators.open();
-    }
-
-    /// Lets this process be replaced by a new one of this program, by a signal or through the control socket.
-    #[must_use]
-    pub fn replaceable_by(self, program: Option<Program>) -> Self {
-        Self { program, ..self }
     }
 
     /// What the sockets were for that it has inherited.
@@ -416,75 +371,6 @@ impl App {
         outcome
     }
 
-    /// Starts a process that is to take over, unless one is being started already.
-    async fn hand_over(&self, under_way: &mut Option<HandOver>, asker: Option<Asker>, patience: Duration) {
-        let program = match &self.program {
-            _ if under_way.is_some() => Err(HandOverError::UnderWay),
-            _ if std::process::id() == 1 => Err(HandOverError::FirstProcess),
-            None => Err(HandOverError::NotReplaceable),
-            Some(program) => self.passing.copy().map(|passed| (program, passed)).map_err(Into::into),
-        };
-        match program {
-            Ok((program, passed)) => {
-                tracing::info!(
-                    patience_seconds = patience.as_secs(),
-                    "starting a process that is to take over"
-                );
-                let preparing = Box::pin(hand_over::prepare(program.clone(), passed, patience));
-                *under_way = Some(HandOver { preparing, asker, is_reload_missed: false });
-            }
-            Err(error) => {
-                tracing::error!(%error, "no process takes over; this one goes on");
-                if let Some(asker) = asker {
-                    asker.answer(&HandOverReport::of(&Err(error))).await;
-                }
-            }
-        }
-    }
-
-    /// Lets the new process take over if it is ready, and says what came of it.
-    async fn conclude(
-        &self,
-        HandOver { asker, is_reload_missed, .. }: HandOver,
-        prepared: Result<Successor, HandOverError>,
-    ) -> Option<Successor> {
-        let taken_over = match prepared {
-            Ok(successor) => successor.take_over(is_reload_missed).await,
-            Err(error) => Err(error),
-        };
-        match &taken_over {
-            Ok(Successor { process_id, version, .. }) => {
-                notify(&State::HandedOver { process_id: *process_id });
-                tracing::info!(process_id, version, "another process has taken over");
-            }
-            Err(error) => {
-                self.metrics.control().handed_over(HandOverOutcome::Failed);
-                tracing::error!(%error, "no process has taken over; this one goes on");
-            }
-        }
-        if let Some(asker) = asker {
-            asker.answer(&HandOverReport::of(&taken_over)).await;
-        }
-        taken_over.ok()
-    }
-
-    /// Leaves to the other process what it listens on; the rest goes with this one.
-    fn leave_to(&mut self, successor: &Successor, control_socket: Option<ControlSocket>) {
-        // The service manager hears only the other one from now on.
-        self.watching.abort_all();
-        // What the other has not taken is listened on no longer than this process accepts from it.
-        self.passing.close();
-        self.passing.leave_files(&successor.took);
-        if successor.took.contains(&Purpose::Control)
-            && let Some(control_socket) = control_socket
-        {
-            control_socket.leave();
-        }
-        if successor.took.contains(&Purpose::Ops) {
-            self.operators.leave();
-        }
-    }
-
     fn follow(&self, watcher: &mut Option<ConfigWatcher>) {
         follow(watcher, &self.watched);
     }
@@ -510,59 +396,6 @@ impl App {
     }
 }
 
-/// A process that is to take over, and becomes ready.
-struct HandOver {
-    preparing: Pin<Box<dyn Future<Output = Result<Successor, HandOverError>>>>,
-    asker: Option<Asker>,
-    /// Whether this process has reloaded what the other may have read before.
-    is_reload_missed: bool,
-}
-
-/// Resolves when the new process is ready, or will not be.
-async fn prepared(hand_over: &mut Option<HandOver>) -> Result<Successor, HandOverError> {
-    match hand_over {
-        Some(hand_over) => hand_over.preparing.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn note_reload(hand_over: &mut Option<HandOver>) {
-    if let Some(hand_over) = hand_over {
-        hand_over.is_reload_missed = true;
-    }
-}
-
-/// The task that sends traces, if any are sent; it ends with this.
-#[derive(Debug)]
-struct Tracing {
-    ending: watch::Sender<bool>,
-    exporter: JoinSet<()>,
-}
-
-impl Tracing {
-    /// What is queued goes out, if the collector takes it soon.
-    async fn stop(&mut self) {
-        self.ending.send_replace(true);
-        while let Some(ended) = self.exporter.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(error = %error, "sending traces ended early");
-            }
-        }
-    }
-}
-
-/// Where traces go, if the configuration says so.
-fn start_tracing(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-) -> Result<(Option<Arc<Spans>>, Tracing), StartError> {
-    let mut running = Tracing { ending: watch::Sender::new(false), exporter: JoinSet::new() };
-    let Some(tracing) = &config.tracing else { return Ok((None, running)) };
-    let (spans, exporter) = Spans::new(tracing, metrics).map_err(io::Error::other)?;
-    running.exporter.spawn(exporter.run(running.ending.subscribe()));
-    Ok((Some(spans), running))
-}
-
 /// Loads the directory beside the runtime, which meanwhile tells whoever asks that the sidecar is alive and not ready.
 async fn load(
     config: &Config,
@@ -577,60 +410,10 @@ async fn load(
     loading.await.map_err(io::Error::other)?
 }
 
-/// Watches the configuration file and what it refers to.
-fn watch(config: &Config) -> Option<ConfigWatcher> {
-    let mut watcher = ConfigWatcher::start(&config.file)
-        .inspect_err(|error| {
-            tracing::warn!(error = %error, "changes of the configuration file will not be noticed; use `postern reload`");
-        })
-        .ok();
-    follow(&mut watcher, &config.referenced_files);
-    watcher
-}
-
-fn follow(watcher: &mut Option<ConfigWatcher>, files: &[PathBuf]) {
-    if let Some(watching) = watcher
-        && let Err(error) = watching.follow(files)
-    {
-        tracing::warn!(error = %error, "changes of some referenced files will not be noticed");
-    }
-}
-
-async fn changed(watcher: &mut Option<ConfigWatcher>) {
-    match watcher {
-        Some(watcher) => watcher.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn asked(control_socket: &mut Option<ControlSocket>) -> ControlRequest {
     match control_socket {
         Some(socket) => socket.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// The management API without its listener; nothing without `[admin]`.
-fn make_admin(
-    config: &Config,
-    shared: &Arc<Shared>,
-    keeper: &Keeper,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<Arc<Admin>>, StartError> {
-    let settings = admin::Settings::of(config).map_err(SnapshotError::Admin)?;
-    let Some(settings) = settings else { return Ok(None) };
-    let login = Login::new(&settings.admin.login, &config.store.path, Arc::clone(metrics));
-    remember_sources(&login, &**keeper.synchronizer.store());
-    Ok(Some(Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), login, settings)))
-}
-
-/// Who logged in from where before the start still counts as known there, whatever strangers try meanwhile.
-fn remember_sources(login: &Login, store: &dyn Store) {
-    match store.read(|records| records.session_addresses()) {
-        Ok(sources) => {
-            sources.iter().for_each(|(email, address)| login.throttle.remember(email, *address));
-        }
-        Err(error) => tracing::warn!(%error, "from where people have logged in before cannot be read"),
     }
 }
 
@@ -640,45 +423,4 @@ fn start_access_log(
 ) -> Result<Option<Arc<AccessLog>>, AccessLogError> {
     let settings = config.logging.access_log.as_ref();
     settings.map(|settings| AccessLog::start(settings, config.workers, metrics)).transpose()
-}
-
-/// Lets a scrape see how the addresses of the upstreams in force are.
-fn observe_upstreams(shared: &Arc<Shared>, metrics: &Metrics) {
-    // Metrics are kept by what a snapshot has.
-    let shared = Arc::downgrade(shared);
-    metrics.observe_upstreams(move || {
-        let snapshot = shared.upgrade().map(|shared| shared.snapshot());
-        let upstreams = snapshot.iter().flat_map(|snapshot| &snapshot.upstreams);
-        upstreams.flat_map(|upstream| upstream.figures()).collect()
-    });
-}
-
-/// Lets a scrape see what the log has lost, and how the clock of decisions is.
-fn observe_process(shared: &Arc<Shared>, log: Option<&LogHandle>, metrics: &Metrics) {
-    if let Some(log) = log.cloned() {
-        metrics.observe_log(move || log.lines_lost());
-    }
-    let shared = Arc::downgrade(shared);
-    metrics.observe_clock(move || {
-        let ahead = shared.upgrade().map(|shared| shared.clock.ahead_of(SystemTime::now()));
-        u64::from(ahead.unwrap_or(0))
-    });
-}
-
-/// Tells Prometheus when certificates end.
-fn publish_certificates(config: &Config, metrics: &Metrics) {
-    let mut expiries = Vec::new();
-    for listener in &config.listeners {
-        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
-            if let Ok(loaded) = certificates::load(certificate) {
-                let seconds = u64::try_from(loaded.not_after).unwrap_or(0);
-                expiries.push(CertificateExpiry {
-                    listener: listener.name.clone(),
-                    certificate: certificate.certificate_file.display().to_string(),
-                    expires: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
-                });
-            }
-        }
-    }
-    metrics.set_certificates(expiries);
 }
