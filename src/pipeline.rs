@@ -218,6 +218,7 @@ fn admit(
     let found = routing::find(&snapshot.shared, &name, &target, head)?;
     outcome.routed(&name, found);
     let Some(position) = found else {
+        decidable(worker)?;
         admission::holds_valid_token(worker, &glance, outcome)?;
         return Err(Answer::NoRoute.into());
     };
@@ -234,6 +235,7 @@ fn admit(
         outcome.decided(Decision::Open);
         return Ok(Admitted { route: position, host, intent, target, admission });
     }
+    decidable(worker)?;
     let presenting = Presenting { glance: &glance, head, opening: intent.opening() };
     let refused = |required: Permission, refusal: Refusal| {
         let challenges = route.carriers.as_deref().map(Carriers::challenges);
@@ -255,6 +257,13 @@ fn admit(
         stated.map_err(|SigningError| Answer::NotSigned)?;
     }
     Ok(Admitted { route: position, host, intent, target, admission })
+}
+
+/// Whether what is known of tokens is new enough to decide by. If it is not, a good token must not look like a bad one: clients would
+/// throw it away.
+#[inline]
+fn decidable(worker: &Worker) -> Result<(), Answer> {
+    if worker.is_directory_stale() { Err(Answer::DirectoryStale) } else { Ok(()) }
 }
 
 /// Takes a permitted request's places within its route's limits. Strangers take none: they could else use up what others may.
@@ -340,8 +349,8 @@ async fn forward(
                 Poll::Ready(sent.map_err(|error| explain_failure(&error, upload.as_deref())))
             }
             // It may take as long as the upstream likes: meanwhile the token may end.
-            Poll::Pending => match outcome.denied_meanwhile(context) {
-                Some(denial) => Poll::Ready(Err(Answer::Denied(denial))),
+            Poll::Pending => match outcome.withdrawn(context) {
+                Some(answer) => Poll::Ready(Err(answer)),
                 None if outcome.is_overdue(context) => {
                     Poll::Ready(Err(explain_failure(&UpstreamError::Timeout, upload.as_deref())))
                 }
