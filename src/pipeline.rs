@@ -40,6 +40,7 @@ use crate::snapshot::{DeclaredOpen, Route, Target as RouteTarget};
 use crate::telemetry::metrics::UpstreamOutcome;
 use crate::telemetry::record::{Decision, Ending};
 use crate::token::credential::elsewhere::{Carriers, Opening};
+use crate::upstream::exchange::{MOST_READ_BYTES, MOST_READ_BYTES_OF_MANY};
 use crate::upstream::{OutgoingHead, Reply, UpstreamError};
 use crate::worker::{LocalSnapshot, Worker};
 use admission::{Admission, Presenting, Refusal};
@@ -288,6 +289,10 @@ async fn forward(
             Caller::Grpc => head.headers.get("grpc-timeout").and_then(grpc::timeout),
         },
         interim: connection.interim(head.version),
+        most_read_bytes: match head.version {
+            Version::HTTP_2 => MOST_READ_BYTES_OF_MANY,
+            _ => MOST_READ_BYTES,
+        },
         response_header_timeout: route.response_header_timeout,
         additions: Additions {
             host: &admitted.host,

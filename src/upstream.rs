@@ -89,6 +89,8 @@ pub struct OutgoingHead<'a> {
     pub additions: Additions<'a>,
     /// Where interim responses go, if the client takes any.
     pub interim: Option<&'a Interim>,
+    /// Bytes of the response that are read at once at most.
+    pub most_read_bytes: usize,
 }
 
 /// Why no response's head came.
