@@ -26,7 +26,8 @@ use crate::config::{Config, ListenAddress, certificates};
 use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
 use crate::explain::{DenialReport, Names};
 use crate::identity_token::keys::IdentityKeys;
-use crate::lifecycle::{Drain, DrainOutcome, Readiness, SignalEvent, Signals};
+use crate::lifecycle::notify::{State, notify};
+use crate::lifecycle::{Drain, DrainOutcome, Progress, Readiness, SignalEvent, Signals, watchdog};
 use crate::listen;
 use crate::login::Login;
 use crate::ops;
@@ -65,6 +66,8 @@ pub struct App {
     keeper: Keeper,
     upstream_tasks: UpstreamTasks,
     tracing: Tracing,
+    /// Watches whether everything gets on, to the end.
+    _watching: JoinSet<()>,
     /// The operators' listener; ends with this, also when the start fails half-way.
     ops: JoinSet<()>,
     /// The management API, if the configuration has one; its listener ends with this too.
@@ -124,6 +127,10 @@ impl App {
         let drain = Drain::new(config.workers);
         let readiness = Readiness::new(drain.clone());
         let metrics = Metrics::new(config.workers);
+        let progress = Progress::new(config.workers);
+        let mut watching = JoinSet::new();
+        watching.spawn(watchdog::watch(Arc::clone(&progress)));
+        notify(&State::Loading);
         let ops_listener = bind_control(config.ops.address, "ops.address")?;
         let ops_address = ops_listener.local_addr()?;
         tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
@@ -134,11 +141,12 @@ impl App {
         let told = ops::Told {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
+            progress: Arc::clone(&progress),
             identity_keys: Arc::clone(&identity_keys),
         };
         ops.spawn(ops::serve(ops_listener, told, async move { ops_drain.nothing_alive().await }));
 
-        let (keeper, view) = load(&config, &metrics).await?;
+        let (keeper, view) = load(&config, &metrics, &progress).await?;
         readiness.directory_loaded();
 
         let access_log = start_access_log(&config, &metrics)?;
@@ -149,6 +157,7 @@ impl App {
         let shared = Shared::new(snapshot, view, denials).with_identity_keys(identity_keys).with_spans(spans);
         let shared = Arc::new(shared);
         observe_upstreams(&shared, &metrics);
+        observe_process(&shared, log.as_ref(), &metrics);
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
         upstream_tasks.follow(&shared.snapshot()).await;
 
@@ -162,8 +171,9 @@ impl App {
             ops: ops_address,
             admin: admin_address,
         };
-        let workers = Workers::start(&config, bound, &shared, &drain, &metrics)?;
+        let workers = Workers::start(&config, bound, &shared, &drain, &metrics, &progress)?;
         readiness.listeners_bound();
+        notify(&State::Ready);
         Ok(Self {
             watched: config.referenced_files.clone(),
             watcher,
@@ -178,6 +188,7 @@ impl App {
             keeper,
             upstream_tasks,
             tracing,
+            _watching: watching,
             ops,
             admin,
             admin_listener,
@@ -246,6 +257,7 @@ impl App {
     pub async fn stop(mut self) -> DrainOutcome {
         let grace = self.config.timeouts.drain;
         tracing::info!(drain_seconds = grace.as_secs(), "draining: no new connections, finishing what runs");
+        notify(&State::Stopping { grace });
         let outcome = self.drain.finish(grace).await;
         self.drain.nothing_alive().await;
         self.workers.join();
@@ -329,11 +341,15 @@ fn start_tracing(
 }
 
 /// Loads the directory beside the runtime, which meanwhile tells whoever asks that the sidecar is alive and not ready.
-async fn load(config: &Config, metrics: &Arc<Metrics>) -> Result<(Keeper, Arc<DirectoryView>), StartError> {
-    let (config, metrics) = (config.clone(), Arc::clone(metrics));
+async fn load(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    progress: &Arc<Progress>,
+) -> Result<(Keeper, Arc<DirectoryView>), StartError> {
+    let (config, metrics, progress) = (config.clone(), Arc::clone(metrics), Arc::clone(progress));
     let loading = tokio::task::spawn_blocking(move || {
         let store = directory::open(&config.store)?;
-        Keeper::start(store, &config, metrics)
+        Keeper::start(store, &config, metrics, &progress)
     });
     loading.await.map_err(io::Error::other)?
 }
@@ -465,6 +481,18 @@ fn observe_upstreams(shared: &Arc<Shared>, metrics: &Metrics) {
         let snapshot = shared.upgrade().map(|shared| shared.snapshot());
         let upstreams = snapshot.iter().flat_map(|snapshot| &snapshot.upstreams);
         upstreams.flat_map(|upstream| upstream.figures()).collect()
+    });
+}
+
+/// Lets a scrape see what the log has lost, and how the clock of decisions is.
+fn observe_process(shared: &Arc<Shared>, log: Option<&LogHandle>, metrics: &Metrics) {
+    if let Some(log) = log.cloned() {
+        metrics.observe_log(move || log.lines_lost());
+    }
+    let shared = Arc::downgrade(shared);
+    metrics.observe_clock(move || {
+        let ahead = shared.upgrade().map(|shared| shared.clock.ahead_of(SystemTime::now()));
+        u64::from(ahead.unwrap_or(0))
     });
 }
 

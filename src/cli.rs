@@ -14,6 +14,7 @@ mod directory;
 mod events;
 mod explain;
 mod failure;
+mod health;
 mod init;
 mod nearest;
 mod output;
@@ -75,6 +76,9 @@ enum Command {
     /// Let the running sidecar take up its changed configuration and certificates.
     #[command(after_help = reload::EXAMPLES)]
     Reload(ConfigArguments),
+    /// Ask the running sidecar whether it is ready.
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::HealthArguments),
     /// Make the store, with the configuration's organization and the projects that its routes name.
     #[command(after_help = init::EXAMPLES)]
     Init(ConfigArguments),
@@ -149,6 +153,7 @@ fn execute(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Run(arguments) => run::execute(&arguments, output),
         Command::Check(arguments) => check::execute(&arguments, output),
         Command::Reload(arguments) => reload::execute(&arguments, output),
+        Command::Health(arguments) => health::execute(&arguments, output),
         Command::Init(arguments) => init::execute(&arguments, output),
         Command::ApplicationUser(arguments) => application_user::execute(arguments, output),
         Command::User(arguments) => user::execute(arguments, output),

@@ -59,6 +59,8 @@ pub struct Config {
     pub file: PathBuf,
     /// Worker threads, one per core by default. Needs a restart to change.
     pub workers: usize,
+    /// Whether a crash may write memory, tokens under way included, to a file. Needs a restart to change.
+    pub core_dumps: bool,
     /// Where the directory is durable. Needs a restart to change.
     pub store: StoreConfig,
     /// Where applications connect. Addresses need a restart to change; certificates do not.

@@ -25,7 +25,7 @@ pub enum Answer {
     ExpectationFailed,
     /// Client: no or more than one host, or an authority that differs from `Host`.
     BadHost,
-    /// Client: a header or parameter that routes are chosen by is there more than once.
+    /// Client: a header or parameter that routes are chosen by can be read in more than one way.
     AmbiguousCondition,
     /// Client: in the clear, where the route is served over HTTPS only.
     HttpsRequired,
@@ -57,6 +57,8 @@ pub enum Answer {
     NotReady,
     /// Internal: the upstream's statement of identity could not be signed.
     NotSigned,
+    /// Internal: no descriptors or memory for a connection to the upstream.
+    Shortage,
 }
 
 /// Who caused an answer of Postern's own.
@@ -91,9 +93,11 @@ impl Answer {
             Self::LimitExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::UpstreamUnhealthy | Self::UpstreamOverloaded | Self::NotReady | Self::NotSigned => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::UpstreamUnhealthy
+            | Self::UpstreamOverloaded
+            | Self::NotReady
+            | Self::NotSigned
+            | Self::Shortage => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -119,7 +123,7 @@ impl Answer {
             | Self::UpstreamUnreachable
             | Self::UpstreamTimeout
             | Self::UpstreamFailed => Origin::Upstream,
-            Self::NotReady | Self::NotSigned => Origin::Internal,
+            Self::NotReady | Self::NotSigned | Self::Shortage => Origin::Internal,
         }
     }
 
@@ -148,6 +152,7 @@ impl Answer {
             Self::UpstreamFailed => "upstream_failed",
             Self::NotReady => "not_ready",
             Self::NotSigned => "not_signed",
+            Self::Shortage => "shortage",
         }
     }
 
@@ -168,7 +173,7 @@ impl Answer {
             Self::LimitExceeded(limit) => Ending::LimitExceeded(limit),
             Self::UpstreamUnhealthy => Ending::UpstreamUnhealthy,
             Self::UpstreamOverloaded => Ending::UpstreamOverloaded,
-            Self::UpstreamUnreachable => Ending::UpstreamUnreachable,
+            Self::UpstreamUnreachable | Self::Shortage => Ending::UpstreamUnreachable,
             Self::UpstreamTimeout => Ending::UpstreamTimeout,
             Self::UpstreamFailed | Self::NotReady | Self::NotSigned => Ending::UpstreamFailed,
         }
@@ -179,7 +184,7 @@ impl Answer {
         match self {
             // As often as upstreams are checked by default.
             Self::UpstreamUnhealthy => Some("5"),
-            Self::UpstreamOverloaded => Some("1"),
+            Self::UpstreamOverloaded | Self::Shortage => Some("1"),
             _ => None,
         }
     }

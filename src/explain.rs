@@ -3,6 +3,7 @@
 //! Nothing is decided here, and nothing looked up but names.
 
 mod names;
+pub mod question;
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -183,12 +183,12 @@ pub fn request_trailers(trailers: &HeaderMap) -> HeaderMap {
     passing
 }
 
-/// What may pass of a response's trailers: nothing that frames or that a client would have to know beforehand.
+/// What may pass of a response's trailers: nothing that frames or that a client would have to know beforehand, nor what only
+/// requests have.
 pub fn response_trailers(mut trailers: HeaderMap) -> HeaderMap {
-    strip_response(&mut trailers);
-    let forbidden: SmallVec<[HeaderName; 4]> =
-        trailers.keys().filter(|name| is_forbidden_in_trailers(name)).cloned().collect();
-    for name in &forbidden {
+    let ending: SmallVec<[HeaderName; 4]> =
+        trailers.keys().filter(|name| ends_here(name) || is_forbidden_in_trailers(name)).cloned().collect();
+    for name in &ending {
         trailers.remove(name);
     }
     trailers
@@ -200,13 +200,28 @@ fn ends_here(name: &HeaderName) -> bool {
         return true;
     }
     let name = name.as_str().as_bytes();
-    if memchr::memchr2(b'_', b'.', name).is_none() {
+    if name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') {
         return is_ours(name) || is_framing_alias(name);
     }
-    // Servers that turn headers into variables cannot tell `-`, `_` and `.` apart: neither do we.
-    let dashed: SmallVec<[u8; 64]> =
-        name.iter().map(|byte| if matches!(byte, b'_' | b'.') { b'-' } else { *byte }).collect();
+    let dashed = dashed(name);
     is_ours(&dashed) || is_framing_alias(&dashed) || is_standard_with_meaning(&dashed)
+}
+
+/// A name as servers read it that turn headers into variables, in lower case and with dashes: all of them make one character of
+/// `-` and `_`, many of `.` as well, and some of whatever is neither letter nor digit.
+fn dashed(name: &[u8]) -> SmallVec<[u8; 64]> {
+    let dashed = |byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+    name.iter().map(dashed).collect()
+}
+
+/// Whether a service may see something else under a name than what is there: `Connection` names it as concerning this hop, so
+/// that it goes no further, or it is there in another spelling too.
+pub fn is_doubtful(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let is_listed = headers.contains_key(header::CONNECTION)
+        && !ends_here(name)
+        && listed_in_connection(headers).contains(name);
+    let spelling = dashed(name.as_str().as_bytes());
+    is_listed || headers.keys().any(|other| other != name && dashed(other.as_str().as_bytes()) == spelling)
 }
 
 /// Headers of one hop (RFC 9110, section 7.6.1), and those that Postern has dealt with itself.
@@ -281,6 +296,7 @@ fn is_forbidden_in_trailers(name: &HeaderName) -> bool {
             | header::DATE
             | header::LOCATION
             | header::VARY
+            | header::WWW_AUTHENTICATE
     )
 }
 

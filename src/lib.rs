@@ -19,6 +19,7 @@
 //! | [`error`] | Postern's own answers |
 //! | [`worker`], [`snapshot`] | one thread's state, and the configuration it runs on |
 //! | `slab` | a table that one thread makes longer while others read it |
+//! | `primitives` | what threads share things by, where every order of their steps is checked |
 //! | [`directory`] | organizations, users, grants, policies and tokens: durable, in memory, and in step |
 //! | [`login`] | how people prove who they are: passwords, one-time passwords, sessions, third parties, identity providers |
 //! | [`admin`] | the management API: one file a resource |
@@ -44,6 +45,7 @@ pub mod login;
 pub mod ops;
 pub mod pipeline;
 pub mod policy;
+mod primitives;
 pub mod route;
 pub mod serve;
 mod slab;

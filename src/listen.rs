@@ -5,6 +5,7 @@
 
 pub mod client_certificate;
 pub mod proxy_protocol;
+mod shortage;
 mod socket;
 pub mod stream;
 pub mod tls;
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -24,6 +25,7 @@ use crate::serve;
 use crate::serve::registry::Open;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::worker::Worker;
+pub(crate) use shortage::Shortage;
 pub use socket::{Acceptor, Socket};
 pub use unix::SocketFile;
 
@@ -109,6 +111,7 @@ pub async fn accept(worker: Rc<Worker>, listener: usize, socket: Acceptor, metri
     let mut draining = pin!(worker.drain.started());
     let open = Rc::new(Open::default());
     let mut inherited = Limits::of(&worker, listener).timeouts;
+    let mut shortage = Shortage::default();
     loop {
         let Limits { connections, of_listener, timeouts } = Limits::of(&worker, listener);
         // Again when a reload has changed them.
@@ -137,10 +140,15 @@ pub async fn accept(worker: Rc<Worker>, listener: usize, socket: Acceptor, metri
                 tracing::debug!(error = %error, "a connection was gone before it was accepted");
             }
             Err(error) => {
-                tracing::error!(
-                    error = %error,
-                    "cannot accept connections; raise the limit on open files if it is exhausted"
-                );
+                metrics.accept_failed(worker.index);
+                if let Some(failures) = shortage.note(Instant::now()) {
+                    tracing::error!(
+                        listener = %metrics.name(),
+                        failures,
+                        error = %error,
+                        "cannot accept connections; they wait. Raise the limit on open files if it is exhausted"
+                    );
+                }
                 tokio::time::sleep(PAUSE_WITHOUT_DESCRIPTORS).await;
             }
         }

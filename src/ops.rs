@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
@@ -24,7 +24,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use crate::identity_token::keys::{self, IdentityKeys};
-use crate::lifecycle::{Readiness, Unready};
+use crate::lifecycle::progress::Stuck;
+use crate::lifecycle::{Progress, Readiness, Unready};
+use crate::listen::Shortage;
 use crate::telemetry::Metrics;
 
 /// Connections at a time; more wait to be accepted.
@@ -50,14 +52,14 @@ pub async fn serve(listener: TcpListener, told: Told, shutdown: impl Future<Outp
     let ops = Arc::new(told);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let closing = watch::Sender::new(false);
-    let mut connections = JoinSet::new();
+    let (mut connections, mut shortage) = (JoinSet::new(), Shortage::default());
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (stream, slot) = accept(&listener, &slots) => {
+            (stream, slot) = accept(&listener, &slots, &mut shortage) => {
                 let serving = serve_connection(stream, Arc::clone(&ops), closing.subscribe());
                 connections.spawn(async move {
                     serving.await;
@@ -78,6 +80,8 @@ pub struct Told {
     pub metrics: Arc<Metrics>,
     /// Whether the process can serve.
     pub readiness: Arc<Readiness>,
+    /// Whether its threads get on.
+    pub progress: Arc<Progress>,
     /// What upstreams check statements of identity with.
     pub identity_keys: Arc<IdentityKeys>,
 }
@@ -86,6 +90,7 @@ pub struct Told {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    shortage: &mut Shortage,
 ) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
     let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
     loop {
@@ -93,7 +98,9 @@ async fn accept(
             Ok((stream, _)) => return (stream, slot),
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                warn!(%error, "the ops listener cannot accept a connection; it goes on trying");
+                if let Some(failures) = shortage.note(Instant::now()) {
+                    warn!(%error, failures, "the ops listener cannot accept connections; it goes on trying");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -181,7 +188,19 @@ impl Told {
     }
 
     fn health(&self) -> Response<Full<Bytes>> {
-        respond(StatusCode::OK, PLAIN_TEXT, "ok\n")
+        self.health_at(Instant::now())
+    }
+
+    fn health_at(&self, now: Instant) -> Response<Full<Bytes>> {
+        let stuck = self.progress.stuck(now);
+        if stuck.is_empty() {
+            return respond(StatusCode::OK, PLAIN_TEXT, "ok\n");
+        }
+        let who: Vec<_> = stuck.iter().map(Stuck::to_string).collect();
+        let message = format!("This process should be restarted: {}.", who.join(", "));
+        let problem =
+            Problem { message: "A thread that the process lives by does not get on.", code: "stuck" };
+        refuse(StatusCode::SERVICE_UNAVAILABLE, &message, &[problem])
     }
 
     fn keys(&self) -> Response<Full<Bytes>> {

@@ -33,7 +33,7 @@ use crate::identity_token::keys::SigningError;
 use crate::limit::Exceeded;
 use crate::policy::Permission;
 use crate::route;
-use crate::serve::body::{BodyError, RequestBody};
+use crate::serve::body::{BodyError, Offered, RequestBody};
 use crate::serve::connection::Connection;
 use crate::serve::http1::{Received, Violation};
 use crate::snapshot::{DeclaredOpen, Route, Target as RouteTarget};
@@ -41,7 +41,7 @@ use crate::telemetry::metrics::UpstreamOutcome;
 use crate::telemetry::record::{Decision, Ending};
 use crate::token::credential::elsewhere::{Carriers, Opening};
 use crate::upstream::exchange::{MOST_READ_BYTES, MOST_READ_BYTES_OF_MANY};
-use crate::upstream::{OutgoingHead, Reply, UpstreamError};
+use crate::upstream::{InterimWay, OutgoingHead, Reply, UpstreamError};
 use crate::worker::{LocalSnapshot, Worker};
 use admission::{Admission, Presenting, Refusal};
 use body::{ForwardBody, Upload, UploadError, UploadState};
@@ -64,6 +64,7 @@ struct Refused {
 struct Admitted {
     route: usize,
     host: HeaderValue,
+    intent: Intent,
     /// What was matched, as one string of path and query: it is what is forwarded, but for the route's rewriting.
     target: Target,
     admission: Admission,
@@ -85,8 +86,10 @@ enum Intent {
     Ask,
     /// An answer to what its body says.
     Exchange,
-    /// A WebSocket. It begins with a GET, and what the client says in it is nobody's to read: so it needs what writing needs.
-    Tunnel,
+    /// A WebSocket. What the client says in it is nobody's to read: so it needs what writing needs, beside what its request needs.
+    WebSocket,
+    /// A tunnel in the protocol that its head names, which needs the same. Whether it is offered to anybody, its route says.
+    Upgrade,
 }
 
 /// How a client reads what became of its request.
@@ -99,10 +102,31 @@ pub enum Caller {
 }
 
 impl Intent {
+    fn of(body: &RequestBody) -> Self {
+        match body {
+            RequestBody::Empty => Self::Ask,
+            RequestBody::Http1(_) | RequestBody::Http2(_) => Self::Exchange,
+            RequestBody::Tunnel(_, Offered::WebSocket) => Self::WebSocket,
+            RequestBody::Tunnel(_, Offered::Named) => Self::Upgrade,
+        }
+    }
+
+    /// What comes of it on a route. A protocol that it does not declare is not offered to anybody: the request goes on without.
+    fn on(self, route: &Route, head: &Parts) -> Self {
+        match self {
+            Self::Upgrade if route.offered(head).is_none() => Self::Ask,
+            intent => intent,
+        }
+    }
+
+    const fn is_tunnel(self) -> bool {
+        matches!(self, Self::WebSocket | Self::Upgrade)
+    }
+
     const fn opening(self) -> Opening {
         match self {
-            Self::Ask | Self::Exchange => Opening::Nothing,
-            Self::Tunnel => Opening::WebSocket,
+            Self::Ask | Self::Exchange | Self::Upgrade => Opening::Nothing,
+            Self::WebSocket => Opening::WebSocket,
         }
     }
 }
@@ -126,11 +150,11 @@ impl Asked<'_> {
 
     /// The proof that a browser may ask without a token whether it may send a request, if that is what is asked (Fetch,
     /// section 4.8) and the route lets it pass.
-    fn preflight(&self, route: &Route) -> Option<DeclaredOpen> {
+    fn preflight(&self, route: &Route, intent: Intent) -> Option<DeclaredOpen> {
         let declared = route.declared_open_to_preflight()?;
         let is_once = |name| self.head.headers.get_all(name).iter().count() == 1;
         let is_preflight = self.head.method == Method::OPTIONS
-            && self.intent == Intent::Ask
+            && intent == Intent::Ask
             && is_once(header::ORIGIN)
             && is_once(header::ACCESS_CONTROL_REQUEST_METHOD);
         is_preflight.then_some(declared)
@@ -152,12 +176,7 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let mut outcome = Outcome::begin(worker, &snapshot, running, &head, (&ids, trace), client_address);
 
     let caller = Caller::of(&head);
-    let intent = match &body {
-        RequestBody::Tunnel(_) => Intent::Tunnel,
-        RequestBody::Empty => Intent::Ask,
-        RequestBody::Http1(_) | RequestBody::Http2(_) => Intent::Exchange,
-    };
-    let asked = Asked { head: &head, glance, intent, caller, connection };
+    let asked = Asked { head: &head, glance, intent: Intent::of(&body), caller, connection };
     let admitted = match admit(worker, &snapshot, violation, &asked, &mut outcome) {
         Ok(admitted) => admitted,
         Err(refused) => return answer(refused, &asked, &snapshot, &ids, outcome),
@@ -185,7 +204,7 @@ fn admit(
     asked: &Asked<'_>,
     outcome: &mut Outcome,
 ) -> Result<Admitted, Refused> {
-    let Asked { head, glance, intent, .. } = *asked;
+    let Asked { head, glance, .. } = *asked;
     if let Some(violation) = violation {
         outcome.head_was_refused();
         return Err(Answer::Violation(violation).into());
@@ -209,29 +228,34 @@ fn admit(
     {
         return Err(redirected(redirect, &name, &target));
     }
-    if let Some(declared) = route.declared_open().or_else(|| asked.preflight(route)) {
+    let intent = asked.intent.on(route, head);
+    if let Some(declared) = route.declared_open().or_else(|| asked.preflight(route, intent)) {
         let admission = Admission::open(declared);
         enter(route, &admission, outcome)?;
         outcome.decided(Decision::Open);
-        return Ok(Admitted { route: position, host, target, admission });
+        return Ok(Admitted { route: position, host, intent, target, admission });
     }
-    let required = match intent {
-        Intent::Ask | Intent::Exchange => required_permission(route, &head.method),
-        Intent::Tunnel => route.write_permission,
-    };
     let presenting = Presenting { glance: &glance, head, opening: intent.opening() };
-    let mut admission =
-        admission::authorize(worker, route, required, &presenting, outcome).map_err(|refusal| {
-            let challenges = route.carriers.as_deref().map(Carriers::challenges);
-            Refused { required: Some(required), challenges: challenges.unwrap_or_default(), ..refusal.into() }
-        })?;
+    let refused = |required: Permission, refusal: Refusal| {
+        let challenges = route.carriers.as_deref().map(Carriers::challenges);
+        Refused { required: Some(required), challenges: challenges.unwrap_or_default(), ..refusal.into() }
+    };
+    let mut required = required_permission(route, &head.method);
+    if intent.is_tunnel() && required != route.write_permission {
+        // Until the service takes the offer, this is a request like any other: it may well answer it as one.
+        admission::holds_permission(worker, route, required, &presenting, outcome)
+            .map_err(|refusal| refused(required, refusal))?;
+        required = route.write_permission;
+    }
+    let mut admission = admission::authorize(worker, route, required, &presenting, outcome)
+        .map_err(|refusal| refused(required, refusal))?;
     outcome.decided(Decision::Permit);
     enter(route, &admission, outcome)?;
     if admission.wants_statement() {
         let stated = admission.state(worker, snapshot, position, outcome);
         stated.map_err(|SigningError| Answer::NotSigned)?;
     }
-    Ok(Admitted { route: position, host, target, admission })
+    Ok(Admitted { route: position, host, intent, target, admission })
 }
 
 /// Takes a permitted request's places within its route's limits. Strangers take none: they could else use up what others may.
@@ -253,14 +277,15 @@ async fn forward(
     ids: &RequestIds,
     outcome: &mut Outcome,
 ) -> Result<Reply, Answer> {
-    let Asked { head, caller, connection, intent, .. } = *asked;
+    let Asked { head, caller, connection, .. } = *asked;
+    let intent = admitted.intent;
     let route = &snapshot.shared.routes[admitted.route];
     let upstream = &snapshot.upstreams[upstream_position];
     if let Some(limit) = route.request_body_bytes {
         head::check_length(head, limit)?;
     }
     if let Some(total) = route.total_timeout
-        && intent != Intent::Tunnel
+        && !intent.is_tunnel()
     {
         outcome.limit_time(total);
     }
@@ -288,10 +313,16 @@ async fn forward(
             Caller::Http => None,
             Caller::Grpc => head.headers.get("grpc-timeout").and_then(grpc::timeout),
         },
-        interim: connection.interim(head.version),
+        interim: connection
+            .interim(head.version)
+            .map(|client| InterimWay { client, changes: route.response_headers.as_deref() }),
         most_read_bytes: match head.version {
             Version::HTTP_2 => MOST_READ_BYTES_OF_MANY,
             _ => MOST_READ_BYTES,
+        },
+        protocol: match intent {
+            Intent::Upgrade => route.offered(head),
+            Intent::Ask | Intent::Exchange | Intent::WebSocket => None,
         },
         response_header_timeout: route.response_header_timeout,
         additions: Additions {
@@ -303,6 +334,7 @@ async fn forward(
             changes: route.request_headers.as_deref(),
         },
     };
+    let body = if intent == Intent::Ask { RequestBody::Empty } else { body };
     let (body, upload) = ForwardBody::streaming(body, route.request_body_bytes);
     let mut flight = upstream.begin(outcome.started()).map_err(|error| explain_failure(&error, None))?;
     outcome.upstream_called(upstream_position, flight.endpoint(), upload.clone());
@@ -323,9 +355,9 @@ async fn forward(
         });
         sent.await
     };
-    let result = match asked.intent {
-        Intent::Exchange | Intent::Ask => result,
-        Intent::Tunnel => result.and_then(|reply| websocket::check_answer(head, reply)),
+    let result = match intent {
+        Intent::Exchange | Intent::Ask | Intent::Upgrade => result,
+        Intent::WebSocket => result.and_then(|reply| websocket::check_answer(head, reply)),
     };
     let answered_at = result.as_ref().ok().map(Reply::answered_at);
     outcome.upstream_returned(flight.endpoint(), upstream_outcome(&result), answered_at);
@@ -416,6 +448,7 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
         UpstreamError::Unhealthy => Answer::UpstreamUnhealthy,
         UpstreamError::Overloaded => Answer::UpstreamOverloaded,
         UpstreamError::Unreachable(_) => Answer::UpstreamUnreachable,
+        UpstreamError::Shortage(_) => Answer::Shortage,
         UpstreamError::Timeout if state == Some(UploadState::WaitingForClient) => Answer::ClientBodyTimeout,
         UpstreamError::Timeout => Answer::UpstreamTimeout,
         UpstreamError::Closed(_) | UpstreamError::Malformed(_) => Answer::UpstreamFailed,
@@ -426,7 +459,9 @@ fn explain_failure(error: &UpstreamError, upload: Option<&Upload>) -> Answer {
 fn upstream_outcome(result: &Result<Reply, Answer>) -> UpstreamOutcome {
     match result {
         Ok(_) => UpstreamOutcome::Ok,
-        Err(Answer::UpstreamUnreachable | Answer::UpstreamOverloaded) => UpstreamOutcome::Unreachable,
+        Err(Answer::UpstreamUnreachable | Answer::UpstreamOverloaded | Answer::Shortage) => {
+            UpstreamOutcome::Unreachable
+        }
         Err(Answer::UpstreamTimeout) => UpstreamOutcome::Timeout,
         Err(Answer::UpstreamFailed) => UpstreamOutcome::Failed,
         Err(_) => UpstreamOutcome::Aborted,

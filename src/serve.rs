@@ -41,9 +41,9 @@ use crate::policy::address;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{ListenerMetrics, ProxyProtocolFailure, TlsOutcome};
 use crate::worker::Worker;
-use body::{BodySource, RequestBody};
+use body::{BodySource, Offered, RequestBody};
 use connection::{Connection, Order, Origin, Protocol};
-use http1::{Limits, Prefixed, Received, State};
+use http1::{Closable, Limits, Prefixed, Received, State};
 use http2_floods::Counted;
 use http2_stalls::{Noted, StreamExecutor};
 use http2_tunnel::{StreamBody, Tunnel};
@@ -219,7 +219,7 @@ async fn serve_cleartext(
 /// HTTP/1, beginning with what has been read already.
 async fn serve_http1<S>(worker: Rc<Worker>, origin: Origin, stream: S, read: BytesMut, snapshot: &Snapshot)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Debug + 'static,
+    S: AsyncRead + AsyncWrite + Closable + Unpin + Debug + 'static,
 {
     let state = Rc::new(State::new());
     let protocol = Protocol::Http1(Rc::clone(&state));
@@ -278,7 +278,9 @@ fn service(
             let tunnel = Tunnel::offered(&mut head);
             let body = match &tunnel {
                 None => RequestBody::http2(incoming),
-                Some(tunnel) => RequestBody::Tunnel(Rc::clone(tunnel) as Rc<dyn BodySource>),
+                Some(tunnel) => {
+                    RequestBody::Tunnel(Rc::clone(tunnel) as Rc<dyn BodySource>, Offered::WebSocket)
+                }
             };
             let received = Received { head, body, violation: None };
             // Boxed: a stream's future is moved before it is polled, and this is most of it.

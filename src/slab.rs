@@ -2,14 +2,15 @@
 //! that readers take no lock and a place that was given out stays good.
 
 use std::fmt;
-use std::sync::OnceLock;
+
+use crate::primitives::{FANOUT, OnceLock};
 
 /// Values in one chunk.
-const CHUNK: usize = 1 << 10;
+const CHUNK: usize = FANOUT;
 /// Chunks in one block of chunks.
-const BLOCK: usize = 1 << 10;
+const BLOCK: usize = FANOUT;
 /// Blocks: places for the 2³⁰ values that follow the reserved ones.
-const BLOCKS: usize = 1 << 10;
+const BLOCKS: usize = FANOUT;
 
 /// Values by their place. The first ones lie side by side if room was made for them, the others in chunks.
 pub(crate) struct Slab<T> {

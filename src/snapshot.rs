@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::UPGRADE;
+use http::request::Parts;
 use http::{HeaderValue, Method};
 
 use crate::config::{
@@ -83,6 +85,8 @@ pub struct Route {
     pub write_permission: Permission,
     /// What these methods need instead.
     pub permissions: Box<[(Method, Permission)]>,
+    /// Protocols beside WebSocket that its upstream is offered.
+    pub upgrades: Box<[Arc<str>]>,
     /// Where tokens are taken from; `None`: from `Authorization: Bearer` alone.
     pub carriers: Option<Box<Carriers>>,
     /// Whether the client's own `Authorization` goes on.
@@ -274,6 +278,7 @@ impl Route {
             read_permission: config.read_permission,
             write_permission: config.write_permission,
             permissions: config.permissions.clone().into(),
+            upgrades: config.upgrades.iter().map(|name| name.as_str().into()).collect(),
             carriers: Carriers::of(&config.credentials),
             pass_authorization: config.pass_authorization,
             response_header_timeout: config.response_header_timeout,
@@ -286,6 +291,12 @@ impl Route {
             authentication: config.authentication,
             cors_preflight: config.cors_preflight,
         })
+    }
+
+    /// The protocol that a request offers beside HTTP, if the route declares it.
+    pub fn offered(&self, head: &Parts) -> Option<&Arc<str>> {
+        let named = head.headers.get(UPGRADE)?.as_bytes();
+        self.upgrades.iter().find(|declared| declared.as_bytes().eq_ignore_ascii_case(named))
     }
 
     /// The proof that no token is needed, if the route was declared so.

@@ -33,6 +33,7 @@ use http::{HeaderMap, Method};
 
 use crate::config::UpstreamConfig;
 use crate::headers::Additions;
+use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::UploadError;
 use crate::serve::http1::Interim;
 use crate::telemetry::metrics::{EndpointFigures, EndpointMetrics, UpstreamMetrics};
@@ -88,9 +89,21 @@ pub struct OutgoingHead<'a> {
     /// What is set after stripping.
     pub additions: Additions<'a>,
     /// Where interim responses go, if the client takes any.
-    pub interim: Option<&'a Interim>,
+    pub interim: Option<InterimWay<'a>>,
     /// Bytes of the response that are read at once at most.
     pub most_read_bytes: usize,
+    /// In what a tunnel is offered to go on, if that is not a WebSocket.
+    pub protocol: Option<&'a Arc<str>>,
+}
+
+/// Interim responses' way to the client. They lose what the route takes out of responses; what it adds comes with the
+/// response itself.
+#[derive(Clone, Copy, Debug)]
+pub struct InterimWay<'a> {
+    /// Where they wait to be written.
+    pub client: &'a Interim,
+    /// What the route changes in responses.
+    pub changes: Option<&'a HeaderChanges>,
 }
 
 /// Why no response's head came.
@@ -105,6 +118,11 @@ pub enum UpstreamError {
     /// No connection to any endpoint.
     #[error("could not connect to the upstream")]
     Unreachable(#[source] ConnectError),
+    /// No descriptors or memory for a connection: nobody was asked.
+    #[error(
+        "this system has nothing left for a connection to the upstream; raise the limit on open files (LimitNOFILE, ulimit -n)"
+    )]
+    Shortage(#[source] ConnectError),
     /// Connected, but no head in time.
     #[error("the upstream did not answer within its response_header_seconds")]
     Timeout,

@@ -3,13 +3,13 @@
 //! What workers share is in [`Shared`]: read-only snapshots, the directory in memory and atomics. Everything else
 //! is behind `Rc`, so that the compiler keeps it on its thread.
 
+mod in_force;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-
-use arc_swap::ArcSwap;
 
 use crate::directory::view::DirectoryView;
 use crate::error::response::Answers;
@@ -24,13 +24,12 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::spans::Spans;
 use crate::token::usage::RequestCounts;
 use crate::upstream::WorkerUpstream;
+use in_force::InForce;
 
 /// What all workers read.
 #[derive(Debug)]
 pub struct Shared {
-    snapshot: ArcSwap<Snapshot>,
-    /// Grows with each new snapshot: cheaper to compare than the snapshot itself.
-    generation: AtomicU64,
+    snapshot: InForce<Snapshot>,
     /// Tokens, users, organizations and projects.
     pub directory: Arc<DirectoryView>,
     /// The latest denials, with what each was decided on.
@@ -86,22 +85,30 @@ pub struct Clock {
 impl Clock {
     /// Seconds since the epoch at `time`, never less than what was returned before.
     pub fn seconds(&self, time: SystemTime) -> u32 {
-        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let now = u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX);
+        let now = seconds_since_epoch(time);
         let latest = self.latest.load(Ordering::Relaxed);
         if now <= latest {
             return latest;
         }
         self.latest.fetch_max(now, Ordering::Relaxed).max(now)
     }
+
+    /// How many seconds it is ahead of `time`: the system's clock has been set back.
+    pub fn ahead_of(&self, time: SystemTime) -> u32 {
+        self.latest.load(Ordering::Relaxed).saturating_sub(seconds_since_epoch(time))
+    }
+}
+
+fn seconds_since_epoch(time: SystemTime) -> u32 {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX)
 }
 
 impl Shared {
     /// The shared state with a first snapshot.
     pub fn new(snapshot: Snapshot, directory: Arc<DirectoryView>, denials: RecentDenials) -> Self {
         Self {
-            snapshot: ArcSwap::from_pointee(snapshot),
-            generation: AtomicU64::new(0),
+            snapshot: InForce::new(snapshot),
             directory,
             denials,
             clock: Clock::default(),
@@ -124,26 +131,25 @@ impl Shared {
 
     /// Puts a new configuration into force: each worker takes it up with its next request.
     pub fn replace(&self, mut snapshot: Snapshot) {
-        snapshot.go_on_from(&self.snapshot.load());
-        self.snapshot.store(Arc::new(snapshot));
-        self.generation.fetch_add(1, Ordering::Release);
+        snapshot.go_on_from(&self.snapshot.value());
+        self.snapshot.replace(snapshot);
     }
 
     /// How many configurations have been in force before this one.
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.snapshot.generation()
     }
 
     /// The snapshot in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
+        self.snapshot.value()
     }
 }
 
 impl Worker {
     /// A worker without connections.
     pub fn new(index: usize, shared: Arc<Shared>, drain: WorkerDrain) -> Result<Self, getrandom::Error> {
-        let generation = shared.generation.load(Ordering::Acquire);
+        let generation = shared.generation();
         let local = LocalSnapshot::new(generation, shared.snapshot(), index, &[]);
         Ok(Self {
             index,
@@ -160,7 +166,7 @@ impl Worker {
 
     /// The configuration in force, with this worker's connections: one comparison unless it has changed.
     pub fn snapshot(&self) -> Rc<LocalSnapshot> {
-        let generation = self.shared.generation.load(Ordering::Acquire);
+        let generation = self.shared.generation();
         let mut local = self.local.borrow_mut();
         if local.generation != generation {
             *local =
@@ -219,6 +225,7 @@ mod tests {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         assert_eq!(clock.seconds(at(100)), 100);
         assert_eq!(clock.seconds(at(90)), 100);
+        assert_eq!((clock.ahead_of(at(90)), clock.ahead_of(at(110))), (10, 0));
         assert_eq!(clock.seconds(at(101)), 101);
         assert_eq!(clock.seconds(SystemTime::UNIX_EPOCH - Duration::from_secs(5)), 101);
     }

@@ -292,6 +292,7 @@ fn tokens_are_made_listed_shown_and_revoked() {
         "revoked_time",
         "scopes",
         "state",
+        "successor_prefix",
         "token_prefix",
         "user_id",
         "user_name",

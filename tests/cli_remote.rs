@@ -216,6 +216,14 @@ fn tokens_are_rotated_and_leaked_ones_revoked() {
     );
     assert!(rotated["replaced"]["expiry_time"].is_string());
     let newer = rotated["full_token"].as_str().unwrap();
+    // Whoever is seen to use the old one has not changed to the new one.
+    let replaced = format!("active, replaced by {}", rotated["token_prefix"].as_str().unwrap());
+    let list = place.done(&["token", "list", "--user", "ingest"]);
+    let lines: Vec<_> = list.lines().filter(|line| line.contains(&replaced)).collect();
+    assert!(matches!(lines[..], [line] if line.starts_with(prefix)), "{list}");
+    place.same(&["token", "show", prefix]);
+    let shown = place.json(&["token", "show", prefix]);
+    assert_eq!(shown["successor_prefix"], rotated["token_prefix"]);
 
     let log = place.sidecar.folder().join("build.log");
     let unknown = "psta_0123456789012345678901234567890123456789";
@@ -308,6 +316,12 @@ fn events_and_explanations() {
             place.same(&[&explain[..], &["--json"]].concat());
         }
     }
+    let said = ["--route", "service.test/a?b=c", "--header", "X-Version: 2", "--header", "X-Debug:"];
+    place.same(&[&["explain", "--token-prefix", prefix], &said[..], &at[..]].concat());
+    let refused = place.same(
+        &[&["explain", "--token-prefix", prefix, "--header", "Cookie: a=b"], &said[..2], &at[..]].concat(),
+    );
+    assert!(refused.code == 2 && refused.stderr.contains("holds credentials"), "{refused:?}");
     place.done(&["permission", "grant", "--user", "ingest", "--project", "demo", "developer"]);
     let explain = [&["explain", "--token-prefix", prefix, "--route", "service.test/"], &at[..]].concat();
     until("the grant to be in the store", || place.local(&explain).code == 0);

@@ -102,7 +102,12 @@ fn unknown_keys_are_refused_with_what_was_meant() {
     check("[ops]\naddress", "[ops]\n‸adress", "unknown key `adress` in `[ops]`", "did you mean `address`?");
     check("workers", "‸wokers", "unknown key `wokers` in the top level", "did you mean `workers`?");
     check("[ops]", "[‸op]", "unknown key `op`", "did you mean `ops`?");
-    check("[ops]", "[‸operations]", "unknown key `operations`", "has the keys `workers`, `store`");
+    check(
+        "[ops]",
+        "[‸operations]",
+        "unknown key `operations`",
+        "has the keys `workers`, `core_dumps`, `store`",
+    );
     check("id = \"org", "‸workers = 3\nid = \"org", "unknown key `workers`", "belongs to the top level");
     check("[usage]", "[‸quota]\n[usage]", "unknown key `quota`", "remove it");
 }
@@ -582,6 +587,46 @@ fn routes_change_only_what_they_may() {
     let in_the_clear = "credentials = [\"query\"]\nredirect = ‸\"https\"";
     check_route(in_the_clear, "sent in the clear", "remove `redirect`");
     check_route("cors_preflight = ‸\"off\"", "`cors_preflight` cannot be `off`", "write `pass`");
+}
+
+#[test]
+fn no_upgrade_hides_requests_from_decisions() {
+    for name in ["h2c", "H2C", "h2", "HTTP/2.0", "http2", "HTTP/1.1"] {
+        check_route(&format!("upgrades = [‸\"{name}\"]"), "nobody would decide about them", "leave it out");
+    }
+    for name in ["TLS/1.0", "tls", "TLS"] {
+        check_route(&format!("upgrades = [\"tcp\", ‸\"{name}\"]"), "from every decision", "leave it out");
+    }
+    check_route("upgrades = [‸\"WebSocket\"]", "WebSockets pass on every route", "leave it out");
+    check_route("upgrades = [‸\"websocket/13\"]", "WebSockets pass on every route", "leave it out");
+    for name in ["", "a b", "tcp, h2c", "a/b/c", "tcp/", "/1", "a\\r\\nX: y", "täp", &"a".repeat(65)] {
+        check_route(&format!("upgrades = [‸\"{name}\"]"), "no name of a protocol", "SPDY/3.1");
+    }
+    check_route("upgrades = [\"tcp\", ‸\"TCP\"]", "listed twice", "capitals make no difference");
+    check(
+        "upstream = \"metrics\"\n",
+        "upgrades = ‸[\"tcp\"]\nresponse = { status = 200 }\n",
+        "`upgrades` has no meaning where nothing is sent on",
+        "name an `upstream`",
+    );
+    let http2 = GOOD.replacen(
+        "endpoints = [\"127.0.0.1:9090\"]",
+        "endpoints = [\"127.0.0.1:9090\"]\nprotocol = \"http2\"",
+        1,
+    );
+    let with =
+        http2.replacen("authentication = \"off\"", "authentication = \"off\"\nupgrades = [\"tcp\"]", 1);
+    assert!(parse(&http2).is_ok());
+    let error = parse(&with).unwrap_err();
+    let [problem] = &error.problems[..] else { panic!("not one problem:\n{error}") };
+    assert_eq!(problem.key, "routes[1].upgrades");
+    assert!(problem.reason.contains("speaks HTTP/2, which has no `Upgrade`"), "{error}");
+    let config = parse(&GOOD.replacen(
+        "authentication = \"off\"",
+        "authentication = \"off\"\nupgrades = [\"tcp\", \"SPDY/3.1\"]",
+        1,
+    ));
+    assert_eq!(config.unwrap().routes[1].upgrades, ["tcp", "SPDY/3.1"]);
 }
 
 #[test]

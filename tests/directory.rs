@@ -1,27 +1,33 @@
 //! The view against the store: what a change does to decisions, that every process sees it, and, under random
-//! operations, that following the log of changes leads to the same view as loading it afresh.
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! operations, that following the log of changes leads to the same view as loading it afresh; also over links that fail.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
-use std::collections::BTreeMap;
+#[path = "directory/link.rs"]
+mod link;
+#[path = "directory/partitions.rs"]
+mod partitions;
+#[path = "directory/world.rs"]
+mod world;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use postern::config::StoreConfig;
-use postern::directory::model::{MethodKind, Principal, Resource, Timestamp, Token, new_id};
+use postern::directory::model::{MethodKind, Principal, Resource, Timestamp, Token};
 use postern::directory::operations::{
-    self as op, ImportedToken, NewApplicationUser, NewOrganizationUser, NewSession, NewToken, Placement,
-    PolicyUpdate, Revocation, TokenUpdate,
+    self as op, ImportedToken, NewApplicationUser, NewOrganizationUser, NewToken, Placement, PolicyUpdate,
+    Revocation, TokenUpdate,
 };
 use postern::directory::sqlite::SqliteStore;
 use postern::directory::store::UsageUpdate;
 use postern::directory::{DirectoryView, OperationError, Store, Synchronizer};
-use postern::login::session::SessionLifetime;
 use postern::policy::facts::UserState;
 use postern::policy::{AuthenticationPolicy, Denial, Facts, Permission, RequestFacts, decide};
 use postern::token::usage::RequestCounts;
 use postern::token::{TokenDigest, TokenKind};
 use tempfile::TempDir;
+use world::World;
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const ORGANIZATION: &str = "org1a2b3c4d5e6f";
@@ -442,207 +448,5 @@ fn following_the_log_of_changes_and_loading_afresh_lead_to_the_same_view() {
         }
         assert!(world.tokens.len() > 10, "the steps make sense too rarely");
         assert_eq!(fixture.view.status.errors_total(), 0);
-    }
-}
-
-/// Ids of what the random operations have made.
-struct World {
-    random: u64,
-    application_users: Vec<String>,
-    people: Vec<String>,
-    methods: Vec<(String, String)>,
-    groups: Vec<String>,
-    units: Vec<String>,
-    tokens: Vec<Token>,
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        Self {
-            random: seed,
-            application_users: Vec::new(),
-            people: Vec::new(),
-            methods: Vec::new(),
-            groups: Vec::new(),
-            units: Vec::new(),
-            tokens: Vec::new(),
-        }
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.random =
-            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 33) as usize % bound.max(1)
-    }
-
-    fn pick(&mut self, from: &[String]) -> String {
-        let index = self.below(from.len());
-        from.get(index).cloned().unwrap_or_else(|| "nobody".to_owned())
-    }
-
-    fn user(&mut self) -> String {
-        let all: Vec<_> = self.application_users.iter().chain(&self.people).cloned().collect();
-        self.pick(&all)
-    }
-
-    fn group(&mut self) -> String {
-        self.pick(&self.groups.clone())
-    }
-
-    fn unit(&mut self) -> String {
-        self.pick(&self.units.clone())
-    }
-
-    fn token(&mut self) -> String {
-        let prefixes: Vec<_> = self.tokens.iter().map(|token| token.token_prefix.clone()).collect();
-        self.pick(&prefixes)
-    }
-
-    fn project(&mut self) -> &'static str {
-        PROJECTS[self.below(PROJECTS.len())]
-    }
-
-    fn resource(&mut self) -> Resource {
-        match self.below(3) {
-            0 => Resource::Organization(ORGANIZATION.to_owned()),
-            1 => Resource::OrganizationUnit(self.unit()),
-            _ => in_project(self.project()),
-        }
-    }
-
-    fn principal(&mut self) -> Principal {
-        if self.below(3) == 0 { Principal::UserGroup(self.group()) } else { Principal::User(self.user()) }
-    }
-
-    fn placement(&mut self) -> Placement {
-        if self.below(3) == 0 { Placement::Organization } else { Placement::Unit(self.unit()) }
-    }
-
-    /// One operation. Those that are refused are as good as any: they must change nothing.
-    fn step(&mut self, store: &dyn Store) {
-        let flag = self.below(2) == 0;
-        match self.below(24) {
-            0 | 1 => {
-                let user = op::create_application_user(store, &application_user(), NOW).unwrap().value.user;
-                self.application_users.push(user.id);
-            }
-            2 => {
-                let email = format!("{}@example.com", new_id("jane"));
-                let user = op::create_organization_user(store, &person(&email), NOW).unwrap().value.id;
-                op::add_member(store, &user, ORGANIZATION, NOW).unwrap();
-                let method = op::add_authentication_method(store, &user, MethodKind::Password, None, NOW);
-                self.methods.push((user.clone(), method.unwrap().value.id));
-                self.people.push(user);
-            }
-            3..=6 => self.create_token(store),
-            7 => drop(op::revoke_token(store, &self.token(), NOW)),
-            8 => {
-                let ip_allowlist = Some(if flag { names(&["192.0.2.0/24"]) } else { names(&["10.0.0.0/8"]) });
-                let update = TokenUpdate { ip_allowlist, ..TokenUpdate::default() };
-                drop(op::update_token(store, &self.token(), &update, NOW));
-            }
-            9..=11 => {
-                let granted =
-                    if flag { names(&["developer"]) } else { names(&["read_only", "service:logs:read"]) };
-                drop(op::grant(store, &self.principal(), &self.resource(), &granted, NOW));
-            }
-            12 => drop(op::revoke(store, &self.principal(), &self.resource(), &names(&["developer"]), NOW)),
-            13 => {
-                let group =
-                    op::create_group(store, ORGANIZATION, &format!("{} of tests", new_id("group")), "", NOW)
-                        .unwrap()
-                        .value
-                        .id;
-                self.groups.push(group);
-            }
-            14 | 15 => drop(op::add_group_members(store, &self.group(), &[self.user()], NOW)),
-            16 => drop(op::remove_group_members(store, &self.group(), &[self.user()], NOW)),
-            17 => drop(op::move_project(store, self.project(), &self.placement(), NOW)),
-            18 => {
-                if let Ok(unit) = op::create_unit(store, ORGANIZATION, "unit", &self.placement(), NOW) {
-                    self.units.push(unit.value.id);
-                }
-                drop(op::move_unit(store, &self.unit(), &self.placement(), NOW));
-            }
-            19 => {
-                let update = PolicyUpdate {
-                    personal_tokens_enabled: Some(flag),
-                    password_auth_enabled: Some(!flag),
-                    ..PolicyUpdate::default()
-                };
-                drop(op::set_policy(store, ORGANIZATION, &update, NOW));
-            }
-            20 => {
-                let state = if flag { UserState::Active } else { UserState::Deactivated };
-                drop(op::set_user_state(store, &self.user(), state, NOW));
-                drop(op::set_super_admin(store, &self.user(), ORGANIZATION, flag, NOW));
-            }
-            21 => drop(op::set_two_factor(store, &self.user(), flag, NOW)),
-            22 => {
-                let index = self.below(self.methods.len());
-                if let Some((_, method)) = self.methods.get(index).filter(|_| flag) {
-                    drop(op::delete_authentication_method(store, method, NOW));
-                }
-                drop(op::expire_tokens(store, &self.user(), NOW));
-            }
-            _ => match self.below(5) {
-                0 => drop(op::delete_user(store, &self.user(), NOW)),
-                1 => drop(op::remove_member(store, &self.user(), ORGANIZATION, NOW)),
-                2 => drop(op::delete_group(store, &self.group(), NOW)),
-                3 => drop(op::delete_unit(store, &self.unit(), NOW)),
-                _ => {
-                    let project = self.project();
-                    drop(op::delete_project(store, project, NOW));
-                    op::ensure_project(store, project, ORGANIZATION, NOW).unwrap();
-                }
-            },
-        }
-    }
-
-    fn create_token(&mut self, store: &dyn Store) {
-        let new = if self.below(3) == 0 {
-            let index = self.below(self.methods.len());
-            let absolute_seconds = [5, 700, 86_400][self.below(3)];
-            let Some((user, method)) = self.methods.get(index) else { return };
-            if index.is_multiple_of(2) {
-                let terms = SessionLifetime { idle_seconds: 600, absolute_seconds }.beginning(NOW);
-                let session =
-                    NewSession { user_id: user.clone(), authentication_method_id: method.clone(), terms };
-                if let Ok(created) = op::create_session(store, &session, NOW) {
-                    self.tokens.push(created.value.token);
-                }
-                return;
-            }
-            personal_token(user, method)
-        } else {
-            let users = self.application_users.clone();
-            application_token(&self.pick(&users))
-        };
-        let scopes = if self.below(4) == 0 { names(&["service:logs:read"]) } else { Vec::new() };
-        if let Ok(created) = op::create_token(store, &NewToken { scopes, ..new }, NOW) {
-            self.tokens.push(created.value.token);
-        }
-    }
-
-    /// What a view says about every token on every project, in a form without the view's own numbers.
-    fn seen(&self, view: &DirectoryView) -> BTreeMap<String, String> {
-        let describe = |token: &Token| {
-            let entry = view.tokens.find(&token.digest).unwrap();
-            let user = view.users.current(entry.user());
-            let outcomes = PROJECTS.map(|project| outcome(view, &token.digest, project, NOW.0 + 10));
-            let permissions = user.grants.iter().map(|grant| format!("{}", grant.permissions));
-            let mut permissions: Vec<_> = permissions.filter(|permissions| !permissions.is_empty()).collect();
-            permissions.sort();
-            let memberships = user.memberships.iter().map(|membership| membership.is_super_admin);
-            format!(
-                "{outcomes:?} {:?} {:?} {} {} {permissions:?} {:?}",
-                entry.state().facts(),
-                user.state,
-                user.two_factor_enabled,
-                user.token_validity_begin,
-                memberships.collect::<Vec<_>>(),
-            )
-        };
-        self.tokens.iter().map(|token| (token.token_prefix.clone(), describe(token))).collect()
     }
 }

@@ -386,3 +386,53 @@ fn what_if_is_answered_by_the_deciding_code() {
     let member = Api::new(sidecar.admin.unwrap(), &sidecar.permitted.token);
     member.post(&explain, json!({})).assert_error(403, "permission_denied");
 }
+
+#[test]
+fn what_is_known_of_headers_and_query_chooses_the_route() {
+    let upstream = Upstream::echo();
+    let other = "[[routes]]\nname = \"other\"\nhosts = [\"service.test\"]\nmatch_headers = { \"x-version\" = \"2\" }\n\
+        match_query = { tenant = \"a\" }\nproject = \"demo\"\nservice = \"service\"\nupstream = \"service\"\n\
+        read_permission = \"service:secrets:read\"\n";
+    let sidecar = Sidecar::in_front_of(&upstream).more(other).admin("").start();
+    let api = sidecar.managed();
+    let prefix = people(&sidecar)[1].prefix.clone();
+    let path = format!("/v1/organization/{ORGANIZATION}/explain");
+    let ask = |url: &str, headers: Value| {
+        let body =
+            json!({ "token_prefix": prefix, "url": url, "headers": headers, "client_address": "127.0.0.1" });
+        api.post(&path, body)
+    };
+    let version = json!([{ "name": "X-Version", "value": "2" }]);
+    let none = json!([{ "name": "X-Version" }]);
+    for (url, headers, route, permission, depends_on) in [
+        ("service.test/?tenant=a", &version, "other", "service:secrets:read", json!([])),
+        ("service.test/?tenant=b", &version, "main", "project:services:read", json!([])),
+        ("service.test/", &version, "main", "project:services:read", json!(["the query parameter `tenant`"])),
+        ("service.test/", &none, "main", "project:services:read", json!([])),
+    ] {
+        let answer = good(&ask(url, headers.clone()));
+        assert_eq!(
+            (&answer["route"], &answer["required_permission"], &answer["depends_on"]),
+            (&json!(route), &json!(permission), &depends_on),
+            "{url} {headers}"
+        );
+    }
+    let twice = json!([{ "name": "X-Version", "value": "2" }, { "name": "X-Version", "value": "3" }]);
+    for (headers, says) in [
+        (twice, "400"),
+        (json!([{ "name": "Authorization", "value": "Bearer x" }]), "holds credentials"),
+        (json!([{ "name": "a b", "value": "x" }]), "is no header line"),
+        (json!([{ "name": "a", "value": "x\r\ny: z" }]), "is no header line"),
+        (json!([{ "name": "a", "valeu": "x" }]), "valeu"),
+        (json!([{ "value": "x" }]), "name"),
+        (json!({ "x-version": "2" }), "headers"),
+    ] {
+        let refused = ask("service.test/?tenant=a", headers);
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.text().contains(says), "{says}: {}", refused.text());
+    }
+    let project = json!({
+        "token_prefix": prefix, "project": "demo", "permission": "service:data:write", "headers": version,
+    });
+    api.post(&path, project).assert_error(400, "bad_request");
+}

@@ -228,6 +228,10 @@ fn a_token_is_rotated_with_an_overlap_in_which_both_work() {
     assert_eq!((&new["max_age_seconds"], &new["extend_when_used"]), (&json!(86_400), &json!(true)));
     assert_eq!(new["replaced"]["token_prefix"], *old.prefix);
     assert!(new["replaced"]["expiry_time"].is_string());
+    assert_eq!(
+        (&new["replaced"]["successor_prefix"], &new["successor_prefix"]),
+        (&new["token_prefix"], &Value::Null)
+    );
     let successor = Credential {
         token: new["full_token"].as_str().unwrap().to_owned(),
         prefix: new["token_prefix"].as_str().unwrap().to_owned(),
@@ -245,6 +249,7 @@ fn a_token_is_rotated_with_an_overlap_in_which_both_work() {
     assert_eq!(code, Some(0), "{text}");
     let last: Value = serde_json::from_str(&text).unwrap();
     assert!(last["replaced"]["revoked_time"].is_string());
+    assert_eq!(last["replaced"]["successor_prefix"], last["token_prefix"]);
     until("the successor to end", || status(&sidecar, &successor) == 401);
     let full = last["full_token"].as_str().unwrap();
     assert_eq!(sidecar.request(sidecar.head_with(full, "GET /", "")).status, 200);

@@ -1,5 +1,5 @@
-//! gRPC through the sidecar, with gRPC's own client and server for Node.js: all four kinds of calls, its statuses for what is
-//! refused, and the end of a call whose token ends. And HTTP/2 upstreams as such.
+//! gRPC through the sidecar, with gRPC's own clients and servers for Node.js and for Python, which is that of C++: all four kinds
+//! of calls, its statuses for what is refused, and the end of a call whose token ends. And HTTP/2 upstreams as such.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -13,6 +13,13 @@ use serde_json::Value;
 use support::peers::{self, Process};
 use support::sidecar::HOST;
 use support::{Sidecar, SidecarBuilder, until};
+
+/// Whose client or server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Library {
+    Node,
+    Python,
+}
 
 struct Service {
     port: u64,
@@ -37,8 +44,32 @@ fn node(script: &str) -> Option<Command> {
     Some(command)
 }
 
+impl Library {
+    const ALL: [Self; 2] = [Self::Node, Self::Python];
+
+    fn run(self, program: &str) -> Option<Command> {
+        match self {
+            Self::Node => node(&format!("{program}.mjs")),
+            Self::Python => {
+                let script = format!("tests/peers/grpc/{program}.py");
+                let mut command = Command::new(peers::python_program("python3")?);
+                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+                Some(command)
+            }
+        }
+    }
+
+    fn service(self) -> Option<Service> {
+        started(self.run("server")?)
+    }
+}
+
 fn service() -> Option<Service> {
-    let mut child = node("server.mjs")?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    Library::Node.service()
+}
+
+fn started(mut server: Command) -> Option<Service> {
+    let mut child = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let said: Value = serde_json::from_str(&line).expect("the service says its port");
@@ -52,8 +83,9 @@ response_header_seconds = 30"#,
     )
 }
 
-fn client(sidecar: &Sidecar, token: &str, call: &str) -> Child {
-    node("client.mjs")
+fn client_of(library: Library, sidecar: &Sidecar, token: &str, call: &str) -> Child {
+    library
+        .run("client")
         .expect("the service was started")
         .args([&sidecar.address().to_string(), call])
         .env("TOKEN", token)
@@ -65,16 +97,31 @@ fn client(sidecar: &Sidecar, token: &str, call: &str) -> Child {
 
 #[track_caller]
 fn call(sidecar: &Sidecar, token: &str, what: &str) -> Value {
-    let output = client(sidecar, token, what).wait_with_output().unwrap();
+    call_of(Library::Node, sidecar, token, what)
+}
+
+#[track_caller]
+fn call_of(library: Library, sidecar: &Sidecar, token: &str, what: &str) -> Value {
+    let output = client_of(library, sidecar, token, what).wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     serde_json::from_slice(&output.stdout).expect("the client says what came of it")
 }
 
 #[test]
 fn calls_of_all_four_kinds_pass_with_their_metadata_and_trailers() {
-    let Some(service) = service() else { return };
-    let sidecar = in_front_of(&service).start();
-    let said = call(&sidecar, &sidecar.permitted.token, "all");
+    // Each library's client with the other's server, too.
+    for server in Library::ALL {
+        let Some(service) = server.service() else { return };
+        let sidecar = in_front_of(&service).start();
+        for client in Library::ALL {
+            check_all_four_kinds(&sidecar, client);
+        }
+    }
+}
+
+#[track_caller]
+fn check_all_four_kinds(sidecar: &Sidecar, client: Library) {
+    let said = call_of(client, sidecar, &sidecar.permitted.token, "all");
     let unary = &said["unary"];
     assert_eq!((unary["code"].as_u64(), unary["message"].as_str()), (Some(0), Some("hello")), "{said}");
     assert_eq!(unary["head"]["seen-user"], sidecar.permitted.user_id.as_str(), "{said}");
@@ -97,21 +144,29 @@ fn calls_of_all_four_kinds_pass_with_their_metadata_and_trailers() {
 
 #[test]
 fn refusals_are_statuses_that_grpc_clients_know() {
-    let Some(service) = service() else { return };
-    let sidecar = in_front_of(&service).start();
-    let user = sidecar.directory.application_user();
-    let nothing = sidecar.directory.token(&user);
-    sidecar.wait_for(&nothing);
-    let unauthenticated = call(&sidecar, "", "unary");
-    assert_eq!(unauthenticated["code"], 16, "{unauthenticated}");
-    assert!(
-        unauthenticated["details"].as_str().unwrap().starts_with("missing_credentials: "),
-        "{unauthenticated}"
-    );
-    let forbidden = call(&sidecar, &nothing.token, "unary");
-    assert_eq!(forbidden["code"], 7, "{forbidden}");
-    let late = call(&sidecar, &sidecar.permitted.token, "deadline");
-    assert_eq!(late["code"], 4, "{late}");
+    for library in Library::ALL {
+        let Some(service) = library.service() else { return };
+        let sidecar = in_front_of(&service).start();
+        let user = sidecar.directory.application_user();
+        let nothing = sidecar.directory.token(&user);
+        let revoked = sidecar.directory.permitted();
+        sidecar.directory.revoke(&revoked.prefix);
+        sidecar.wait_for(&nothing);
+        let call = |token: &str, what: &str| call_of(library, &sidecar, token, what);
+        let unauthenticated = call("", "unary");
+        assert_eq!(unauthenticated["code"], 16, "{unauthenticated}");
+        assert!(
+            unauthenticated["details"].as_str().unwrap().starts_with("missing_credentials: "),
+            "{unauthenticated}"
+        );
+        let ended = call(&revoked.token, "unary");
+        assert_eq!(ended["code"], 16, "{ended}");
+        assert!(ended["details"].as_str().unwrap().starts_with("token_revoked: "), "{ended}");
+        let forbidden = call(&nothing.token, "unary");
+        assert_eq!(forbidden["code"], 7, "{forbidden}");
+        let late = call(&sidecar.permitted.token, "deadline");
+        assert_eq!(late["code"], 4, "{late}");
+    }
 }
 
 #[test]
@@ -169,21 +224,21 @@ fn a_service_that_says_it_is_not_serving_is_not_asked() {
 
 #[test]
 fn revocation_ends_the_tokens_streams_with_a_status() {
-    let Some(service) = service() else { return };
-    let sidecar = in_front_of(&service).start();
-    let user = sidecar.directory.application_user();
-    sidecar.directory.grant(&user, &["admin"]);
-    let doomed = sidecar.directory.token(&user);
-    sidecar.wait_for(&doomed);
-    let mut holding = client(&sidecar, &doomed.token, "hold");
-    let mut said = BufReader::new(holding.stdout.take().unwrap()).lines();
-    let mut next = || serde_json::from_str::<Value>(&said.next().unwrap().unwrap()).unwrap();
-    assert_eq!(next()["open"], true);
-    sidecar.directory.revoke(&doomed.prefix);
-    let ended = next();
-    assert_eq!(ended["code"], 16, "{ended}");
-    assert!(ended["details"].as_str().unwrap().starts_with("token_revoked"), "{ended}");
-    assert!(holding.wait().unwrap().success());
+    for library in Library::ALL {
+        let Some(service) = library.service() else { return };
+        let sidecar = in_front_of(&service).start();
+        let doomed = sidecar.directory.permitted();
+        sidecar.wait_for(&doomed);
+        let mut holding = client_of(library, &sidecar, &doomed.token, "hold");
+        let mut said = BufReader::new(holding.stdout.take().unwrap()).lines();
+        let mut next = || serde_json::from_str::<Value>(&said.next().unwrap().unwrap()).unwrap();
+        assert_eq!(next()["open"], true);
+        sidecar.directory.revoke(&doomed.prefix);
+        let ended = next();
+        assert_eq!(ended["code"], 16, "{ended}");
+        assert!(ended["details"].as_str().unwrap().starts_with("token_revoked"), "{ended}");
+        assert!(holding.wait().unwrap().success());
+    }
 }
 
 #[test]

@@ -80,6 +80,26 @@ fn over_tls_too() {
 }
 
 #[test]
+fn what_a_route_takes_out_of_responses_is_not_hinted_either() {
+    // In a spelling that servers take for the same, and more than once.
+    let secret = "HTTP/1.1 103 Early Hints\r\nX-Backend: host-17\r\nlink: </a.css>\r\nx_backend: host-18\r\nServer: inner/1\r\n\r\n";
+    let (upstream, answer) = hinting(secret);
+    let changes = "[routes.response_headers]\nremove = [\"x-backend\"]\nset = { server = \"outer\" }\nadd = { x-added = \"1\" }";
+    let sidecar = Sidecar::in_front_of(&upstream).route(changes).start();
+    let mut client = sidecar.connect();
+    client.send(sidecar.get());
+    let hints = client.response();
+    // What is set and added says something of the answer, and comes with it.
+    assert_eq!((hints.status, hints.headers), (103, vec![("link".to_owned(), "</a.css>".to_owned())]));
+    answer.send(()).unwrap();
+    let response = client.response();
+    assert_eq!(
+        (response.status, response.header("server"), response.header("x-added")),
+        (200, Some("outer"), Some("1"))
+    );
+}
+
+#[test]
 fn several_in_their_order_and_no_second_continue() {
     let interim = format!(
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX-Step: 1\r\n\r\n{HINTS}HTTP/1.1 199 \r\n\r\n"

@@ -1,5 +1,5 @@
 //! Limits in time and number: slow heads, silence, too many connections. The limits on a head's size are in
-//! `wire_http1.rs`.
+//! `wire/row_22_sizes.rs`.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
+#[path = "proxy_streaming/cut.rs"]
+mod cut;
 mod support;
 
 use std::pin::Pin;
@@ -256,33 +258,6 @@ fn trailers_of_the_upstream_arrive() {
         trailers.sort();
         assert_eq!(trailers, [("grpc-status".into(), "0".into()), ("x-checksum".into(), "abc".into())]);
     }
-}
-
-#[test]
-fn trailers_of_http2_clients_arrive_without_identity() {
-    let upstream = Upstream::echo();
-    let sidecar = Sidecar::in_front_of(&upstream).start();
-    let mut trailers = http::HeaderMap::new();
-    for (name, value) in [("grpc-status", "0"), ("x-postern-user-id", "forged"), ("authorization", "forged")]
-    {
-        trailers.insert(name, value.parse().unwrap());
-    }
-    let (sender, receiver) = unbounded_channel();
-    sender.send(Frame::data(Bytes::from_static(b"hello"))).unwrap();
-    sender.send(Frame::trailers(trailers)).unwrap();
-    drop(sender);
-    let body = Received(receiver).boxed();
-    let mut request = request_with(&sidecar.permitted.token, "POST", "/", body);
-    // HTTP/1.1 announces trailers: without this line they are dropped, which RFC 9110 (section 6.5.1) allows.
-    request.headers_mut().insert("trailer", "grpc-status, x-postern-user-id".parse().unwrap());
-    request.headers_mut().insert("te", "trailers".parse().unwrap());
-    assert_eq!(Http2Client::connect(sidecar.address()).request(request).status, 200);
-    let request = upstream.only_request();
-    assert_eq!(request.body, b"hello");
-    let names: Vec<_> = request.trailers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
-    assert_eq!(names, ["grpc-status"]);
-    assert_eq!(request.values("te"), ["trailers"]);
-    assert!(!upstream.received_text().contains("forged"));
 }
 
 #[test]

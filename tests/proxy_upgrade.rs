@@ -4,6 +4,8 @@
 
 #[path = "proxy_upgrade/conformance.rs"]
 mod conformance;
+#[path = "proxy_upgrade/declared.rs"]
+mod declared;
 mod support;
 
 use std::time::Instant;
@@ -95,26 +97,6 @@ fn an_offer_that_is_not_taken_is_an_ordinary_request() {
     }
     assert_eq!(client.request(sidecar.get()).status, 200);
     assert_eq!(upstream.connections(), 1, "the connection to the upstream is kept");
-}
-
-#[test]
-fn nothing_but_a_websocket_is_offered_to_the_upstream() {
-    let upstream = Upstream::echo();
-    let sidecar = Sidecar::in_front_of(&upstream).start();
-    let offers = [
-        "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
-        "Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n",
-        "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n",
-        "Upgrade: websocket\r\n",
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\nX: y\r\n",
-    ];
-    for offer in &offers[..4] {
-        let response = sidecar.request(sidecar.head("GET /", offer));
-        assert_eq!(response.status, 200, "{offer}");
-        assert!(!response.text().to_lowercase().contains("upgrade"), "{offer}\n{}", response.text());
-    }
-    let post = sidecar.request(sidecar.head("POST /", &format!("{OFFER}Content-Length: 0\r\n")));
-    assert!(!post.text().to_lowercase().contains("upgrade:"), "{}", post.text());
 }
 
 #[test]
@@ -215,6 +197,24 @@ fn a_websocket_needs_what_writing_needs() {
         .request(sidecar.head_with(&reader.token, "GET /socket", OFFER))
         .assert_error(403, "permission_denied");
     assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
+fn a_websocket_needs_what_its_request_needs_too() {
+    // It takes no offer: what it answers, it would answer to the plain request.
+    let upstream = Upstream::echo();
+    let sidecar = Sidecar::in_front_of(&upstream)
+        .route("permissions = { GET = \"project:integrations:read\" }")
+        .start();
+    let user = sidecar.directory.application_user();
+    sidecar.directory.grant(&user, &["service:data:write"]);
+    let writer = sidecar.directory.token(&user);
+    sidecar.wait_for(&writer);
+    let mut client = sidecar.connect();
+    client.request(sidecar.head_with(&writer.token, "GET /", "")).assert_error(403, "permission_denied");
+    client.request(sidecar.head_with(&writer.token, "GET /", OFFER)).assert_error(403, "permission_denied");
+    upstream.assert_untouched();
+    assert_eq!(client.request(sidecar.head("GET /", OFFER)).status, 200);
 }
 
 #[test]

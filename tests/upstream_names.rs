@@ -175,6 +175,35 @@ fn all_addresses_are_used_and_changes_are_followed() {
 }
 
 #[test]
+fn both_families_are_used_as_long_as_both_work() {
+    let Some(_has_ipv6) = Upstream::start_at("[::1]:0", answering) else { return };
+    let ([four, six], port) = at_one_port(["127.0.0.1", "[::1]"], answering);
+    let Some(dnsmasq) = Dnsmasq::start(&["127.0.0.1", "::1"]) else { return };
+    let sidecar = dnsmasq.resolves(port).start();
+    let ask = |times: usize| (0..times).for_each(|_| assert_eq!(sidecar.request(sidecar.get()).status, 200));
+    ask(10);
+    assert_eq!((four.requests().len(), six.requests().len()), (5, 5));
+    // One of them takes no more connections: after the next look-up nobody is sent there any more.
+    drop(six);
+    let used = format!(
+        "postern_upstream_addresses{{upstream=\"service\",endpoint=\"{NAME}:{port}\",state=\"healthy\"}}"
+    );
+    until("it to be left out", || sidecar.metric(&used) < 1.5);
+    // Each worker takes up the change when it next looks; until then it has a connection there that still works.
+    until("the workers to go to the other alone", || {
+        let before = four.requests().len();
+        ask(10);
+        four.requests().len() == before + 10
+    });
+    let unreachable = format!(
+        "postern_upstream_requests_total{{upstream=\"service\",endpoint=\"{NAME}:{port}\",outcome=\"unreachable\"}}"
+    );
+    let in_vain = sidecar.metric(&unreachable);
+    ask(10);
+    assert!((sidecar.metric(&unreachable) - in_vain).abs() < 0.5, "nobody is asked in vain");
+}
+
+#[test]
 fn with_the_name_server_gone_the_last_addresses_stay() {
     let ([one, two], port) = at_one_port(["127.0.0.1", "127.0.0.2"], answering);
     let Some(dnsmasq) = Dnsmasq::start(&["127.0.0.1", "127.0.0.2"]) else { return };

@@ -157,7 +157,11 @@ const fn frame<const BYTES: usize>(kind: u8, flags: u8) -> [u8; BYTES] {
 struct Repeated(&'static [u8]);
 
 impl AsyncRead for Repeated {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let length = self.0.len().min(buffer.remaining());
         buffer.put_slice(&self.0[..length]);
         Poll::Ready(Ok(()))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use http::{HeaderMap, Method};
+use http::Method;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,12 +20,9 @@ use crate::directory::gather::{Gathered, Question};
 use crate::directory::model::{Resource, Timestamp, TokenWithUsage};
 use crate::directory::view::{ProjectCell, ProjectEntry};
 use crate::directory::{StoreError, concern};
+use crate::explain::question::{AskedRequest, Required};
 use crate::explain::{self, DenialReport, Names, Row};
-use crate::pipeline;
-use crate::pipeline::routing::{self, Sought};
 use crate::policy::{self, AuthenticationPolicy, Facts, Permission};
-use crate::route;
-use crate::serve::target;
 use crate::token::format::shown_prefix;
 
 /// Most tokens of a user that are judged at once.
@@ -42,10 +39,14 @@ pub(super) struct Asked {
     user_id: Option<String>,
     /// Where the request comes from; left out: from where the token was used last.
     client_address: Option<String>,
-    /// Host and path, as in `metrics.example.com/api/v1/write`: the route says project and permission.
+    /// Host and path, as in `metrics.example.com/api/v1/write`: the route says project and permission. With a query, that is all of
+    /// the query.
     url: Option<String>,
     /// The method, with `url`; `GET` if left out.
     method: Option<String>,
+    /// What is known of the request's headers, with `url`.
+    #[serde(default)]
+    headers: Vec<AskedHeader>,
     /// The project, in place of `url`.
     project: Option<String>,
     /// The permission, with `project`.
@@ -56,6 +57,17 @@ pub(super) struct Asked {
     policy: Option<Changes>,
 }
 
+/// A header of a request that is asked about.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = DecisionHeader)]
+#[serde(deny_unknown_fields)]
+struct AskedHeader {
+    /// Its name.
+    name: String,
+    /// Its value; left out: the request has none of this name.
+    value: Option<String>,
+}
+
 /// How a request would be decided.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DecisionAnswer)]
@@ -64,8 +76,10 @@ pub(super) struct Shown {
     route: Option<String>,
     /// The project.
     project: String,
-    /// What is asked for there.
+    /// What is asked for there; of an offer to go on in another protocol the last, for it needs what its method needs as well.
     required_permission: &'static str,
+    /// What was not said of the request, in words, and may lead to another route.
+    depends_on: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
     decisions: Vec<Decision>,
@@ -198,27 +212,37 @@ async fn explain(
         let decisions = tokens.into_iter().filter_map(|stored| {
             let entry = view.tokens.find(&stored.token.digest)?;
             let from = client_address.or_else(|| entry.last_used_by().0);
-            let question = Question {
-                now: time.0,
-                client_address: from.unwrap_or(IpAddr::from([0, 0, 0, 0])),
-                required: place.required,
+            let gathered = |required| {
+                let client_address = from.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+                Gathered::new(view, entry, Some(&cell), Question { now: time.0, client_address, required })
             };
-            let gathered = Gathered::new(view, entry, Some(&cell), question);
+            let Required { first, then } = place.required;
+            let (first, then) = (gathered(first), then.map(gathered));
+            let verdict = |under: Option<&AuthenticationPolicy>| {
+                let of = |gathered: &Gathered<'_>| {
+                    let facts = gathered.facts();
+                    match under {
+                        None => Verdict::of(&facts, &names),
+                        Some(policy) => Verdict::of(&facts.under(policy), &names),
+                    }
+                };
+                let verdict = of(&first);
+                if verdict.reason.is_none() { then.as_ref().map_or(verdict, of) } else { verdict }
+            };
             Some(Decision {
                 token_prefix: stored.token.token_prefix,
                 user_id: stored.token.user_id,
                 client_address: from,
-                verdict: Verdict::of(&gathered.facts(), &names),
-                under_policy: other.as_ref().map(|policy: &AuthenticationPolicy| {
-                    Verdict::of(&gathered.facts().under(policy), &names)
-                }),
+                verdict: verdict(None),
+                under_policy: other.as_ref().map(|policy| verdict(Some(policy))),
             })
         });
         Ok(Shown {
             decisions: decisions.collect(),
             route: place.route,
             project: place.project,
-            required_permission: place.required.as_str(),
+            required_permission: place.required.then.unwrap_or(place.required.first).as_str(),
+            depends_on: place.depends_on,
             time,
         })
     });
@@ -236,19 +260,24 @@ struct Place {
     route: Option<String>,
     project: String,
     entry: Arc<ProjectEntry>,
-    required: Permission,
+    required: Required,
+    depends_on: Vec<String>,
 }
 
 impl Place {
     fn of(admin: &Admin, organization_id: &str, asked: &Asked) -> Result<Self, ApiError> {
         match (&asked.url, &asked.project) {
-            (Some(url), None) => Self::of_url(admin, organization_id, url, asked.method.as_deref()),
+            (Some(url), None) => Self::of_url(admin, organization_id, url, asked),
             (None, Some(name)) => {
                 let required = parameters::permission("permission", asked.permission.as_deref())?;
                 let required = required
                     .ok_or_else(|| ApiError::bad_request("permission", "is missing beside `project`"))?;
+                if !asked.headers.is_empty() {
+                    return Err(ApiError::bad_request("headers", "say something only beside `url`"));
+                }
                 let entry = policies::project(admin, organization_id, name)?;
-                Ok(Self { route: None, project: name.clone(), entry, required })
+                let required = Required::one(required);
+                Ok(Self { route: None, project: name.clone(), entry, required, depends_on: Vec::new() })
             }
             (None, None) | (Some(_), Some(_)) => {
                 Err(ApiError::bad_request("url", "give either this or `project` and `permission`"))
@@ -257,25 +286,17 @@ impl Place {
     }
 
     /// Finds the route as the pipeline does.
-    fn of_url(
-        admin: &Admin,
-        organization_id: &str,
-        url: &str,
-        method: Option<&str>,
-    ) -> Result<Self, ApiError> {
-        let method = method.unwrap_or("GET").parse::<Method>();
+    fn of_url(admin: &Admin, organization_id: &str, url: &str, asked: &Asked) -> Result<Self, ApiError> {
+        let method = asked.method.as_deref().unwrap_or("GET").parse::<Method>();
         let method = method.map_err(|_| ApiError::bad_request("method", "this is no method of HTTP"))?;
-        let url = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url);
-        let (host, path) = url.split_at(url.find('/').unwrap_or(url.len()));
-        let target = target::normalize(if path.is_empty() { "/" } else { path }).map_err(|ambiguity| {
-            ApiError::bad_request("url", format!("would be answered 400: {}", ambiguity.message()))
-        })?;
-        let path = target.split_once('?').map_or(&*target, |(path, _query)| path);
-        let host = route::host_name(host).to_ascii_lowercase();
+        let mut request =
+            AskedRequest::new(url, method).map_err(|error| ApiError::bad_request("url", error))?;
+        for AskedHeader { name, value } in &asked.headers {
+            let said = request.say_header(name, value.as_deref());
+            said.map_err(|error| ApiError::bad_request("headers", error))?;
+        }
         let snapshot = admin.shared.snapshot();
-        let headers = HeaderMap::new();
-        let sought = Sought { host: &host, path, query: None, method: &method, headers: &headers };
-        let found = routing::route(&snapshot, &sought).ok().flatten();
+        let found = request.route(&snapshot).map_err(|error| ApiError::bad_request("url", error))?;
         let found = found.and_then(|position| snapshot.routes.get(position));
         let no_route = || {
             ApiError::new(
@@ -285,7 +306,7 @@ impl Place {
             )
         };
         let route = found.ok_or_else(no_route)?;
-        if route.declared_open().is_some() {
+        if request.is_let_in_by(route) {
             return Err(ApiError::conflict(
                 "This route is declared open: everybody is let in, no token is asked for.",
             ));
@@ -296,7 +317,8 @@ impl Place {
             route: Some(route.name.to_string()),
             project: route.label.project.to_string(),
             entry,
-            required: pipeline::required_permission(route, &method),
+            required: request.required(route),
+            depends_on: request.depends_on(&snapshot),
         })
     }
 }

@@ -31,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Admin, ApiError, router};
 use crate::error::response::REQUEST_ID;
+use crate::listen::Shortage;
 
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 512;
@@ -66,14 +67,14 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, shutdown: impl Futu
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let sources = Sources::default();
     let closing = watch::Sender::new(false);
-    let mut connections = JoinSet::new();
+    let (mut connections, mut shortage) = (JoinSet::new(), Shortage::default());
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (stream, peer, slot) = accept(&listener, &slots) => {
+            (stream, peer, slot) = accept(&listener, &slots, &mut shortage) => {
                 let Some(place) = sources.enter(&admin, peer) else { continue };
                 let serving = serve_connection(stream, peer, Arc::clone(&admin), router.clone(), closing.subscribe());
                 connections.spawn(async move {
@@ -133,6 +134,7 @@ impl Drop for Place {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    shortage: &mut Shortage,
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
     loop {
@@ -140,7 +142,9 @@ async fn accept(
             Ok((stream, peer)) => return (stream, peer, slot),
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "the management API cannot accept a connection; it goes on trying");
+                if let Some(failures) = shortage.note(Instant::now()) {
+                    tracing::warn!(%error, failures, "the management API cannot accept connections; it goes on trying");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -44,6 +44,8 @@ pub(super) struct ShownToken {
     pub(super) last_user_agent_human_readable: Option<String>,
     /// For how many requests it has been used.
     pub(super) request_count: u64,
+    /// The token that has taken its place; until `expiry_time` both work.
+    pub(super) successor_prefix: Option<String>,
 }
 
 impl ShownToken {
@@ -73,6 +75,7 @@ impl ShownToken {
             last_user_agent_human_readable: last_user_agent.as_deref().and_then(agent_name::readable),
             last_user_agent,
             request_count,
+            successor_prefix: token.successor_prefix,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! All blocking work with the store happens here, in order, so that changes are applied by one applier only.
 
+mod clock;
 mod housekeeping;
 
 use std::io;
@@ -22,12 +23,20 @@ use crate::directory::{
     Author, AuthoredStore, Channel, DirectoryView, OperationError, Store, StoreError, Synchronizer,
     operations,
 };
+use crate::lifecycle::Progress;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::DirectoryFigures;
 use crate::token::TokenKind;
 
 /// How often the store is asked for changes by other processes: they are in force well within 250 ms.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How long usage may wait for somebody to let go of the store before that is a failure. Asked for in small pieces: revocations come into
+/// force meanwhile.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How soon a flush that failed is tried again, if the configured interval is longer.
+const FLUSH_AGAIN: Duration = Duration::from_secs(1);
 
 /// The keeper's thread, and how to talk to it.
 #[derive(Debug)]
@@ -102,10 +111,14 @@ struct Kept {
     declared: Declaration,
     housekeeping: Housekeeping,
     last_flush: Instant,
+    /// Since when usage waits for somebody else to let go of the store.
+    flush_waits_since: Option<Instant>,
     /// Whether the last poll or the last flush failed: failures are logged when they begin and when they end.
     is_failing: bool,
     /// Whether the last flush failed; polls that go well in between do not end that.
     is_flush_failing: bool,
+    /// Whether the store is not the one that is in memory: no usage may be written.
+    usage_has_no_place: bool,
     /// Unreadable records that the metric has been told of.
     errors_seen: u64,
 }
@@ -116,6 +129,7 @@ impl Keeper {
         store: Arc<dyn Store>,
         config: &Config,
         metrics: Arc<Metrics>,
+        progress: &Arc<Progress>,
     ) -> Result<(Self, Arc<DirectoryView>), StartError> {
         let declaration = Declaration::of(config);
         declaration.enter(&store)?;
@@ -130,11 +144,14 @@ impl Keeper {
             housekeeping: Housekeeping::new(declaration.housekeeping),
             declared: declaration,
             last_flush: Instant::now(),
+            flush_waits_since: None,
             is_failing: false,
             is_flush_failing: false,
+            usage_has_no_place: false,
             errors_seen: 0,
         };
         let (orders, inbox) = mpsc::channel();
+        let pulse = progress.of_keeper();
         let thread = thread::Builder::new().name("directory".into()).spawn(move || {
             loop {
                 match inbox.recv_timeout(POLL) {
@@ -152,8 +169,10 @@ impl Keeper {
                         "keeping the directory in step panicked; trying on (this is a defect of Postern)"
                     );
                 }
+                pulse.beat(Instant::now());
             }
-            kept.flush();
+            kept.flush_last();
+            pulse.finish();
         })?;
         Ok((Self { synchronizer, orders, thread }, view))
     }
@@ -178,12 +197,10 @@ impl Keeper {
 
 impl Kept {
     fn keep(&mut self) {
-        let applied = self.synchronizer.apply_pending();
-        let mut failed = applied.err();
-        if self.last_flush.elapsed() >= self.declared.flush_interval {
-            let flush = self.flush();
-            self.is_flush_failing = flush.is_some();
-            failed = failed.or(flush);
+        let mut failed = self.synchronizer.apply_pending().err();
+        self.usage_has_no_place = failed.as_ref().is_some_and(is_another_store);
+        if !self.usage_has_no_place && self.last_flush.elapsed() >= self.flush_interval() {
+            failed = failed.or(self.flush_in_turn());
         }
         if failed.is_none() {
             failed = self.keep_house();
@@ -208,6 +225,7 @@ impl Kept {
 
     /// One small step of each thing that is done now and then.
     fn keep_house(&mut self) -> Option<StoreError> {
+        self.housekeeping.look_at_clock();
         let mirrored = self.housekeeping.mirror(&*self.store);
         let pruned = self.housekeeping.prune(&*self.store);
         let failed = mirrored.and(pruned).err();
@@ -215,8 +233,11 @@ impl Kept {
             return failed;
         }
         // What was used lately must be known to the store before it says what was not.
-        if let Some(error) = self.flush() {
-            return Some(error);
+        match self.flush() {
+            None => {}
+            // Asked again at the next look.
+            Some(StoreError::Locked { .. }) => return None,
+            failed => return failed,
         }
         let organization_id = &self.declared.organization.id;
         match self.housekeeping.expire(&self.store, &self.view, organization_id) {
@@ -230,8 +251,28 @@ impl Kept {
         }
     }
 
-    fn flush(&mut self) -> Option<StoreError> {
+    /// The configured one; after a failure no longer than it takes to notice soon that the store works again.
+    fn flush_interval(&self) -> Duration {
+        let configured = self.declared.flush_interval;
+        if self.is_flush_failing { configured.min(FLUSH_AGAIN) } else { configured }
+    }
+
+    /// Flushes, or leaves it for the next look while somebody else writes, for as long as that is no failure.
+    fn flush_in_turn(&mut self) -> Option<StoreError> {
+        let failed = self.flush();
+        if let Some(StoreError::Locked { .. }) = failed {
+            let waits_since = *self.flush_waits_since.get_or_insert_with(Instant::now);
+            if waits_since.elapsed() < FLUSH_PATIENCE {
+                return None;
+            }
+        }
+        self.flush_waits_since = None;
+        self.is_flush_failing = failed.is_some();
         self.last_flush = Instant::now();
+        failed
+    }
+
+    fn flush(&mut self) -> Option<StoreError> {
         match self.view.usage.flush(&self.view.tokens, &*self.store) {
             Ok(flushed) if flushed.tokens == 0 => None,
             Ok(flushed) => {
@@ -239,6 +280,27 @@ impl Kept {
                 None
             }
             Err(error) => Some(error),
+        }
+    }
+
+    /// The flush of a stop: there is no next one to make up for it.
+    fn flush_last(&mut self) {
+        let started = Instant::now();
+        let failed = loop {
+            let failed = if self.usage_has_no_place { None } else { self.flush() };
+            let is_locked = matches!(failed, Some(StoreError::Locked { .. }));
+            if !is_locked || started.elapsed() >= FLUSH_PATIENCE {
+                break failed;
+            }
+        };
+        let pending = self.view.usage.pending();
+        if pending > 0 {
+            let error = failed.map(tracing::field::display);
+            tracing::error!(
+                error,
+                tokens = pending,
+                "the last uses of some tokens could not be written and are lost"
+            );
         }
     }
 
@@ -257,6 +319,12 @@ impl Kept {
         self.declared = declaration;
         Ok(())
     }
+}
+
+/// Whether the store has another past than what is in memory, whose tokens' numbers may be those of others there; or another file is in
+/// its place, and what is written to the one that is open is lost.
+fn is_another_store(error: &StoreError) -> bool {
+    matches!(error, StoreError::Rewound { .. } | StoreError::Truncated { .. } | StoreError::Replaced { .. })
 }
 
 /// Lets a scrape read the directory's figures.

@@ -7,6 +7,7 @@ use super::keeper::Declaration;
 use super::{App, publish_certificates, start_access_log};
 use crate::admin;
 use crate::config::{Config, ListenerConfig, change};
+use crate::lifecycle::notify::{State, notify};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::ReloadOutcome;
 
@@ -24,6 +25,7 @@ pub struct ReloadReport {
 impl App {
     /// Reads the configuration file again and puts it into force.
     pub async fn reload(&mut self) -> ReloadReport {
+        notify(&State::Reloading);
         let report = match self.take_up().await {
             Ok(needs_restart) => ReloadReport { applied: true, error: None, needs_restart },
             Err(error) => ReloadReport { applied: false, error: Some(error), needs_restart: Vec::new() },
@@ -31,6 +33,7 @@ impl App {
         match &report.error {
             None => {
                 self.metrics.control().config_reloaded(ReloadOutcome::Applied);
+                notify(&State::Ready);
                 tracing::info!("configuration reloaded");
                 for key in &report.needs_restart {
                     tracing::warn!(key = %key, "this change needs a restart; the old value stays in force");
@@ -38,6 +41,7 @@ impl App {
             }
             Some(error) => {
                 self.metrics.control().config_reloaded(ReloadOutcome::Rejected);
+                notify(&State::Rejected);
                 tracing::error!(error = %error, "configuration not reloaded; the last good one stays in force");
             }
         }

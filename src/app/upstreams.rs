@@ -13,8 +13,9 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::telemetry::log::with_causes;
 use crate::telemetry::metrics::{CheckOutcome, ResolutionOutcome};
+use crate::upstream::check::CheckError;
 use crate::upstream::health::Turn;
-use crate::upstream::resolve::{self, Found, ResolveError};
+use crate::upstream::resolve::{self, Families, Found, ResolveError};
 use crate::upstream::target::Place;
 use crate::upstream::{Target, Upstream, check};
 
@@ -98,7 +99,11 @@ async fn keep_resolving(name: Name, metrics: Arc<Metrics>, looking: mpsc::Sender
     let mut failures = 0;
     loop {
         let found = resolve::look_up(&name.host, &name.upstream.config.resolvers).await;
-        let pause = name.take_note(found, &mut failures, &metrics);
+        let taking = match &found {
+            Ok(found) => resolve::families(&found.addresses, name.port).await,
+            Err(_) => Families::default(),
+        };
+        let pause = name.take_note(found, taking, &mut failures, &metrics);
         drop(looking.take());
         tokio::time::sleep(pause).await;
     }
@@ -109,6 +114,7 @@ impl Name {
     fn take_note(
         &self,
         found: Result<Found, ResolveError>,
+        taking: Families,
         failures: &mut u32,
         metrics: &Metrics,
     ) -> Duration {
@@ -120,7 +126,7 @@ impl Name {
                 if std::mem::take(failures) > 0 {
                     tracing::info!(%upstream, %endpoint, "an upstream's name can be looked up again");
                 }
-                let change = self.upstream.state.resolved(self.endpoint, self.port, &found.addresses);
+                let change = self.upstream.state.resolved(self.endpoint, self.port, &found.addresses, taking);
                 if let Some(change) = change {
                     let (added, removed) = (&change.added, &change.removed);
                     tracing::info!(%upstream, %endpoint, ?added, ?removed, "an upstream's name has other addresses");
@@ -168,6 +174,14 @@ async fn check_once(upstream: &Upstream, target: &Target, settings: &HealthConfi
     let outcome = if checked.is_ok() { CheckOutcome::Passed } else { CheckOutcome::Failed };
     metrics.control().upstream_checked(&upstream.name, endpoint, outcome);
     let (name, address) = (&upstream.name, &target.place);
+    if let Err(CheckError::Connect(error)) = &checked
+        && error.is_shortage()
+    {
+        // Nobody was asked: what is known of the address stays.
+        let error = with_causes(error);
+        tracing::debug!(upstream = %name, %endpoint, %address, error, "a check could not be made");
+        return;
+    }
     match (target.health.checked(checked.is_ok(), settings), checked) {
         (Some(Turn::Worse), Err(error)) => {
             let error = with_causes(&error);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::config::Config;
-use crate::lifecycle::{Drain, WorkerDrain};
+use crate::lifecycle::{Drain, Progress, Pulse, WorkerDrain};
 use crate::listen::{self, BoundListener};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ListenerMetrics;
@@ -39,6 +39,7 @@ impl Workers {
         shared: &Arc<Shared>,
         drain: &Drain,
         metrics: &Metrics,
+        progress: &Arc<Progress>,
     ) -> io::Result<Self> {
         let mut per_worker: Vec<Vec<Socket>> = (0..config.workers).map(|_| Vec::new()).collect();
         for (listener, bound) in bound.into_iter().enumerate() {
@@ -50,10 +51,11 @@ impl Workers {
         let start = |(index, sockets)| {
             let shared = Arc::clone(shared);
             let drain = drain.worker(index);
+            let pulse = progress.of_worker(index);
             // Taken here, so that a drain that starts before the thread does waits for it.
             let live = drain.live();
             thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                if let Err(error) = run(index, sockets, shared, drain) {
+                if let Err(error) = run(index, sockets, shared, drain, pulse) {
                     tracing::error!(error = %error, worker = index, "a worker could not start");
                 }
                 drop(live);
@@ -73,7 +75,13 @@ impl Workers {
     }
 }
 
-fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDrain) -> io::Result<()> {
+fn run(
+    index: usize,
+    sockets: Vec<Socket>,
+    shared: Arc<Shared>,
+    drain: WorkerDrain,
+    pulse: Pulse,
+) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker::new(index, shared, drain.clone()).map_err(io::Error::other)?);
     runtime.block_on(async {
@@ -84,7 +92,7 @@ fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDra
                 Ok(tokio::task::spawn_local(listen::accept(Rc::clone(&worker), listener, socket, metrics)))
             })
             .collect::<io::Result<Vec<_>>>()?;
-        until(&worker, drain.started()).await;
+        until(&worker, &pulse, drain.started()).await;
         for task in accepting {
             // The socket must be closed before the drain counts what is left: nothing is accepted after this.
             if let Err(error) = task.await {
@@ -92,7 +100,7 @@ fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDra
             }
         }
         worker.registry.drain();
-        until(&worker, async {
+        until(&worker, &pulse, async {
             tokio::select! {
                 () = worker.registry.open().below(1) => {}
                 () = drain.forced() => {}
@@ -100,12 +108,13 @@ fn run(index: usize, sockets: Vec<Socket>, shared: Arc<Shared>, drain: WorkerDra
         })
         .await;
         worker.fold_counts();
+        pulse.finish();
         Ok(())
     })
 }
 
-/// Looks after connections until `end`.
-async fn until(worker: &Worker, end: impl Future<Output = ()>) {
+/// Looks after connections until `end`, and says at each look that the worker gets on.
+async fn until(worker: &Worker, pulse: &Pulse, end: impl Future<Output = ()>) {
     tokio::pin!(end);
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -115,6 +124,7 @@ async fn until(worker: &Worker, end: impl Future<Output = ()>) {
             () = &mut end => return,
             _ = looks.tick() => {
                 let now = Instant::now();
+                pulse.beat(now);
                 let snapshot = worker.snapshot();
                 worker.registry.look(now, &snapshot.shared.listeners);
                 worker.sweep(now);

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::output::{Format, Output};
 use crate::app::App;
 use crate::config::{Config, LogFormat};
-use crate::lifecycle::{Signals, descriptors};
+use crate::lifecycle::{Signals, core_dumps, descriptors};
 use crate::telemetry::log::{self, LogHandle};
 
 pub(super) const EXAMPLES: &str = "\
@@ -32,6 +32,9 @@ pub(super) fn execute(arguments: &ConfigArguments, output: Output) -> Result<Exi
         Format::Json => LogFormat::Json,
     };
     let log = log::start(&config.logging.level, format).map_err(Failure::failed)?;
+    if !config.core_dumps {
+        core_dumps::switch_off();
+    }
     check_descriptors(&config);
     let served = serve(config, log.clone());
     log.flush(LOG_PATIENCE);

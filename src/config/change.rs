@@ -9,6 +9,9 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     if old.workers != new.workers {
         keys.push("workers".to_owned());
     }
+    if old.core_dumps != new.core_dumps {
+        keys.push("core_dumps".to_owned());
+    }
     if old.store.path != new.store.path {
         keys.push("store.path".to_owned());
     }

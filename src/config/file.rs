@@ -15,6 +15,7 @@ table! {
     /// The file's top level.
     FileConfig = "" {
         workers: Count<1, 1024> = Derived("one per core"),
+        core_dumps: bool = Default("false"),
         store: StoreTable = Required,
         listeners: List<ListenerTable> = Required,
         ops: OpsTable = Default("{}"),
@@ -284,6 +285,7 @@ table! {
         read_permission: String = Derived("\"project:services:read\""),
         write_permission: String = Derived("\"service:data:write\""),
         permissions: Map<String> = Default("{}"),
+        upgrades: List<String> = Default("[]"),
         authentication: String = Derived("a valid token is required"),
         credentials: List<String> = Default("[\"bearer\"]"),
         query_parameter: String = Default("\"access_token\""),

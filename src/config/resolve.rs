@@ -121,6 +121,7 @@ fn resolve(file: &FileConfig, path: &Path, resolution: &mut Resolution<'_, '_>) 
     Some(Config {
         file: path.to_owned(),
         workers: settings::workers(file),
+        core_dumps: settings::value(&file.core_dumps)?,
         store: store??,
         listeners: listeners?,
         ops: ops??,

@@ -37,6 +37,8 @@ pub struct RouteConfig {
     pub write_permission: Permission,
     /// Permissions that these methods need instead.
     pub permissions: Vec<(Method, Permission)>,
+    /// Protocols beside WebSocket that its upstream may be offered by HTTP/1.1's `Upgrade`; each once.
+    pub upgrades: Vec<String>,
     /// Off only by explicit declaration.
     pub authentication: RouteAuthentication,
     /// Where its token is taken from.

@@ -266,6 +266,7 @@ fn check_restart(from: &str, to: &str, keys: &[&str]) {
 #[test]
 fn what_needs_a_restart_is_named() {
     check_restart("#workers = 4", "workers = 999", &["workers"]);
+    check_restart("core_dumps = false", "core_dumps = true", &["core_dumps"]);
     check_restart("path = \"postern.db\"", "path = \"other.db\"", &["store.path"]);
     check_restart(
         "address = \"127.0.0.1:8080\"",

@@ -114,11 +114,11 @@ pub enum StoreError {
         /// The store's file.
         path: PathBuf,
     },
-    /// The log of changes ends before what has been applied.
+    /// The log of changes ends before what has been applied, or has another past.
     #[error(
-        "store {path:?} was put back to an earlier state (its last change is {found}, {applied} has been applied): \
-         what is in memory goes on being used, and what was revoked stays revoked; restart Postern to load the \
-         earlier state"
+        "store {path:?} was put back to an earlier state, from which it may have gone on (its last change is {found}, and \
+         {applied} of another past has been applied): what is in memory goes on being used, what was revoked stays \
+         revoked, and no later change comes into force; restart Postern to load the store as it is now"
     )]
     Rewound {
         /// The store's location.
@@ -127,6 +127,20 @@ pub enum StoreError {
         found: u64,
         /// The last change applied.
         applied: u64,
+    },
+    /// The log of changes lacks entries that have not been applied.
+    #[error(
+        "the log of changes in store {path:?} lacks entries between {applied}, which has been applied, and {last}, its last: \
+         what is in memory goes on being used, and no later change comes into force; restart Postern to load the store \
+         as it is now, and let nobody remove rows of its table `changes`"
+    )]
+    Truncated {
+        /// The store's location.
+        path: PathBuf,
+        /// The last change applied.
+        applied: u64,
+        /// The store's last change.
+        last: u64,
     },
     /// The store answered what it never should.
     #[error("store {path:?} answered unexpectedly ({detail}): this is a defect of Postern, please report it")]
@@ -154,6 +168,7 @@ impl StoreError {
             | Self::Unavailable { path, .. }
             | Self::Replaced { path }
             | Self::Rewound { path, .. }
+            | Self::Truncated { path, .. }
             | Self::Unexpected { path, .. } => path,
         }
     }

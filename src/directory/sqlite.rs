@@ -20,7 +20,7 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::author::Author;
@@ -34,6 +34,9 @@ use write::Writer;
 
 /// How long a call waits for another process to give up the store's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same for usage: who writes it has more urgent things to do, and comes back.
+const USAGE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The directory in one SQLite file.
 #[derive(Debug)]
@@ -69,6 +72,7 @@ impl SqliteStore {
         let changes = open::connect(&failures, open::Durability::EveryCommit)?;
         open::migrate(&changes, &failures)?;
         let usage = open::connect(&failures, open::Durability::EveryCheckpoint)?;
+        usage.busy_timeout(busy_timeout.min(USAGE_PATIENCE)).map_err(|error| failures.of(error))?;
         let reading = open::connect(&failures, open::Durability::EveryCommit)?;
         let following = open::connect(&failures, open::Durability::EveryCommit)?;
         Ok(Self {
@@ -83,6 +87,12 @@ impl SqliteStore {
 
     fn path(&self) -> &PathBuf {
         &self.failures.path
+    }
+
+    /// A connection, once nobody else in this process uses it: waited for no longer than for other processes' locks. Without an end,
+    /// who waits while somebody holds the store's lock would wait for the patience of all before it, one after the other.
+    fn turn<'a>(&self, connection: &'a Mutex<Connection>) -> Result<MutexGuard<'a, Connection>, StoreError> {
+        connection.try_lock_for(self.failures.busy_timeout).ok_or_else(|| self.failures.locked())
     }
 
     /// Whether the file that was opened still is where it was.
@@ -103,7 +113,7 @@ impl Store for SqliteStore {
         &self,
         work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut connection = self.reading.lock();
+        let mut connection = self.turn(&self.reading)?;
         let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
         work(&Reader::new(&transaction, &self.failures))
     }
@@ -112,7 +122,7 @@ impl Store for SqliteStore {
         &self,
         work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut connection = self.following.lock();
+        let mut connection = self.turn(&self.following)?;
         let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
         work(&Reader::new(&transaction, &self.failures))
     }
@@ -123,7 +133,7 @@ impl Store for SqliteStore {
         now: Timestamp,
         work: &mut dyn FnMut(&dyn Changes) -> Result<(), OperationError>,
     ) -> Result<Sequence, OperationError> {
-        let mut connection = self.changes.lock();
+        let mut connection = self.turn(&self.changes)?;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| self.failures.of(error))?;
@@ -138,7 +148,7 @@ impl Store for SqliteStore {
     }
 
     fn snapshot(&self, receiver: &mut dyn SnapshotReceiver) -> Result<(), StoreError> {
-        let mut connection = self.reading.lock();
+        let mut connection = self.turn(&self.reading)?;
         let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
         snapshot::send(&Reader::new(&transaction, &self.failures), receiver)?;
         drop(transaction);
@@ -148,7 +158,7 @@ impl Store for SqliteStore {
 
     fn version(&self) -> Result<u64, StoreError> {
         self.check_file()?;
-        let connection = self.following.lock();
+        let connection = self.turn(&self.following)?;
         let version: i64 = connection
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
@@ -157,7 +167,7 @@ impl Store for SqliteStore {
     }
 
     fn record_usage(&self, updates: &[UsageUpdate]) -> Result<(), StoreError> {
-        let mut connection = self.usage.lock();
+        let mut connection = self.turn(&self.usage)?;
         let result: rusqlite::Result<()> = (|| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
@@ -178,7 +188,7 @@ impl Store for SqliteStore {
     }
 
     fn prune_events(&self, before: Timestamp, at_most: u32) -> Result<usize, StoreError> {
-        let connection = self.usage.lock();
+        let connection = self.turn(&self.usage)?;
         event_log::prune(&connection, before.0, at_most).map_err(|error| self.failures.of(error))
     }
 }

@@ -119,6 +119,8 @@ pub trait Records: PeopleRecords {
     fn sequence(&self) -> Result<Sequence, StoreError>;
     /// Entries of the log of changes after `sequence`, oldest first, at most `limit`.
     fn changes_after(&self, sequence: Sequence, limit: u32) -> Result<Vec<Change>, StoreError>;
+    /// What tells the entry at `sequence` from another one with the same number; `None`: there is no such entry.
+    fn change_mark(&self, sequence: Sequence) -> Result<Option<ChangeMark>, StoreError>;
 
     /// The organization with this id.
     fn organization(&self, id: &str) -> Result<Option<Organization>, StoreError>;
@@ -291,6 +293,18 @@ pub struct Change {
     pub sequence: Sequence,
     /// What changed; `None` for a kind of thing that this version does not know.
     pub entity: Option<Entity>,
+}
+
+/// What an entry of the log of changes says, and when it was made. Two logs with the same mark at the same place have the same past
+/// up to there: nothing else makes an entry for the same thing, with the same number, in the same second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeMark {
+    /// Kind of what changed, as stored.
+    pub entity: String,
+    /// Its id, as stored.
+    pub entity_id: String,
+    /// When, in seconds since the epoch, by the clock of whoever changed it.
+    pub change_time: i64,
 }
 
 /// Something that can change, by kind and id.

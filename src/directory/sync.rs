@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::error::StoreError;
 use super::model::Sequence;
-use super::store::Store;
+use super::store::{Change, ChangeMark, Records, Store};
 use super::view::DirectoryView;
 use crate::policy::AuthenticationPolicy;
 use crate::token::{TokenDigest, TokenEntry};
@@ -43,6 +43,8 @@ struct Applier {
     state: State,
     /// The store's version at the last look; `None`: look again in any case.
     version: Option<u64>,
+    /// What the log has where the last change was applied from; `None`: not known.
+    mark: Option<ChangeMark>,
 }
 
 impl Synchronizer {
@@ -58,7 +60,7 @@ impl Synchronizer {
         let view = Arc::new(DirectoryView::default());
         let state = load::load(&*store, State::new(Arc::clone(&view), pinned))?;
         view.status.followed(state.sequence());
-        let applier = Mutex::new(Applier { state, version: None });
+        let applier = Mutex::new(Applier { state, version: None, mark: None });
         Ok((Self { store, view: Arc::clone(&view), applier }, view))
     }
 
@@ -80,13 +82,14 @@ impl Synchronizer {
     ///
     /// If the store fails.
     pub fn apply_through(&self, sequence: Sequence) -> Result<(), StoreError> {
-        let mut applier = self.applier.lock();
-        if applier.state.sequence() >= sequence {
-            return Ok(());
+        // Even if a change with this number has been applied: in a store that was put back, it was another one.
+        let result = self.applier.lock().apply_tail(&*self.store);
+        let reached = self.note(result)?;
+        if reached < sequence {
+            let (path, found, applied) = (self.store.location().into(), reached.0, sequence.0);
+            return Err(StoreError::Rewound { path, found, applied });
         }
-        let result = applier.apply_tail(&*self.store);
-        drop(applier);
-        self.note(result).map(drop)
+        Ok(())
     }
 
     /// Lets a policy win over the store's for an organization, or the store's rule again. In force at once.
@@ -145,17 +148,45 @@ impl Applier {
             let mut applied = 0;
             store.follow_with(&mut |records| {
                 let (applied_before, last) = (self.state.sequence(), records.sequence()?);
-                if last < applied_before {
+                if last < applied_before || self.has_another_past(records)? {
                     let (path, found, applied) = (store.location().into(), last.0, applied_before.0);
                     return Err(StoreError::Rewound { path, found, applied });
                 }
                 let changes = records.changes_after(applied_before, BATCH)?;
+                if !is_unbroken(&changes, applied_before, last) {
+                    return Err(StoreError::Truncated {
+                        path: store.location().into(),
+                        applied: applied_before.0,
+                        last: last.0,
+                    });
+                }
+                // First, so that it fits the sequence whatever fails.
+                let mark =
+                    records.change_mark(changes.last().map_or(applied_before, |last| last.sequence))?;
+                self.state.apply(records, &changes)?;
+                self.mark = mark;
                 applied = changes.len();
-                self.state.apply(records, &changes)
+                Ok(())
             })?;
             if applied < BATCH as usize {
                 return Ok(self.state.sequence());
             }
         }
     }
+
+    /// Whether the log has something else where the last change was applied from: it was put back to an earlier state, and has gone on
+    /// from there.
+    fn has_another_past(&self, records: &dyn Records) -> Result<bool, StoreError> {
+        let Some(ours) = &self.mark else { return Ok(false) };
+        // An entry that is gone tells nothing: what matters is that none after it is.
+        Ok(records.change_mark(self.state.sequence())?.is_some_and(|theirs| theirs != *ours))
+    }
+}
+
+/// Whether these are all the changes after `applied`: as many as are read at once, or all up to the last. Nothing but somebody's
+/// hand leaves a number out.
+fn is_unbroken(changes: &[Change], applied: Sequence, last: Sequence) -> bool {
+    let has_no_gap = changes.iter().zip(applied.0 + 1..).all(|(change, next)| change.sequence.0 == next);
+    let end = changes.last().map_or(applied, |change| change.sequence);
+    has_no_gap && (end == last || changes.len() == BATCH as usize)
 }

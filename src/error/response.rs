@@ -289,7 +289,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// What happened and what to do about it.
-fn message(answer: Answer, required: Option<Permission>, organization: &str) -> Cow<'static, str> {
+pub(crate) fn message(answer: Answer, required: Option<Permission>, organization: &str) -> Cow<'static, str> {
     let required = required.map_or("", Permission::as_str);
     match answer {
         Answer::Violation(violation) => violation.message().into(),
@@ -298,7 +298,7 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         Answer::ExpectationFailed => "Only the expectation 100-continue can be met.".into(),
         Answer::BadHost => "A request names exactly one host, and its target's authority is that host.".into(),
         Answer::AmbiguousCondition => {
-            "A header or query parameter that decides what serves this request is there more than once. Send it once.".into()
+            "A header or query parameter that decides what serves this request can be read in more than one way. Send it once, under its own name, and not in Connection.".into()
         }
         Answer::HttpsRequired => "This is served over HTTPS only. Send requests, and tokens above all, to the address in Location.".into(),
         Answer::BodyTooLarge => "The request's body is longer than is taken here. Send less at once.".into(),
@@ -321,6 +321,7 @@ fn message(answer: Answer, required: Option<Permission>, organization: &str) -> 
         Answer::UpstreamFailed => "The service behind broke off before answering. Try again later.".into(),
         Answer::NotReady => "The directory is not loaded yet. Try again in a moment.".into(),
         Answer::NotSigned => "The service behind cannot be told who is asking. Try again in a moment.".into(),
+        Answer::Shortage => "The proxy has nothing left for a connection to the service. Try again in a moment.".into(),
         Answer::Denied(denial) => match denial {
             Denial::MissingCredentials => {
                 "A token is needed: send it as \"Authorization: Bearer TOKEN\".".into()

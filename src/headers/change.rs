@@ -3,9 +3,8 @@
 //! What must not live here: what is done to every request.
 
 use http::{HeaderName, HeaderValue};
-use smallvec::SmallVec;
 
-use super::{ends_here, ends_with_response, write_field};
+use super::{dashed, ends_here, ends_with_response, write_field};
 use crate::config::HeaderChangesConfig;
 
 /// The changes of one route in one direction.
@@ -44,8 +43,7 @@ impl HeaderChanges {
         }))
     }
 
-    /// Whether lines of this name are taken out: in any spelling, for servers that turn headers into variables cannot tell
-    /// `-`, `_` and `.` apart.
+    /// Whether lines of this name are taken out, in any spelling that a server may take for it.
     pub fn removes(&self, name: &[u8]) -> bool {
         !self.removed.is_empty() && {
             let name = dashed(name);
@@ -60,17 +58,23 @@ impl HeaderChanges {
 
     /// Changes lines that are written already, each with its end.
     pub fn apply(&self, lines: &mut Vec<u8>) {
-        if !self.removed.is_empty() {
-            let mut kept = Vec::with_capacity(lines.len() + self.lines.len());
-            for line in lines.split_inclusive(|byte| *byte == b'\n') {
-                let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-                if !self.removes(name) {
-                    kept.extend_from_slice(line);
-                }
-            }
-            *lines = kept;
-        }
+        self.take_out_of(lines);
         lines.extend_from_slice(&self.lines);
+    }
+
+    /// Takes out of written lines what is removed, and that of which others take the place.
+    pub fn take_out_of(&self, lines: &mut Vec<u8>) {
+        if self.removed.is_empty() {
+            return;
+        }
+        let mut kept = Vec::with_capacity(lines.len() + self.lines.len());
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            if !self.removes(name) {
+                kept.extend_from_slice(line);
+            }
+        }
+        *lines = kept;
     }
 }
 
@@ -104,9 +108,4 @@ pub fn why_reserved(name: &HeaderName, direction: Direction) -> Option<&'static 
 /// A value as a header line carries it.
 pub fn value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(text).ok().filter(|value| value.as_bytes().trim_ascii() == value.as_bytes())
-}
-
-fn dashed(name: &[u8]) -> SmallVec<[u8; 64]> {
-    let dashed = |byte: &u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
-    name.iter().map(dashed).collect()
 }

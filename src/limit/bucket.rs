@@ -2,8 +2,9 @@
 //!
 //! What must not live here: whose bucket it is.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::primitives::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How quickly a bucket fills, and how much it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

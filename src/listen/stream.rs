@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::serve::http1::Prefixed;
+use crate::serve::http1::{AtClose, Closable, Prefixed};
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -28,6 +28,17 @@ impl ClientStream {
     #[must_use]
     pub fn after(self, read: BytesMut) -> Self {
         if read.is_empty() { self } else { Self::ReadAhead(Box::new(Prefixed::new(self, read))) }
+    }
+}
+
+impl Closable for ClientStream {
+    /// A Unix socket cannot tell: its end is an end.
+    fn at_close(&self, told: AtClose) {
+        match self {
+            Self::Tcp(stream) => stream.at_close(told),
+            Self::Unix(_) => {}
+            Self::ReadAhead(stream) => stream.inner().at_close(told),
+        }
     }
 }
 

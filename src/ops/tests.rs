@@ -1,6 +1,7 @@
 //! The four pages, what is not one of them, and the listener's end.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
@@ -28,6 +29,7 @@ async fn start() -> Server {
     let told = Told {
         metrics: Metrics::new(1),
         readiness: Arc::clone(&readiness),
+        progress: Progress::new(1),
         identity_keys: Arc::clone(&identity_keys),
     };
     let running = tokio::spawn(serve(listener, told, async move {
@@ -114,6 +116,29 @@ async fn healthy_as_long_as_it_answers() {
     let answer = server.ask("GET", "/healthz").await;
     answer.check_status(200);
     assert_eq!(answer.body, "ok\n");
+}
+
+#[tokio::test]
+async fn not_healthy_while_a_thread_is_stuck() {
+    let progress = Progress::new(2);
+    let pulses = [progress.of_worker(0), progress.of_worker(1)];
+    let told = Told {
+        metrics: Metrics::new(2),
+        readiness: Readiness::new(Drain::new(2)),
+        progress,
+        identity_keys: Arc::default(),
+    };
+    let later = Instant::now() + Duration::from_secs(15);
+    pulses[0].beat(later);
+    let response = told.health_at(later);
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["errors"][0]["error_code"], "stuck");
+    let message = body["message"].as_str().unwrap();
+    assert!(message.contains("worker 1") && !message.contains("worker 0"), "{message}");
+    pulses[1].beat(later);
+    assert_eq!(told.health_at(later).status(), StatusCode::OK);
 }
 
 #[tokio::test]

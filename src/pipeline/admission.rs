@@ -175,6 +175,29 @@ pub fn authorize(
     Ok(Admission::permitted(permit, identity, entry.index(), standing))
 }
 
+/// Whether a request's token holds a permission that is needed beside the one that it is let in with: no usage is noted.
+#[cold]
+pub fn holds_permission(
+    worker: &Worker,
+    route: &Route,
+    required: Permission,
+    presenting: &Presenting<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), Refusal> {
+    let asked = Some((route, required));
+    let Presented { entry, credential } = present(worker, presenting.credential(route))
+        .map_err(|denial| refuse_stranger(worker, outcome, asked, denial))?;
+    let now = worker.shared.clock.seconds(outcome.time());
+    let question = Question { now, client_address: outcome.client_address(), required };
+    let gathered = Gathered::new(&worker.shared.directory, entry, Some(&route.project), question);
+    let prefix = prefix(&credential, gathered.token().imported_prefix());
+    outcome.identified(&gathered.user().id, &prefix);
+    match policy::decide(&gathered.facts()) {
+        Ok(_one_of_two) => Ok(()),
+        Err(denial) => Err(refuse(worker, outcome, asked, &gathered, prefix, denial)),
+    }
+}
+
 /// Checks 1 to 6, for a request that no route matches: only who holds a valid token learns that.
 pub fn holds_valid_token(worker: &Worker, glance: &Glance<'_>, outcome: &mut Outcome) -> Result<(), Refusal> {
     let Presented { entry, credential } = present(worker, of_authorization(glance))

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use tokio::time::Instant;
 
 use crate::headers;
@@ -24,7 +24,7 @@ pub enum BodyKind {
     None,
     /// A body, framed as HTTP frames bodies.
     Framed,
-    /// What a WebSocket client says, once the upstream has taken its offer.
+    /// What a client says in another protocol, once the upstream has taken its offer.
     Tunnel,
 }
 
@@ -88,7 +88,7 @@ impl ForwardBody {
             state: Cell::new(UploadState::WaitingForUpstream),
         });
         let limit = match body {
-            RequestBody::Tunnel(_) => u64::MAX,
+            RequestBody::Tunnel(..) => u64::MAX,
             _ => limit.unwrap_or(u64::MAX),
         };
         (Self { streaming: Some(Streaming { body, upload: Rc::clone(&upload), limit }) }, Some(upload))
@@ -103,8 +103,17 @@ impl ForwardBody {
     pub const fn kind(&self) -> BodyKind {
         match &self.streaming {
             None => BodyKind::None,
-            Some(Streaming { body: RequestBody::Tunnel(_), .. }) => BodyKind::Tunnel,
+            Some(Streaming { body: RequestBody::Tunnel(..), .. }) => BodyKind::Tunnel,
             Some(_) => BodyKind::Framed,
+        }
+    }
+
+    /// Whether it is known that nothing more comes. HTTP/1's reader ends a body where its length says; over HTTP/2 a client may
+    /// send more than it said, until its stream ends.
+    pub fn is_over(&self) -> bool {
+        match &self.streaming {
+            Some(Streaming { body: RequestBody::Http2(incoming), .. }) => incoming.is_end_stream(),
+            Some(_) | None => true,
         }
     }
 
@@ -123,7 +132,7 @@ impl ForwardBody {
         let upload = &streaming.upload;
         match &polled {
             // A tunnel has no end that could be waited for.
-            Poll::Pending if matches!(streaming.body, RequestBody::Tunnel(_)) => {}
+            Poll::Pending if matches!(streaming.body, RequestBody::Tunnel(..)) => {}
             Poll::Pending => upload.state.set(UploadState::WaitingForClient),
             Poll::Ready(Some(Ok(frame))) => {
                 upload.state.set(UploadState::WaitingForUpstream);

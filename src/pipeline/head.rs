@@ -4,7 +4,7 @@
 //! What must not live here: who may pass.
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 
 use super::glance::{Glance, Lines};
 use crate::config::LimitsConfig;
@@ -19,9 +19,12 @@ pub(super) fn host(head: &Parts, glance: &Glance<'_>) -> Result<HeaderValue, Ans
         Lines::Several => return Err(Answer::BadHost),
     };
     let Some(authority) = head.uri.authority() else {
-        // HTTP/1.0 may name none; what HTTP/1 names has been looked at; HTTP/2's is looked at here.
-        let Some(line) = line else { return Ok(HeaderValue::from_static("")) };
-        return if http1::is_host(line.as_bytes()) { Ok(line.clone()) } else { Err(Answer::BadHost) };
+        // HTTP/1.0 alone may name none; what HTTP/1 names has been looked at; HTTP/2's is looked at here.
+        return match line {
+            Some(line) if http1::is_host(line.as_bytes()) => Ok(line.clone()),
+            None if head.version != Version::HTTP_2 => Ok(HeaderValue::from_static("")),
+            Some(_) | None => Err(Answer::BadHost),
+        };
     };
     if !http1::is_host(authority.as_str().as_bytes()) {
         return Err(Answer::BadHost);
@@ -47,6 +50,9 @@ pub(super) fn check_http2(head: &Parts, limits: &LimitsConfig) -> Result<(), Ans
     if head.headers.len() > limits.header_count {
         return Err(Answer::Violation(Violation::TooManyHeaders));
     }
+    if line_bytes(&head.headers) > limits.header_bytes {
+        return Err(Answer::Violation(Violation::HeadersTooLarge));
+    }
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (Some(_), Some(_)) => Err(Answer::Violation(Violation::ContentLengthRepeated)),
@@ -55,6 +61,12 @@ pub(super) fn check_http2(head: &Parts, limits: &LimitsConfig) -> Result<(), Ans
         }
         (Some(_), None) | (None, _) => Ok(()),
     }
+}
+
+/// The bytes of the header lines as HTTP/1 would have them. What h2 counts is something else: it adds to each field, and the
+/// target is among them.
+fn line_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
 }
 
 pub(super) fn check_method(head: &Parts) -> Result<(), Answer> {

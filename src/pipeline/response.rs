@@ -61,7 +61,7 @@ impl Response {
 
     /// The upstream's response.
     pub fn forwarded(reply: Reply, caller: Caller, outcome: Outcome) -> Self {
-        let frames = (reply.status() == StatusCode::SWITCHING_PROTOCOLS).then(Box::default);
+        let frames = reply.opens_websocket().then(Box::default);
         Self::Forwarded(ForwardedReply { reply, outcome, caller, frames, is_told_to_close: false })
     }
 
@@ -125,6 +125,13 @@ impl Respond for Response {
         match self {
             Self::Own(own) => own.closes,
             Self::Forwarded(_) => false,
+        }
+    }
+
+    fn protocol(&self) -> &str {
+        match self {
+            Self::Own(_) => "",
+            Self::Forwarded(forwarded) => forwarded.reply.protocol(),
         }
     }
 

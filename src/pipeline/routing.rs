@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Uri};
 
 use crate::config::EncodedSlashes;
 use crate::error::Answer;
+use crate::route::condition::Part;
 use crate::serve::http1::Violation;
 use crate::serve::target::{self, Ambiguity};
 use crate::snapshot::{Route, Snapshot};
@@ -25,17 +26,17 @@ pub(super) struct Target {
 
 /// What routes are chosen by.
 #[derive(Clone, Copy, Debug)]
-pub struct Sought<'a> {
+struct Sought<'a> {
     /// The host in lower case, without port.
-    pub host: &'a str,
+    host: &'a str,
     /// The normalized path.
-    pub path: &'a str,
+    path: &'a str,
     /// The query.
-    pub query: Option<&'a str>,
+    query: Option<&'a str>,
     /// The method.
-    pub method: &'a Method,
+    method: &'a Method,
     /// The header lines.
-    pub headers: &'a HeaderMap,
+    headers: &'a HeaderMap,
 }
 
 impl Target {
@@ -116,12 +117,46 @@ pub(super) fn find(
     }
 }
 
+/// The route that a request with this head takes, for who asks before it is made; `None`: there is none.
+///
+/// # Errors
+/// If it would be refused before it has a route.
+pub fn of_head(snapshot: &Snapshot, host: &str, head: &Parts) -> Result<Option<usize>, Answer> {
+    find(snapshot, host, &Target::normalized(&head.uri, snapshot)?, head)
+}
+
+/// What the route of a request depends on that is not known of it, in the order in which it is looked at.
+pub fn depends_on(
+    snapshot: &Snapshot,
+    host: &str,
+    head: &Parts,
+    is_known: &dyn Fn(&Part) -> bool,
+) -> Vec<Part> {
+    let Ok(target) = Target::normalized(&head.uri, snapshot) else { return Vec::new() };
+    let found = find(snapshot, host, &target, head).ok().flatten();
+    let query = target.path_and_query.query();
+    let mut unknown = Vec::new();
+    for position in snapshot.table.find(host, target.path()) {
+        let conditions = snapshot.routes[*position].conditions.as_ref();
+        let parts = conditions.and_then(|it| it.depend_on(&head.method, &head.headers, query, is_known));
+        for part in parts.into_iter().flatten() {
+            if !unknown.contains(&part) {
+                unknown.push(part);
+            }
+        }
+        if found == Some(*position) {
+            break;
+        }
+    }
+    unknown
+}
+
 /// The position of the route that is taken; `None`: there is none.
 ///
 /// # Errors
 /// If it depends on which of several header lines or parameters of one name is looked at.
 #[inline]
-pub fn route(snapshot: &Snapshot, sought: &Sought<'_>) -> Result<Option<usize>, Answer> {
+fn route(snapshot: &Snapshot, sought: &Sought<'_>) -> Result<Option<usize>, Answer> {
     match snapshot.table.find(sought.host, sought.path) {
         [] => Ok(None),
         [only] if snapshot.routes[*only].conditions.is_none() => Ok(Some(*only)),
@@ -135,7 +170,7 @@ fn choose(snapshot: &Snapshot, routes: &[usize], sought: &Sought<'_>) -> Result<
             None => true,
             Some(conditions) => conditions
                 .hold(sought.method, sought.headers, sought.query)
-                .map_err(|_repeated| Answer::AmbiguousCondition)?,
+                .map_err(|_ambiguous| Answer::AmbiguousCondition)?,
         };
         if holds {
             return Ok(Some(*position));

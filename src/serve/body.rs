@@ -23,8 +23,17 @@ pub enum RequestBody {
     Http1(Rc<dyn BodySource>),
     /// It comes over an HTTP/2 stream.
     Http2(Incoming),
-    /// There is none, but the client offers to go on as a WebSocket. If that is taken, this is all that it says there.
-    Tunnel(Rc<dyn BodySource>),
+    /// There is none, but the client offers to go on in another protocol. If that is taken, this is all that it says there.
+    Tunnel(Rc<dyn BodySource>, Offered),
+}
+
+/// What a client offers to go on in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// As a WebSocket.
+    WebSocket,
+    /// In what the one `Upgrade` line of its head names.
+    Named,
 }
 
 /// A connection that brings one body at a time.
@@ -63,7 +72,7 @@ impl RequestBody {
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self {
             Self::Empty => Poll::Ready(None),
-            Self::Http1(source) | Self::Tunnel(source) => source.poll_body(context),
+            Self::Http1(source) | Self::Tunnel(source, _) => source.poll_body(context),
             Self::Http2(incoming) => {
                 let polled = Pin::new(&mut *incoming).poll_frame(context).map_err(BodyError::Stream);
                 match polled {

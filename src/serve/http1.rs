@@ -5,6 +5,7 @@
 //! and whose request's body are read on the way. What must not live here: what a request means beyond HTTP/1, timers
 //! (see [`State`]), and HTTP/2.
 
+mod at_close;
 mod authority;
 mod chunked;
 pub(in crate::serve) mod class;
@@ -32,7 +33,8 @@ use http::request::Parts;
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::body::{BodyError, BodySource, RequestBody};
+use super::body::{BodyError, BodySource, Offered, RequestBody};
+pub use at_close::{AtClose, Closable};
 use close::Closing;
 use input::{Arrived, Input, Recipient};
 pub use interim::Interim;
@@ -87,6 +89,9 @@ pub trait Respond {
     /// Whether the connection is to end with it.
     fn closes(&self) -> bool;
 
+    /// What is spoken behind it, if it is a `101 Switching Protocols`.
+    fn protocol(&self) -> &str;
+
     /// The next frame of its body; `None` at its end.
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>>;
 }
@@ -109,7 +114,7 @@ pub async fn serve<S, R>(
     handler: impl AsyncFn(Received) -> R,
 ) -> io::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static,
+    S: AsyncRead + AsyncWrite + Closable + Unpin + std::fmt::Debug + 'static,
     R: Respond,
 {
     let input = RefCell::new(Input::new(limits, Rc::clone(&state), read));
@@ -148,14 +153,14 @@ enum After {
     Gone,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
+impl<S: AsyncRead + AsyncWrite + Closable + Unpin + std::fmt::Debug + 'static> Http1<S> {
     fn poll_head(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Arrived>>> {
         self.input.borrow_mut().poll_head(&mut *self.stream.borrow_mut(), context)
     }
 
     fn body(self: &Rc<Self>) -> RequestBody {
-        if self.input.borrow().is_upgrade_offered() {
-            RequestBody::Tunnel(Rc::clone(self) as Rc<dyn BodySource>)
+        if let Some(offered) = self.input.borrow().offered() {
+            RequestBody::Tunnel(Rc::clone(self) as Rc<dyn BodySource>, offered)
         } else if self.input.borrow().is_body_complete() {
             RequestBody::Empty
         } else {
@@ -183,7 +188,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
                         recipient.keeps_alive && !state.is_ending() && self.can_go_on(&response, context);
                     self.input.borrow_mut().forget_continue()?;
                     self.settle_upgrade(response.status());
-                    output.insert(Output::new(&response, recipient, keeps_alive))
+                    let output = output.insert(Output::new(&response, recipient, keeps_alive));
+                    if output.ends_with_connection() {
+                        self.stream.borrow().at_close(AtClose::Reset);
+                    }
+                    output
                 }
             };
             let polled = output.poll(&self.stream, context, &mut response);
@@ -192,7 +201,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + 'static> Http1<S> {
                 Poll::Ready(Ok(())) if output.keeps_alive() && self.skip_body(context) => {
                     Poll::Ready(Ok(After::GoOn))
                 }
-                Poll::Ready(Ok(())) => Poll::Ready(Ok(After::Close)),
+                Poll::Ready(Ok(())) => {
+                    if output.ends_with_connection() {
+                        self.stream.borrow().at_close(AtClose::End);
+                    }
+                    Poll::Ready(Ok(After::Close))
+                }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             }
         });

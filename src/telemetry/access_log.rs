@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use self::destination::Destination;
 use self::line::Entry;
@@ -43,9 +44,9 @@ pub struct AccessLog {
 pub enum AccessLogError {
     /// The file cannot be opened for appending.
     #[error(
-        "cannot open the access log {path} for appending: {source}; check that its folder exists and that this user \
-         may write there",
-        path = path.display()
+        "cannot open the access log {path} for appending: {source}; {remedy}",
+        path = path.display(),
+        remedy = open_remedy(source)
     )]
     Open {
         /// The file.
@@ -71,6 +72,16 @@ pub enum AccessLogError {
         /// How long it was waited for.
         patience: Duration,
     },
+}
+
+/// What an operator can do about a file that cannot be opened.
+fn open_remedy(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        // What the system says of a pipe without a reader.
+        Some(Errno::NXIO) => "start what reads this named pipe first",
+        Some(Errno::NOSPC | Errno::DQUOT) => "free space on its file system",
+        _ => "check that its folder exists and that this user may write there",
+    }
 }
 
 impl AccessLog {

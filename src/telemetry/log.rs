@@ -96,6 +96,11 @@ impl LogHandle {
         reload_level(&self.filter, level)
     }
 
+    /// How many lines were lost since the start, because standard error was not read fast enough or could not be written.
+    pub fn lines_lost(&self) -> u64 {
+        self.writer.lost_total()
+    }
+
     /// Waits until every line is written, but not for longer than `patience`; for the process's end.
     pub fn flush(&self, patience: Duration) {
         self.writer.flush(patience);

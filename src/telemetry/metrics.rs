@@ -101,6 +101,16 @@ impl Metrics {
         *self.series.observed.upstreams.lock() = Some(Box::new(read));
     }
 
+    /// Says how many lines of the program's own log were lost; otherwise as [`Metrics::observe_directory`].
+    pub fn observe_log(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        *self.series.observed.log_dropped.lock() = Some(Box::new(read));
+    }
+
+    /// Says how many seconds the clock of decisions is ahead of the system's; otherwise as [`Metrics::observe_directory`].
+    pub fn observe_clock(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        *self.series.observed.clock_ahead.lock() = Some(Box::new(read));
+    }
+
     /// Says which certificates are in use from now on.
     pub fn set_certificates(&self, certificates: impl IntoIterator<Item = CertificateExpiry>) {
         let expiries = certificates.into_iter().map(|it| ((it.listener, it.certificate), it.expires));
@@ -221,10 +231,11 @@ impl Series {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
     fn collect_listeners(&self, families: &mut Vec<MetricFamily>) {
         let (mut connections, mut handshakes) = (Vec::new(), Vec::new());
-        let (mut failures, mut go_aways) = (Vec::new(), Vec::new());
+        let (mut failures, mut accept_failures, mut go_aways) = (Vec::new(), Vec::new(), Vec::new());
         for (name, listener) in &*self.listeners.lock() {
             let sum = listener.sum();
             connections.push(family::CONNECTIONS.level(&[name], sum.connections as f64));
+            accept_failures.push(family::ACCEPT_FAILURES.count(&[name], sum.accept_failures));
             for (outcome, count) in TlsOutcome::ALL.iter().zip(sum.handshakes) {
                 handshakes.push(family::TLS_HANDSHAKES.count(&[name, outcome.code()], count));
             }
@@ -236,6 +247,7 @@ impl Series {
             }
         }
         families.push(family::CONNECTIONS.with(connections));
+        families.push(family::ACCEPT_FAILURES.with(accept_failures));
         families.push(family::TLS_HANDSHAKES.with(handshakes));
         families.push(family::PROXY_PROTOCOL_FAILURES.with(failures));
         families.push(family::HTTP2_GO_AWAYS.with(go_aways));
@@ -263,6 +275,7 @@ impl SeriesCollector {
             &family::UPSTREAM_RETRIES,
             &family::UPSTREAM_DURATION,
             &family::CONNECTIONS,
+            &family::ACCEPT_FAILURES,
             &family::TLS_HANDSHAKES,
             &family::PROXY_PROTOCOL_FAILURES,
             &family::HTTP2_GO_AWAYS,

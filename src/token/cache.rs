@@ -12,11 +12,9 @@ mod index;
 #[cfg(test)]
 pub(in crate::token) mod tests;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
-
 use super::{TokenDigest, TokenKind};
+use crate::primitives::Mutex;
+use crate::primitives::atomic::{AtomicUsize, Ordering};
 use crate::slab::Slab;
 use entry::{Attributes, Usage};
 use index::Index;

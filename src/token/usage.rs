@@ -10,7 +10,6 @@ mod counts;
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::SegQueue;
@@ -18,6 +17,7 @@ use crossbeam_queue::SegQueue;
 use super::{TokenCache, TokenEntry, TokenIndex};
 use crate::directory::error::StoreError;
 use crate::directory::store::{Store, UsageUpdate};
+use crate::primitives::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub use agent::UserAgent;
 pub use counts::RequestCounts;

@@ -1,21 +1,32 @@
 //! Opening connections to endpoints: name, TCP or a Unix socket, TLS; all within the connect timeout.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::socket::Socket;
 use super::target::{Place, Target};
 use crate::config::UpstreamConfig;
+
+/// How the system asks a silent service's machine whether it is still there. Without it, a stream or WebSocket whose service went
+/// away without a word, as with a power cut, would be held for ever: nothing on it has a deadline. A minute, in all.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +85,22 @@ impl ConnectError {
             | Self::Handshake(_) => false,
         }
     }
+
+    /// Whether nobody was asked because this system has no descriptors or memory left: that says nothing of the service.
+    pub(crate) fn is_shortage(&self) -> bool {
+        match self {
+            Self::Tcp { source, .. } => matches!(
+                Errno::from_io_error(source),
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+            ),
+            Self::Shared(error) => error.is_shortage(),
+            Self::Overloaded
+            | Self::Tls { .. }
+            | Self::Timeout { .. }
+            | Self::NoHttp2 { .. }
+            | Self::Handshake(_) => false,
+        }
+    }
 }
 
 /// Opens connections for one upstream.
@@ -122,11 +149,17 @@ impl Connector {
             Place::Name { .. } if !config.resolvers.is_empty() => {
                 Err(io::Error::new(io::ErrorKind::NotFound, "its resolvers have not told its addresses"))
             }
-            Place::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await.map(Socket::Tcp),
+            Place::Name { host, port } => match look_up(host, *port).await {
+                Ok(addresses) => {
+                    connect_to_any(&addresses, io::ErrorKind::NotFound.into()).await.map(Socket::Tcp)
+                }
+                Err(error) => Err(error),
+            },
         };
         let stream = stream.map_err(tcp)?;
         if let Socket::Tcp(stream) = &stream {
             stream.set_nodelay(true).map_err(tcp)?;
+            SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE).map_err(tcp)?;
         }
         let Some(connector) = &self.tls else { return Ok(UpstreamStream::Plain(stream)) };
         let tls = |source| ConnectError::Tls { endpoint: endpoint.label.clone(), source };
@@ -140,14 +173,34 @@ impl Connector {
     }
 }
 
-/// Connects to the first of these that takes a connection; else fails as before.
-async fn connect_to_any(addresses: &[SocketAddr], error: io::Error) -> io::Result<TcpStream> {
+/// Connects to the first of these that takes a connection; else fails as before, or as the last of them.
+async fn connect_to_any(addresses: &[SocketAddr], mut error: io::Error) -> io::Result<TcpStream> {
     for address in addresses {
-        if let Ok(stream) = TcpStream::connect(address).await {
-            return Ok(stream);
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(last) => error = last,
         }
     }
     Err(error)
+}
+
+/// Looks a name up as the system does. Each look-up has a thread to itself, which nothing ends while its name server says nothing: beyond
+/// so many, in all of the process, nobody waits for one more.
+async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    static LOOK_UPS: Semaphore = Semaphore::const_new(32);
+    let Ok(place) = LOOK_UPS.try_acquire() else {
+        return Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            "as many names are being looked up as may be; check the system's name servers",
+        ));
+    };
+    let host = host.to_owned();
+    let looking = tokio::task::spawn_blocking(move || {
+        // Until it ends, whoever has gone meanwhile.
+        let _place = place;
+        (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+    });
+    looking.await.map_err(io::Error::other)?
 }
 
 impl std::fmt::Debug for Connector {

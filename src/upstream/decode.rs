@@ -3,6 +3,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -10,9 +11,9 @@ use http_body::Frame;
 use httparse::{ParserConfig, Status};
 use smallvec::SmallVec;
 
+use super::InterimWay;
 use crate::headers;
 use crate::headers::change::HeaderChanges;
-use crate::serve::http1::Interim;
 
 #[cfg(test)]
 mod tests;
@@ -83,15 +84,39 @@ pub(super) struct Head {
     pub(super) body: Body,
     /// Whether the connection can serve another request after this one.
     pub(super) keeps_alive: bool,
-    /// Whether `Upgrade` names WebSocket.
-    is_websocket: bool,
+    /// Whether `Upgrade` names what was offered, and nothing else.
+    takes_offer: bool,
 }
 
+/// WebSocket's name as a protocol.
+pub(super) const WEBSOCKET: &str = "websocket";
+
 /// What a request offered beside HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Offer {
     Nothing,
     WebSocket,
+    /// By its name.
+    Protocol(Arc<str>),
+}
+
+impl Offer {
+    /// The protocol's name.
+    pub(super) fn protocol(&self) -> &str {
+        match self {
+            Self::Nothing => "",
+            Self::WebSocket => WEBSOCKET,
+            Self::Protocol(name) => name,
+        }
+    }
+
+    /// Whether this is what a response's `Upgrade` names.
+    fn is(&self, named: Option<&[u8]>) -> bool {
+        let is = |named: &[u8]| {
+            !matches!(self, Self::Nothing) && named.eq_ignore_ascii_case(self.protocol().as_bytes())
+        };
+        named.is_some_and(is)
+    }
 }
 
 /// A response's header lines as they came, without what ends at this hop. Kept with the connection: the next response is
@@ -177,20 +202,23 @@ pub(super) fn head(
     read: &mut BytesMut,
     fields: &mut Fields,
     method: &Method,
-    offer: Offer,
-    interim: Option<&Interim>,
+    offer: &Offer,
+    interim: Option<InterimWay<'_>>,
 ) -> Result<Option<Head>, DecodeError> {
     loop {
         fields.restart();
-        let Some(head) = final_or_interim(read, fields, method)? else { return Ok(None) };
+        let Some(head) = final_or_interim(read, fields, method, offer)? else { return Ok(None) };
         match head.status {
-            StatusCode::SWITCHING_PROTOCOLS if offer == Offer::WebSocket && head.is_websocket => {
+            StatusCode::SWITCHING_PROTOCOLS if head.takes_offer => {
                 return Ok(Some(Head { body: Body::UntilClose, keeps_alive: false, ..head }));
             }
             StatusCode::SWITCHING_PROTOCOLS => return Err(DecodeError::Upgrade),
             status if status.is_informational() => {
                 if let Some(interim) = interim.filter(|_| status != StatusCode::CONTINUE) {
-                    interim.push(status, fields.lines());
+                    if let Some(changes) = interim.changes {
+                        changes.take_out_of(&mut fields.lines);
+                    }
+                    interim.client.push(status, fields.lines());
                 }
             }
             _ => return Ok(Some(head)),
@@ -202,6 +230,7 @@ fn final_or_interim(
     read: &mut BytesMut,
     fields: &mut Fields,
     method: &Method,
+    offer: &Offer,
 ) -> Result<Option<Head>, DecodeError> {
     if read.is_empty() {
         return Ok(None);
@@ -238,7 +267,7 @@ fn final_or_interim(
         }
     }
     copying.flush();
-    let head = framing.finish(status, method);
+    let head = framing.finish(status, method, offer);
     read.advance(length);
     Ok(Some(head))
 }
@@ -250,7 +279,8 @@ struct Framing<'a> {
     is_chunked: bool,
     asks_to_close: bool,
     asks_to_keep: bool,
-    is_websocket: bool,
+    /// The value of the one `Upgrade`; of several, which may disagree, one that names nothing.
+    upgrade: Option<&'a [u8]>,
     /// The values of `Connection`.
     options: SmallVec<[&'a [u8]; 2]>,
 }
@@ -263,7 +293,7 @@ impl<'a> Framing<'a> {
             is_chunked: false,
             asks_to_close: false,
             asks_to_keep: false,
-            is_websocket: false,
+            upgrade: None,
             options: SmallVec::new(),
         };
         for field in fields {
@@ -278,7 +308,7 @@ impl<'a> Framing<'a> {
     fn add(&mut self, name: &str, value: &'a [u8]) -> Result<(), DecodeError> {
         match name.len() {
             7 if name.eq_ignore_ascii_case("upgrade") => {
-                self.is_websocket = value.eq_ignore_ascii_case(b"websocket");
+                self.upgrade = Some(if self.upgrade.is_none() { value } else { b"" });
             }
             10 if name.eq_ignore_ascii_case("connection") => {
                 for option in options(value) {
@@ -317,7 +347,7 @@ impl<'a> Framing<'a> {
     }
 
     /// RFC 9112, section 6.3.
-    fn finish(self, status: StatusCode, method: &Method) -> Head {
+    fn finish(self, status: StatusCode, method: &Method, offer: &Offer) -> Head {
         let has_no_body = *method == Method::HEAD
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -329,7 +359,7 @@ impl<'a> Framing<'a> {
         };
         let keeps_alive =
             body != Body::UntilClose && !self.asks_to_close && (self.is_http11 || self.asks_to_keep);
-        Head { status, body, keeps_alive, is_websocket: self.is_websocket }
+        Head { status, body, keeps_alive, takes_offer: offer.is(self.upgrade) }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -12,6 +13,7 @@ use tokio::io::AsyncWrite;
 
 use super::OutgoingHead;
 use super::connect::UpstreamStream;
+use super::decode::{Offer, WEBSOCKET};
 use crate::headers::{self, write_field};
 use crate::pipeline::body::{BodyKind, ForwardBody, Upload, UploadError};
 
@@ -42,8 +44,12 @@ pub(super) struct Sending {
     buffer_sent: usize,
     /// A large piece of the body, behind the buffer.
     piece: Bytes,
+    /// The end of a request that is as long as it should be, until it is known that nothing more comes: with it the upstream
+    /// has a whole one.
+    held_back: Bytes,
     body: Option<ForwardBody>,
     framing: Framing,
+    offer: Offer,
     /// Bytes that the system has taken.
     sent: u64,
 }
@@ -64,8 +70,18 @@ impl Sending {
     pub(super) fn new(head: &OutgoingHead<'_>, body: ForwardBody) -> Self {
         let mut buffer = Vec::with_capacity(HEAD_BYTES);
         let framing = write_head(head, &body, &mut buffer);
+        // A head that says that nothing follows is a whole request.
+        let held_back = match framing {
+            Framing::Length(0) if !body.is_over() => buffer.split_off(buffer.len() - "\r\n".len()).into(),
+            Framing::Length(_) | Framing::Chunked | Framing::Tunnel => Bytes::new(),
+        };
         let body = (!body.is_empty()).then_some(body);
-        Self { buffer, buffer_sent: 0, piece: Bytes::new(), body, framing, sent: 0 }
+        let offer = match (framing, head.protocol) {
+            (Framing::Tunnel, Some(protocol)) => Offer::Protocol(Arc::clone(protocol)),
+            (Framing::Tunnel, None) => Offer::WebSocket,
+            (Framing::Length(_) | Framing::Chunked, _) => Offer::Nothing,
+        };
+        Self { buffer, buffer_sent: 0, piece: Bytes::new(), held_back, body, framing, offer, sent: 0 }
     }
 
     /// Whether everything was sent.
@@ -78,9 +94,9 @@ impl Sending {
         self.buffer.is_empty() && self.piece.is_empty()
     }
 
-    /// Whether it offers the upstream to go on as a WebSocket.
-    pub(super) fn offers_tunnel(&self) -> bool {
-        self.framing == Framing::Tunnel
+    /// What it offers the upstream to go on in.
+    pub(super) fn offer(&self) -> Offer {
+        self.offer.clone()
     }
 
     /// Whether its head is on its way as a whole.
@@ -189,25 +205,37 @@ impl Sending {
         match &mut self.framing {
             Framing::Length(remaining) => {
                 *remaining = remaining.checked_sub(data.len() as u64).ok_or(UploadError::Length)?;
+                if *remaining == 0 && !self.body.as_ref().is_none_or(ForwardBody::is_over) {
+                    self.held_back = data;
+                    return Ok(());
+                }
             }
             Framing::Tunnel => {}
             Framing::Chunked => {
                 self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
             }
         }
+        self.append(data);
+        Ok(())
+    }
+
+    fn append(&mut self, data: Bytes) {
         if data.len() > COPIED_BYTES {
             self.piece = data;
-            return Ok(());
+            return;
         }
         self.buffer.extend_from_slice(&data);
         if self.framing == Framing::Chunked {
             self.buffer.extend_from_slice(b"\r\n");
         }
-        Ok(())
     }
 
     fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), UploadError> {
         match self.framing {
+            Framing::Length(0) if !self.held_back.is_empty() => {
+                let last = std::mem::take(&mut self.held_back);
+                self.append(last);
+            }
             Framing::Length(0) | Framing::Tunnel => {}
             Framing::Length(_) => return Err(UploadError::Length),
             Framing::Chunked => {
@@ -234,7 +262,12 @@ fn write_head(head: &OutgoingHead<'_>, body: &ForwardBody, buffer: &mut Vec<u8>)
         BodyKind::None if !anticipates_body(head.method) => Framing::Length(0),
         BodyKind::None | BodyKind::Framed => framing(head, body, buffer),
         BodyKind::Tunnel => {
-            buffer.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+            let protocol = head.protocol.map_or(WEBSOCKET, |protocol| &**protocol);
+            buffer.extend_from_slice(b"connection: upgrade\r\n");
+            write_field(buffer, b"upgrade", protocol.as_bytes());
+            if anticipates_body(head.method) && !head.headers.contains_key(header::CONTENT_LENGTH) {
+                write_field(buffer, b"content-length", b"0");
+            }
             Framing::Tunnel
         }
     };

@@ -15,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
+use super::InterimWay;
 use super::connect::{ConnectError, UpstreamStream};
 use super::decode::{self, Body, DecodeError, Fields, Offer};
 use super::encode::{SendError, Sending};
@@ -22,7 +23,6 @@ use super::pool::ConnectionGauge;
 use super::target::WorkerTarget;
 use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::{ForwardBody, UploadError};
-use crate::serve::http1::Interim;
 
 /// Bytes read at once at first; more when a body keeps filling the buffer.
 const READ_BYTES: usize = 8 * 1024;
@@ -138,10 +138,10 @@ impl Exchange {
         sending: Sending,
         started: std::time::Instant,
         timeout: Duration,
-        interim: Option<&Interim>,
+        interim: Option<InterimWay<'_>>,
     ) -> Result<(), ExchangeError> {
         let upload = sending.upload();
-        self.offer = if sending.offers_tunnel() { Offer::WebSocket } else { Offer::Nothing };
+        self.offer = sending.offer();
         self.sending = Some(sending);
         self.keeps_alive = false;
         // One request may have less time than the one before.
@@ -170,7 +170,7 @@ impl Exchange {
     fn poll_head(
         &mut self,
         method: &Method,
-        interim: Option<&Interim>,
+        interim: Option<InterimWay<'_>>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), ExchangeError>> {
         let send_failure = self.poll_sending(context);
@@ -178,7 +178,7 @@ impl Exchange {
             return Poll::Ready(Err(ExchangeError::ClientBody(error)));
         }
         loop {
-            let head = decode::head(&mut self.read, &mut self.fields, method, self.offer, interim);
+            let head = decode::head(&mut self.read, &mut self.fields, method, &self.offer, interim);
             if let Some(head) = head.map_err(ExchangeError::Malformed)? {
                 self.status = head.status;
                 self.body = head.body;
@@ -206,7 +206,7 @@ impl Exchange {
 
     /// Of an offer that the upstream has not taken nothing more is to be sent.
     fn settle_offer(&mut self) {
-        if self.offer == Offer::WebSocket
+        if !matches!(self.offer, Offer::Nothing)
             && self.status != StatusCode::SWITCHING_PROTOCOLS
             && let Some(sending) = self.sending.take()
         {
@@ -284,6 +284,11 @@ impl Exchange {
     /// The response's header lines.
     pub fn fields(&self) -> &Fields {
         &self.fields
+    }
+
+    /// What is spoken behind the response, if the upstream has switched protocols.
+    pub fn protocol(&self) -> &str {
+        self.offer.protocol()
     }
 
     /// Adds header lines to the response's, each with its end.

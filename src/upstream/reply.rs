@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::Frame;
 
-use super::decode::Fields;
+use super::decode::{Fields, WEBSOCKET};
 use super::exchange::{BodyError, Exchange};
 use super::http2::Exchange2;
 use super::target::Flight;
@@ -76,6 +76,19 @@ impl Reply {
             Source::Http1(exchange) => exchange.as_ref().map(|exchange| exchange.fields()),
             Source::Http2(exchange) => Some(exchange.fields()),
         }
+    }
+
+    /// What is spoken behind the response, if the upstream has switched protocols.
+    pub fn protocol(&self) -> &str {
+        match &self.source {
+            Source::Http1(exchange) => exchange.as_ref().map_or("", |exchange| exchange.protocol()),
+            Source::Http2(_) => "",
+        }
+    }
+
+    /// Whether that is a WebSocket.
+    pub fn opens_websocket(&self) -> bool {
+        self.status == StatusCode::SWITCHING_PROTOCOLS && self.protocol() == WEBSOCKET
     }
 
     /// Adds header lines, each with its end.

@@ -11,9 +11,15 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 /// How long one question to one server may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long it may take to connect to a family's addresses for these to be used beside the other's: a network that has no way
+/// there may swallow what is sent.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Addresses of one name that are used. An answer over TCP could have thousands, each of which would be checked and kept.
 const MOST_ADDRESSES: usize = 64;
@@ -29,6 +35,13 @@ pub(crate) struct Found {
     pub(crate) addresses: Vec<IpAddr>,
     /// When to ask again.
     pub(crate) again_after: Duration,
+}
+
+/// Which of the two families of a name's addresses take connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Families {
+    pub(crate) four: bool,
+    pub(crate) six: bool,
 }
 
 /// Why a name leads nowhere.
@@ -61,6 +74,31 @@ pub(crate) async fn look_up(host: &str, servers: &[SocketAddr]) -> Result<Found,
     }
     let valid_for = found.valid_until().saturating_duration_since(Instant::now());
     Ok(Found { addresses, again_after: valid_for.clamp(SOONEST, LATEST) })
+}
+
+/// Which families of a name's addresses take connections at this port, by opening one to any address of each. Nobody is asked
+/// where there is no choice between families.
+pub(crate) async fn families(addresses: &[IpAddr], port: u16) -> Families {
+    let (four, six): (Vec<IpAddr>, Vec<IpAddr>) = addresses.iter().partition(|address| address.is_ipv4());
+    if four.is_empty() || six.is_empty() {
+        return Families::default();
+    }
+    let in_time = |addresses| tokio::time::timeout(CONNECT_TIMEOUT, takes_connections(addresses, port));
+    let (four, six) = tokio::join!(in_time(four), in_time(six));
+    Families { four: four.unwrap_or(false), six: six.unwrap_or(false) }
+}
+
+async fn takes_connections(addresses: Vec<IpAddr>, port: u16) -> bool {
+    let mut attempts = JoinSet::new();
+    for address in addresses {
+        attempts.spawn(TcpStream::connect((address, port)));
+    }
+    while let Some(attempt) = attempts.join_next().await {
+        if matches!(attempt, Ok(Ok(_))) {
+            return true;
+        }
+    }
+    false
 }
 
 fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::limits::Occupancy;
+use super::resolve::Families;
 use super::target::{Place, Target};
 use crate::config::{EndpointConfig, UpstreamConfig};
 
@@ -64,16 +65,24 @@ impl State {
     /// The addresses that an endpoint's name has from now on; at least one. What is known of those that stay, stays known.
     /// What has changed, if anything has.
     ///
-    /// A name of both families usually stands for the same hosts twice: those of IPv4 are asked then. An only one is tried at
-    /// those of IPv6 where it takes no connection, as with `localhost`, where services listen on either; with several, nobody
-    /// knows which of the others is the same host.
-    pub(crate) fn resolved(&self, endpoint: usize, port: u16, addresses: &[IpAddr]) -> Option<Change> {
+    /// Of a name with addresses of both families those are asked that take connections. Where only those of IPv4 do, or none
+    /// does, an only one of these is tried at those of IPv6 when it takes no connection, as with `localhost`, where services listen
+    /// on either; with several, nobody knows which of the others is the same host.
+    pub(crate) fn resolved(
+        &self,
+        endpoint: usize,
+        port: u16,
+        addresses: &[IpAddr],
+        taking: Families,
+    ) -> Option<Change> {
         let (four, six): (Vec<&IpAddr>, Vec<&IpAddr>) =
             addresses.iter().partition(|address| address.is_ipv4());
-        let (asked, others) = match four.len() {
-            0 => (six, Vec::new()),
-            1 => (four, six),
-            _ => (four, Vec::new()),
+        let (asked, others) = match (four.len(), taking) {
+            (0, _) => (six, Vec::new()),
+            (_, Families { four: false, six: true }) => (six, Vec::new()),
+            (_, Families { four: true, six: true }) => (addresses.iter().collect(), Vec::new()),
+            (1, Families { six: false, .. }) => (four, six),
+            (_, Families { six: false, .. }) => (four, Vec::new()),
         };
         let others: Vec<_> = others.iter().map(|address| SocketAddr::new(**address, port)).collect();
         let others = Arc::new(others);
@@ -129,9 +138,19 @@ mod tests {
 
     #[track_caller]
     fn resolve(state: &State, addresses: &[&str], expected: &[&str]) -> Option<Change> {
+        resolve_taking(state, addresses, Families::default(), expected)
+    }
+
+    #[track_caller]
+    fn resolve_taking(
+        state: &State,
+        addresses: &[&str],
+        taking: Families,
+        expected: &[&str],
+    ) -> Option<Change> {
         let addresses: Vec<_> =
             addresses.iter().map(|address| address.parse().expect("an address")).collect();
-        let change = state.resolved(1, 2, &addresses);
+        let change = state.resolved(1, 2, &addresses, taking);
         let expected = [&["192.0.2.9:1"], expected, &["192.0.2.9:3"]].concat();
         assert_eq!(places(state), expected);
         change
@@ -152,6 +171,31 @@ mod tests {
             Some((vec!["192.0.2.3".parse().expect("an address")], vec!["192.0.2.1:2".to_owned()]))
         );
         assert!(Arc::ptr_eq(&second, &state.targets()[1]), "what is known of it stays known");
+    }
+
+    #[test]
+    fn of_two_families_those_are_asked_that_take_connections() {
+        let state = state();
+        let name = ["192.0.2.1", "192.0.2.2", "2001:db8::1"];
+        let (four, six) = (["192.0.2.1:2", "192.0.2.2:2"], ["[2001:db8::1]:2"]);
+        let taking = |four, six| Families { four, six };
+        let both = [&four[..], &six].concat();
+        resolve_taking(&state, &name, taking(true, true), &both);
+        let kept = Arc::clone(&state.targets()[3]);
+        assert_eq!(resolve_taking(&state, &name, taking(true, true), &both), None);
+        resolve_taking(&state, &name, taking(false, true), &six);
+        assert!(Arc::ptr_eq(&kept, &state.targets()[1]), "what is known of it stays known");
+        resolve_taking(&state, &name, taking(true, false), &four);
+        resolve_taking(&state, &name, taking(false, false), &four);
+        // Without a choice nothing was tried.
+        resolve_taking(&state, &["2001:db8::1"], taking(false, false), &six);
+        resolve_taking(
+            &state,
+            &["192.0.2.1", "2001:db8::1"],
+            taking(true, true),
+            &["192.0.2.1:2", "[2001:db8::1]:2"],
+        );
+        assert_eq!(state.targets()[1].others.load().to_vec(), [], "it is asked itself");
     }
 
     #[test]

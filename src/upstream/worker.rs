@@ -223,6 +223,7 @@ impl WorkerUpstream {
                 is_patient && !is_waited_for && state != Some(UploadState::Broken)
             }
             UpstreamError::Unreachable(_)
+            | UpstreamError::Shortage(_)
             | UpstreamError::ClientBody(_)
             | UpstreamError::Unhealthy
             | UpstreamError::Overloaded => false,
@@ -362,6 +363,10 @@ impl WorkerUpstream {
         if error.is_overload() {
             self.shared.metrics.refused(self.worker, UpstreamRefusal::Connections);
             return Err(UpstreamError::Overloaded);
+        }
+        if error.is_shortage() {
+            self.shared.metrics.refused(self.worker, UpstreamRefusal::Shortage);
+            return Err(UpstreamError::Shortage(error));
         }
         let target = flight.target();
         target.failed();

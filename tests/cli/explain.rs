@@ -163,6 +163,177 @@ fn routes_are_found_as_the_sidecar_finds_them() {
     assert!(ran.stderr.contains("400"), "{}", ran.stderr);
 }
 
+/// Three routes of one host, told apart by what only some requests have; one that lets preflight requests pass, and one over
+/// HTTPS only.
+const CONDITIONAL: &str = r#"
+[[routes]]
+name = "by-header"
+hosts = ["api.example.com"]
+match_headers = { "x-version" = "2" }
+project = "search"
+service = "s"
+upstream = "service"
+
+[[routes]]
+name = "by-query"
+hosts = ["api.example.com"]
+match_headers = { "x-debug" = false }
+match_query = { tenant = "a" }
+project = "metrics"
+service = "s"
+upstream = "service"
+
+[[routes]]
+name = "rest"
+hosts = ["api.example.com"]
+project = "metrics"
+service = "s"
+upstream = "service"
+
+[[routes]]
+name = "browsers"
+hosts = ["web.example.com"]
+project = "metrics"
+service = "s"
+upstream = "service"
+cors_preflight = "pass"
+
+[[routes]]
+name = "secure"
+hosts = ["secure.example.com"]
+project = "metrics"
+service = "s"
+upstream = "service"
+redirect = "https"
+permissions = { GET = "project:audit_logs:read" }
+upgrades = ["tcp"]
+"#;
+
+struct Conditional(Explained);
+
+impl Conditional {
+    fn new() -> Self {
+        let asked = Explained::new();
+        asked.folder.write_config(&config(&[], CONDITIONAL));
+        Self(asked)
+    }
+
+    fn run(&self, method: &str, route: &str, headers: &[&str]) -> crate::support::Ran {
+        let mut arguments =
+            vec!["explain", "--json", "--token-prefix", &self.0.plain, "--client-address", "::1"];
+        arguments.extend(["--method", method, "--route", route]);
+        for header in headers {
+            arguments.extend(["--header", header]);
+        }
+        self.0.folder.postern(&arguments)
+    }
+
+    /// Asks, and compares the route, the decision and what it depends on.
+    #[track_caller]
+    fn check(
+        &self,
+        request: &str,
+        headers: &[&str],
+        route: &str,
+        decision: &str,
+        depends_on: &[&str],
+    ) -> Value {
+        let (method, address) = request.split_once(' ').unwrap();
+        let ran = self.run(method, address, headers);
+        let told: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}", ran.stderr));
+        assert_eq!((&told["route"], &told["decision"]), (&route.into(), &decision.into()), "{told}");
+        assert_eq!(told["depends_on"], serde_json::json!(depends_on), "{told}");
+        assert_eq!(ran.code, i32::from(!matches!(decision, "permit" | "open")));
+        told
+    }
+
+    #[track_caller]
+    fn refused(&self, request: &str, headers: &[&str], code: i32, says: &str) {
+        let (method, address) = request.split_once(' ').unwrap();
+        let ran = self.run(method, address, headers);
+        assert_eq!(ran.code, code, "{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn headers_and_the_query_choose_the_route_as_they_do_for_the_sidecar() {
+    let asked = Conditional::new();
+    let (version, debug, tenant) =
+        ("the header `x-version`", "the header `x-debug`", "the query parameter `tenant`");
+    let get = "GET api.example.com/x";
+    // The user is a developer of one of the two projects only.
+    asked.check(get, &["X-Version: 2"], "by-header", "deny", &[]);
+    asked.check(get, &[], "rest", "permit", &[version, debug, tenant]);
+    asked.check(get, &["x-version: 1"], "rest", "permit", &[debug, tenant]);
+    asked.check(get, &["x-version:"], "rest", "permit", &[debug, tenant]);
+    asked.check(get, &["x-version:", "x-debug: yes"], "rest", "permit", &[]);
+    asked.check("GET api.example.com/x?tenant=a", &[], "by-query", "permit", &[version, debug]);
+    asked.check("GET api.example.com/x?tenant=%61", &["x-version:", "x-debug:"], "by-query", "permit", &[]);
+    asked.check("GET api.example.com/x?tenant=b", &["x-version: 22"], "rest", "permit", &[]);
+    asked.check("GET api.example.com/x?", &["x-version: 22"], "rest", "permit", &[]);
+    // Who sends both gets no answer from either route.
+    let twice = ["x-version: 2", "x-version: 1"];
+    asked.refused(get, &twice, 1, "would be answered 400: A header or query parameter");
+    asked.refused("GET api.example.com/x?tenant=a&tenant=b", &["x-version:"], 1, "400");
+    for line in ["Authorization: Bearer psta_x", "Cookie: a=b"] {
+        asked.refused(get, &[line], 2, "holds credentials");
+    }
+    for line in ["", "x-version", "a b: c", "x: a\r\ny: b"] {
+        asked.refused(get, &[line], 2, "is no header line");
+    }
+    let ran = asked.run("GET", "api.example.com/x", &[]);
+    assert!(!ran.stdout.contains("It may be another one"));
+    let told = asked.0.folder.done(&[
+        "explain",
+        "--token-prefix",
+        &asked.0.plain,
+        "--client-address",
+        "::1",
+        "--route",
+        "api.example.com/x",
+    ]);
+    assert!(told.contains("It may be another one: this depends on the header `x-version`"), "{told}");
+}
+
+#[test]
+fn what_a_request_is_besides_its_method_counts() {
+    let asked = Conditional::new();
+    let preflight = ["Origin: https://a.example.com", "Access-Control-Request-Method: PUT"];
+    asked.check("OPTIONS web.example.com/", &preflight, "browsers", "open", &[]);
+    asked.check(
+        "OPTIONS web.example.com/",
+        &["Origin:"],
+        "browsers",
+        "permit",
+        &["whether it is a browser's preflight request, which the route lets pass"],
+    );
+    asked.check("PUT web.example.com/", &preflight, "browsers", "permit", &[]);
+
+    let redirected = "whether it comes over HTTPS: in the clear it is redirected";
+    // Who may write but not do what this GET needs.
+    let get = asked.check("GET secure.example.com/", &[], "secure", "deny", &[redirected]);
+    compare(&get, "deny", Some((14, "permission_denied")));
+    asked.check("POST https://secure.example.com/", &[], "secure", "permit", &[]);
+    asked.refused("POST http://secure.example.com/", &[], 1, "would be answered 308");
+    // A WebSocket is a GET until the service takes it.
+    let offer = ["Upgrade: websocket", "Connection: upgrade"];
+    asked.check("GET https://secure.example.com/", &offer, "secure", "deny", &[]);
+    let raw = asked.check("POST https://secure.example.com/", &["Upgrade: TCP"], "secure", "permit", &[]);
+    assert_eq!(raw["required_permission"], "service:data:write");
+    asked.0.folder.done(&[
+        "permission",
+        "grant",
+        "--user",
+        "ingest",
+        "--project",
+        "metrics",
+        "project:audit_logs:read",
+    ]);
+    let offered = asked.check("GET https://secure.example.com/", &offer, "secure", "permit", &[]);
+    assert_eq!(offered["required_permission"], "service:data:write");
+}
+
 #[test]
 fn organizations_and_resources_are_called_by_their_names() {
     let asked = Explained::new();

@@ -6,8 +6,9 @@ use crate::alone;
 use crate::others::{LONG, Measure, Others, Over, SHORT};
 use crate::service::Service;
 use crate::support::frames::{
-    ACKNOWLEDGED, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE,
-    PADDED, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, encode, encode_head, encode_settings,
+    ACKNOWLEDGED, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS,
+    INITIAL_WINDOW_SIZE, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, encode,
+    encode_head, encode_settings,
 };
 use crate::support::sidecar::HOST;
 use crate::support::{Sidecar, until};
@@ -41,14 +42,8 @@ struct Attack {
 }
 
 /// Any attack; for the rest of one.
-const FLOOD: Attack = Attack {
-    name: "",
-    most: 1_000,
-    can_ask: true,
-    settings: &[],
-    begin: |_, _| {},
-    offend: |_, _, _| true,
-};
+const FLOOD: Attack =
+    Attack { name: "", most: 1_000, can_ask: true, settings: &[], begin: |_, _| {}, offend: |_, _, _| true };
 
 /// The client's stream of this number.
 fn stream(number: u32) -> u32 {
@@ -354,7 +349,7 @@ impl Attack {
 }
 
 /// By how much the sidecar's memory was larger, at most, while something went on.
-pub fn grown(sidecar: &Sidecar, what: impl FnOnce()) -> u64 {
+pub(crate) fn grown(sidecar: &Sidecar, what: impl FnOnce()) -> u64 {
     let before = sidecar.resident_bytes();
     let (most, over) = (AtomicU64::new(before), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -405,8 +400,7 @@ fn check(attack: &Attack, sidecar: &Sidecar, others: &Others, measure: Measure, 
     assert!(noticed.ratio < most_slower, "{name}: {noticed:?}");
 }
 
-const HEAD_OF_TABLE: &str =
-    "| flood | frames | ended by | memory | quiet | attacked | ratio |\n| --- | --- | --- | --- | --- | --- | --- |";
+const HEAD_OF_TABLE: &str = "| flood | frames | ended by | memory | quiet | attacked | ratio |\n| --- | --- | --- | --- | --- | --- | --- |";
 
 #[test]
 fn floods_end_soon_and_cost_little() {
@@ -419,9 +413,7 @@ fn floods_end_soon_and_cost_little() {
         check(&attack, &sidecar, &others, SHORT, MOST_SLOWER);
     }
     // Who attacks leaves nothing behind.
-    until("no connection to be left", || {
-        sidecar.metric("postern_connections{listener=\"main\"}") < 0.5
-    });
+    until("no connection to be left", || sidecar.metric("postern_connections{listener=\"main\"}") < 0.5);
     until("the service to be left alone", || service.open() <= 2);
     let ended = |reason: &str| {
         sidecar.metric(&format!("postern_http2_go_aways_total{{listener=\"main\",reason=\"{reason}\"}}"))

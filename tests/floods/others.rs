@@ -16,37 +16,37 @@ const PAUSE_OF_ATTACK: Duration = Duration::from_millis(10);
 
 /// How much is measured.
 #[derive(Clone, Copy)]
-pub struct Measure {
-    pub pairs: usize,
+pub(crate) struct Measure {
+    pub(crate) pairs: usize,
     /// In each slice.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// Of a slice's requests that took no longer than what is compared.
-    pub percent: usize,
+    pub(crate) percent: usize,
 }
 
 /// In continuous integration: few requests, and no percentile that is one request's.
-pub const SHORT: Measure = Measure { pairs: 7, requests: 50, percent: 90 };
+pub(crate) const SHORT: Measure = Measure { pairs: 7, requests: 50, percent: 90 };
 /// For the strict figure.
-pub const LONG: Measure = Measure { pairs: 15, requests: 1_000, percent: 99 };
+pub(crate) const LONG: Measure = Measure { pairs: 15, requests: 1_000, percent: 99 };
 
 /// What the others noticed.
 #[derive(Clone, Copy, Debug)]
-pub struct Noticed {
+pub(crate) struct Noticed {
     /// The median of the pairs' ratios.
-    pub ratio: f64,
+    pub(crate) ratio: f64,
     /// The medians of what is compared.
-    pub quiet: Duration,
-    pub attacked: Duration,
+    pub(crate) quiet: Duration,
+    pub(crate) attacked: Duration,
 }
 
 /// Somebody whose requests are good.
-pub struct Others {
+pub(crate) struct Others {
     address: SocketAddr,
     request: String,
 }
 
 /// Says when it is dropped that something is over, so that whoever waits for that does not when a test fails.
-pub struct Over<'a>(pub &'a AtomicBool);
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
@@ -55,7 +55,7 @@ impl Drop for Over<'_> {
 }
 
 impl Others {
-    pub fn of(sidecar: &Sidecar) -> Self {
+    pub(crate) fn of(sidecar: &Sidecar) -> Self {
         let others = Self { address: sidecar.address(), request: sidecar.get() };
         // Until everything that is made once is made.
         others.slice(200);
@@ -64,7 +64,7 @@ impl Others {
 
     /// How long each of so many requests takes over one connection, sorted.
     #[track_caller]
-    pub fn slice(&self, requests: usize) -> Vec<Duration> {
+    pub(crate) fn slice(&self, requests: usize) -> Vec<Duration> {
         let mut client = Client::connect(self.address);
         assert_eq!(client.request(&self.request).status, 200, "others are served");
         let mut times = Vec::with_capacity(requests);
@@ -80,7 +80,7 @@ impl Others {
 
     /// What is noticed of an attack that is made again and again.
     #[track_caller]
-    pub fn beside(&self, measure: Measure, attack: impl Fn() + Sync) -> Noticed {
+    pub(crate) fn beside(&self, measure: Measure, attack: impl Fn() + Sync) -> Noticed {
         let pairs: Vec<_> = (0..measure.pairs)
             .map(|_| {
                 let quiet = measure.of(&self.slice(measure.requests));
@@ -108,13 +108,13 @@ impl Others {
 
 impl Measure {
     /// The time that so many percent of a slice's requests did not exceed.
-    pub fn of(self, sorted: &[Duration]) -> Duration {
+    pub(crate) fn of(self, sorted: &[Duration]) -> Duration {
         sorted[(sorted.len() * self.percent).div_ceil(100) - 1]
     }
 }
 
 impl Noticed {
-    pub fn of(pairs: &[(Duration, Duration)]) -> Self {
+    pub(crate) fn of(pairs: &[(Duration, Duration)]) -> Self {
         let ratios = pairs.iter().map(|(quiet, attacked)| attacked.as_secs_f64() / quiet.as_secs_f64());
         Self {
             ratio: median(ratios),

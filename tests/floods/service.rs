@@ -15,14 +15,14 @@ const POURING: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n";
 
 /// Answers briefly, but for three targets: `/silent` takes everything and answers nothing, `/large` answers with a megabyte,
 /// `/pour` without end.
-pub struct Service {
-    pub address: SocketAddr,
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
     open: Arc<AtomicUsize>,
 }
 
 impl Service {
     /// Ends with the process.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -47,7 +47,7 @@ impl Service {
     }
 
     /// Connections of the sidecar that are open.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
 }

@@ -54,7 +54,8 @@ struct Crowd {
 impl Crowd {
     fn start(sidecar: &Sidecar, of_each_kind: usize) -> Self {
         let addresses: Vec<_> = KINDS.iter().map(|kind| kind.listener(sidecar)).collect();
-        let (body, read) = (sidecar.head("POST /silent", "Content-Length: 1000\r\n"), sidecar.head("GET /pour", ""));
+        let (body, read) =
+            (sidecar.head("POST /silent", "Content-Length: 1000\r\n"), sidecar.head("GET /pour", ""));
         let over = Arc::<Notify>::default();
         let told = Arc::clone(&over);
         let clients = std::thread::spawn(move || {

@@ -154,8 +154,7 @@ fn connections_that_served_large_answers_before_cost_no_more() {
         }
     });
     drop(client);
-    let client = costs_little("no window, over connections that were used", &sidecar, || {
-        ask(&sidecar, 0, "/large")
-    });
+    let client =
+        costs_little("no window, over connections that were used", &sidecar, || ask(&sidecar, 0, "/large"));
     drop(client);
 }

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 use postern::serve::body::{BodyError, RequestBody};
-use postern::serve::http1::{self, Limits, Received, Respond, State, Violation};
+use postern::serve::http1::{self, AtClose, Closable, Limits, Received, Respond, State, Violation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) const LIMITS: Limits = Limits { header_bytes: 65_536, header_count: 100, uri_bytes: 16_384 };
@@ -89,6 +89,10 @@ impl AsyncWrite for Script {
         self.get_mut().is_shut_down = true;
         Poll::Ready(Ok(()))
     }
+}
+
+impl Closable for Script {
+    fn at_close(&self, _: AtClose) {}
 }
 
 /// A request as the service saw it.
@@ -172,7 +176,7 @@ async fn answer(received: Received, all_seen: &RefCell<Vec<Seen>>) -> TestAnswer
 /// A body to its end, with its trailers.
 pub(crate) async fn collect(mut body: RequestBody) -> Result<(Vec<u8>, HeaderMap), BodyError> {
     // Nothing comes of a tunnel that was not opened, not even its end.
-    if let RequestBody::Tunnel(_) = body {
+    if let RequestBody::Tunnel(..) = body {
         return Ok((Vec::new(), HeaderMap::new()));
     }
     let (mut bytes, mut trailers) = (Vec::new(), HeaderMap::new());
@@ -249,6 +253,10 @@ impl Respond for TestAnswer {
 
     fn closes(&self) -> bool {
         self.code.is_some()
+    }
+
+    fn protocol(&self) -> &str {
+        "websocket"
     }
 
     fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {

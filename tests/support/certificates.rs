@@ -43,6 +43,15 @@ impl Authority {
         self.sign(CertificateParams::new(names).unwrap())
     }
 
+    /// The same, good until the beginning of this year.
+    pub fn certificate_until(&self, names: &[&str], year: i32) -> Certificate {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(year - 1, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.sign(params)
+    }
+
     /// A certificate of whoever has this common name, with this serial number.
     pub fn client_certificate(&self, common_name: &str, serial_number: u64) -> Certificate {
         self.sign(client_params(common_name, serial_number))

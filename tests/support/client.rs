@@ -17,6 +17,15 @@ pub struct Client {
     pending: Vec<u8>,
 }
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a goodbye.
+    InOrder,
+    /// Reset, or over TLS without a goodbye.
+    Cut,
+}
+
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
@@ -216,6 +225,12 @@ impl Client {
         bytes
     }
 
+    /// Reads exactly so many bytes; `None` if the connection ends before.
+    pub fn try_read_exactly(&mut self, size: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_into(size, &mut bytes).is_ok().then_some(bytes)
+    }
+
     /// Reads until the sidecar closes.
     #[track_caller]
     pub fn read_to_end(&mut self) -> Vec<u8> {
@@ -229,6 +244,26 @@ impl Client {
                 ),
             }
         }
+    }
+
+    /// Reads until the connection ends; fails if it ends in another way.
+    #[track_caller]
+    pub fn read_until(&mut self, expected: End) -> Vec<u8> {
+        let mut read = std::mem::take(&mut self.pending);
+        let mut buffer = [0; 64 * 1024];
+        let end = loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => break End::InOrder,
+                Ok(length) => read.extend_from_slice(&buffer[..length]),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => break End::Cut,
+                    kind => panic!("waited for the connection to end: {kind:?}"),
+                },
+            }
+        };
+        assert_eq!(end, expected, "after {:?}", String::from_utf8_lossy(&read));
+        read
     }
 
     /// Waits for the sidecar to close, with nothing more sent.
@@ -277,6 +312,11 @@ impl Response {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.values(name).first().copied()
+    }
+
+    /// Whether the status says that it was done.
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
     }
 
     pub fn text(&self) -> String {

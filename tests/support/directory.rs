@@ -155,8 +155,12 @@ impl Directory {
     /// A token of an application user that is a super admin.
     pub fn super_admin(&self) -> Credential {
         let user = self.application_user();
-        operations::set_super_admin(&*self.store, &user, ORGANIZATION, true, now()).unwrap();
+        self.make_super_admin(&user);
         self.token(&user)
+    }
+
+    pub fn make_super_admin(&self, user: &str) {
+        operations::set_super_admin(&*self.store, user, ORGANIZATION, true, now()).unwrap();
     }
 
     /// An application user that may do everything on the project, and its token.

@@ -2,6 +2,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustls_pki_types::ServerName;
 
 use super::PATIENCE;
 
@@ -26,12 +29,18 @@ pub const INITIAL_WINDOW_SIZE: u16 = 4;
 /// What a ping says that asks whether everything before it was read.
 const IN_STEP: &[u8] = b"in step?";
 
+/// What a frame may carry unless the other side says otherwise (RFC 9113, section 4.2).
+const FRAME_BYTES: usize = 16 * 1024;
+
 /// A connection that sends exactly the frames it is told to.
 pub struct FrameClient {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// The error's number of the last GOAWAY that came.
     goodbye: Option<u32>,
 }
+
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
 
 /// A frame as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +59,17 @@ impl FrameClient {
 
     /// Connects and greets with these settings.
     pub fn with_settings(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+        Self::greet(Box::new(socket(address)), settings)
+    }
+
+    /// The same over TLS, with a configuration that offers `h2`.
+    pub fn connect_tls(address: SocketAddr, name: &str, config: Arc<rustls::ClientConfig>) -> Self {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let session = rustls::ClientConnection::new(config, name).unwrap();
+        Self::greet(Box::new(rustls::StreamOwned::new(session, socket(address))), &[])
+    }
+
+    fn greet(mut stream: Box<dyn Stream>, settings: &[(u16, u32)]) -> Self {
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
         let mut client = Self { stream, goodbye: None };
         client.send(SETTINGS, 0, 0, &encode_settings(settings));
@@ -62,7 +78,7 @@ impl FrameClient {
 
     /// Sends exactly these bytes. Whether they were taken.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
     }
 
     /// Waits until the sidecar has read everything that was sent before: true, unless it has ended the connection. What else
@@ -81,12 +97,26 @@ impl FrameClient {
 
     /// Sends a frame; the sidecar may have closed already.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let _closed_already = self.stream.write_all(&encode(kind, flags, stream, payload));
+        let _closed_already = self.send_bytes(&encode(kind, flags, stream, payload));
     }
 
-    /// Sends a request's head in one frame.
+    /// Sends a request's head, or its trailers, in as many frames as it takes.
     pub fn send_head(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
-        let _closed_already = self.stream.write_all(&encode_head(stream, flags, fields));
+        let block = block(fields);
+        let parts: Vec<_> = block.chunks(FRAME_BYTES).collect();
+        for (number, part) in parts.iter().enumerate() {
+            let (kind, flags) = if number == 0 { (HEADERS, flags) } else { (CONTINUATION, 0) };
+            let last = if number + 1 == parts.len() { END_HEADERS } else { 0 };
+            self.send(kind, flags | last, stream, part);
+        }
+    }
+
+    /// Sends data in as many frames as it takes, the last of them with these flags.
+    pub fn send_data(&mut self, stream: u32, flags: u8, data: &[u8]) {
+        let last = data.len().saturating_sub(1) / FRAME_BYTES * FRAME_BYTES;
+        let (first, last) = data.split_at(last);
+        first.chunks(FRAME_BYTES).for_each(|part| self.send(DATA, 0, stream, part));
+        self.send(DATA, flags, stream, last);
     }
 
     /// The error's number of the last GOAWAY that was read.
@@ -157,12 +187,23 @@ pub fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// What a SETTINGS frame says.
 pub fn encode_settings(settings: &[(u16, u32)]) -> Vec<u8> {
-    settings.iter().flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect()
+    settings
+        .iter()
+        .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat())
+        .collect()
 }
 
 /// A request's head in one frame.
 pub fn encode_head(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     encode(HEADERS, END_HEADERS | flags, stream, &block(fields))
+}
+
+fn socket(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
 }
 
 /// A header block of literals that are not indexed.
@@ -191,4 +232,41 @@ fn push_length(block: &mut Vec<u8>, length: usize) {
         rest /= 128;
     }
     block.push(rest as u8);
+}
+
+/// The status that a response's header block begins with, as the static table has it or as a literal of its own (RFC 7541,
+/// sections 6.1 and 6.2); `None` for anything else, a reference into the dynamic table included.
+pub fn status(block: &[u8]) -> Option<u16> {
+    match block {
+        // Indexed, or a literal whose name is the static table's `:status`.
+        [index @ 0x88..=0x8e, ..] => Some([200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)]),
+        [0x48 | 0x08 | 0x18, length, value @ ..] => {
+            let value = value.get(..usize::from(length & 0x7f))?;
+            let digits = if length & 0x80 == 0 { value.to_vec() } else { huffman_digits(value) };
+            String::from_utf8(digits).ok()?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+/// Digits out of the Huffman code of RFC 7541 (appendix B): those up to 2 have five bits, the others six; what is left over is
+/// padding.
+fn huffman_digits(coded: &[u8]) -> Vec<u8> {
+    let bits: Vec<u8> = coded.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
+    let number = |bits: &[u8]| bits.iter().fold(0, |number, bit| number << 1 | bit);
+    let (mut digits, mut at) = (Vec::new(), 0);
+    while let Some(five) = bits.get(at..at + 5) {
+        match (number(five), bits.get(at..at + 6).map(number)) {
+            (digit @ 0..=2, _) => {
+                digits.push(b'0' + digit);
+                at += 5;
+            }
+            (_, Some(six @ 0b01_1001..=0b01_1111)) => {
+                digits.push(b'3' + (six - 0b01_1001));
+                at += 6;
+            }
+            _ => break,
+        }
+    }
+    digits
 }

@@ -31,7 +31,7 @@ pub mod upstream;
 
 use std::time::{Duration, Instant};
 
-pub use client::{Client, Response};
+pub use client::{Client, End, Response};
 pub use directory::Directory;
 pub use http2::Http2Client;
 pub use sidecar::{Sidecar, SidecarBuilder};

@@ -3,9 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use serde_json::{Value, json};
 
+use super::PATIENCE;
 use super::browser::PUBLIC_URL;
 use super::peers::{self, Process};
 
@@ -33,6 +36,16 @@ pub fn start(accounts: Value, more: Value) -> Option<Provider> {
         }],
     });
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    // Once, one said nothing for as long as it was waited for. Whether Node.js starts is not what is tried here: a second time, aloud.
+    let started = listening(&node, &settings, &installed).or_else(|| {
+        println!("the provider said nothing in {PATIENCE:?}; started anew");
+        listening(&node, &settings, &installed)
+    });
+    Some(started.expect("the provider says where it is"))
+}
+
+/// One that has said where it is; `None` if it says nothing for long.
+fn listening(node: &Path, settings: &Value, installed: &Path) -> Option<Provider> {
     let mut child = Command::new(node)
         .arg(folder().join("provider.mjs"))
         .arg(settings.to_string())
@@ -44,9 +57,14 @@ pub fn start(accounts: Value, more: Value) -> Option<Provider> {
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let process = Process(child);
-    // It warns of what is only for development before it says where it is.
-    let said = lines.map_while(Result::ok).find_map(|line| serde_json::from_str::<Value>(&line).ok());
-    let said = said.expect("the provider starts");
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        // It warns of what is only for development before it says where it is.
+        let said = lines.map_while(Result::ok).find_map(|line| serde_json::from_str::<Value>(&line).ok());
+        // Nobody may be waiting any more.
+        let _told = sender.send(said);
+    });
+    let said = receiver.recv_timeout(PATIENCE).ok()?.expect("the provider starts");
     Some(Provider { issuer: said["issuer"].as_str().unwrap().to_owned(), _process: process })
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -33,8 +34,13 @@ pub struct SidecarBuilder {
     admin: Option<String>,
     limits: String,
     timeouts: String,
+    log_level: Option<String>,
     files: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    store: Option<String>,
+    access_log: Option<String>,
+    wrapper: Vec<String>,
+    permitted_is_super_admin: bool,
 }
 
 /// A running sidecar. Killed when dropped.
@@ -113,6 +119,12 @@ impl SidecarBuilder {
         self
     }
 
+    /// What is logged, in the place of everything.
+    pub fn log_level(mut self, level: &str) -> Self {
+        self.log_level = Some(level.into());
+        self
+    }
+
     /// One worker, so that connections to the upstream are shared by all clients.
     pub fn one_worker(mut self) -> Self {
         self.workers = Some(1);
@@ -131,11 +143,38 @@ impl SidecarBuilder {
         self
     }
 
+    /// Another path of the store; what is filled beforehand is `store.db` all the same.
+    pub fn store(mut self, path: &str) -> Self {
+        self.store = Some(path.into());
+        self
+    }
+
+    /// Where the access log goes.
+    pub fn access_log(mut self, output: &str) -> Self {
+        self.access_log = Some(output.into());
+        self
+    }
+
+    /// Run by another program, such as `sh -c SCRIPT sh`, which becomes the sidecar (`exec "$@"`), in the configuration's folder.
+    pub fn wrapped_in(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// The permitted token's user is a super admin of the organization too, from the start.
+    pub fn permitted_is_super_admin(mut self) -> Self {
+        self.permitted_is_super_admin = true;
+        self
+    }
+
     /// The configuration's text.
     pub fn config(&self) -> String {
         let Self { listener, more_listeners, organization, upstream, route, more, limits, timeouts, .. } =
             self;
         let workers = self.workers.unwrap_or(2);
+        let level = self.log_level.as_deref().unwrap_or("postern=debug");
+        let store = self.store.as_deref().unwrap_or("store.db");
+        let access_log = self.access_log.as_deref().unwrap_or("access.log");
         let endpoints = format!("{:?}", self.endpoints);
         let admin = match &self.admin {
             Some(lines) => format!("[admin]\naddress = \"127.0.0.1:0\"\n{lines}"),
@@ -146,7 +185,7 @@ impl SidecarBuilder {
 workers = {workers}
 
 [store]
-path = "store.db"
+path = {store:?}
 
 [[listeners]]
 name = "main"
@@ -194,10 +233,10 @@ flush_interval_seconds = 1
 {timeouts}
 
 [logging]
-level = "postern=debug"
+level = "{level}"
 
 [logging.access_log]
-output = "access.log"
+output = {access_log:?}
 "#
         )
     }
@@ -213,9 +252,16 @@ output = "access.log"
         fs::write(&config, self.config()).unwrap();
         let directory = Directory::open(&folder.path().join("store.db"));
         let permitted = directory.permitted();
+        if self.permitted_is_super_admin {
+            directory.make_super_admin(&permitted.user_id);
+        }
 
-        let mut process = Command::new(env!("CARGO_BIN_EXE_postern"))
+        let program = env!("CARGO_BIN_EXE_postern").to_owned();
+        let words: Vec<_> = self.wrapper.iter().chain([&program]).collect();
+        let mut process = Command::new(words[0])
+            .args(&words[1..])
             .args(["run", "--json", "--config"])
+            .current_dir(folder.path())
             .arg(&config)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
@@ -438,6 +484,15 @@ impl Sidecar {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Processor time it has used so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // The name, in parentheses, may have blanks in it. User and system time are fields 14 and 15, in hundredths.
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let hundredths: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(hundredths * 10)
     }
 
     /// Sends a signal such as `TERM`.

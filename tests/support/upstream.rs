@@ -158,6 +158,26 @@ impl Upstream {
         self.shared.connections.lock().len()
     }
 
+    /// How much each connection has received so far, for [`Upstream::received_since`].
+    pub fn mark(&self) -> Vec<usize> {
+        self.shared.connections.lock().iter().map(|connection| connection.bytes.lock().len()).collect()
+    }
+
+    /// What was received since then, over all connections in turn.
+    pub fn received_since(&self, mark: &[usize]) -> Vec<u8> {
+        let connections = self.shared.connections.lock();
+        let since = connections.iter().enumerate().flat_map(|(number, connection)| {
+            connection.bytes.lock()[mark.get(number).copied().unwrap_or(0)..].to_vec()
+        });
+        since.collect()
+    }
+
+    /// Connections that the sidecar has not closed, as far as their scripts have read.
+    pub fn open_connections(&self) -> usize {
+        let connections = self.shared.connections.lock();
+        connections.iter().filter(|connection| !connection.closed.load(Ordering::SeqCst)).count()
+    }
+
     /// Everything received so far, over all connections in turn.
     pub fn received(&self) -> Vec<u8> {
         let connections = self.shared.connections.lock();
@@ -294,6 +314,12 @@ impl Peer {
         Some(request)
     }
 
+    /// Keeps nothing of what was received so far: for runs that take long.
+    pub fn forget(&mut self) {
+        self.recording.bytes.lock().clear();
+        self.recording.requests.lock().clear();
+    }
+
     /// Reads a line without its end.
     pub fn read_line(&mut self) -> Option<String> {
         let end = loop {
@@ -398,5 +424,5 @@ fn split_header(line: impl AsRef<str>) -> (String, String) {
 
 /// Where `part` begins in `whole`.
 pub fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
-    whole.windows(part.len()).position(|window| window == part)
+    memchr::memmem::find(whole, part)
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::clock::ClockWatch;
 use crate::config::{EventsConfig, TokensConfig};
 use crate::directory::model::{Event, Timestamp};
 use crate::directory::stale::{StalePage, StalePlace, stale_tokens};
@@ -34,6 +35,9 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Housekeeping {
     wanted: Wanted,
+    clock: ClockWatch,
+    /// Whether the clock is believed about ages.
+    ages_are_believed: bool,
     prune_at: Instant,
     expire_at: Instant,
     /// Where the search for unused tokens goes on; `None`: it starts anew.
@@ -45,7 +49,20 @@ pub(super) struct Housekeeping {
 impl Housekeeping {
     pub(super) fn new(wanted: Wanted) -> Self {
         let now = Instant::now();
-        Self { wanted, prune_at: now, expire_at: now + EXPIRE_EVERY, expire_after: None, mirrored: None }
+        Self {
+            wanted,
+            clock: ClockWatch::new(Timestamp::now(), now),
+            ages_are_believed: true,
+            prune_at: now,
+            expire_at: now + EXPIRE_EVERY,
+            expire_after: None,
+            mirrored: None,
+        }
+    }
+
+    /// Looks at the clock, as often as anything is done by it.
+    pub(super) fn look_at_clock(&mut self) {
+        self.ages_are_believed = self.clock.look(Timestamp::now(), Instant::now());
     }
 
     /// Takes up another configuration, and looks at once: somebody is there who wants to see what it does.
@@ -59,12 +76,16 @@ impl Housekeeping {
     /// Removes some of what is older than the retention.
     pub(super) fn prune(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         let Some(retention) = self.wanted.events.retention else { return Ok(()) };
-        if Instant::now() < self.prune_at {
+        if !self.ages_are_believed || Instant::now() < self.prune_at {
             return Ok(());
         }
         // If the store fails, it is not asked again at once.
         self.prune_at = Instant::now() + PRUNE_EVERY;
-        let removed = store.prune_events(before_now(retention), PRUNED_AT_ONCE)?;
+        let removed = match store.prune_events(before_now(retention), PRUNED_AT_ONCE) {
+            // Somebody else writes for long: what is old can wait.
+            Err(StoreError::Locked { .. }) => return Ok(()),
+            removed => removed?,
+        };
         if removed == PRUNED_AT_ONCE as usize {
             self.prune_at = Instant::now();
         }
@@ -108,7 +129,8 @@ impl Housekeeping {
 
     /// Whether unused tokens are to be looked for now: usage must have been written before.
     pub(super) fn wants_to_expire(&self) -> bool {
-        self.wanted.tokens.expire_unused_after.is_some() && Instant::now() >= self.expire_at
+        let is_wanted = self.wanted.tokens.expire_unused_after.is_some();
+        is_wanted && self.ages_are_believed && Instant::now() >= self.expire_at
     }
 
     /// Revokes some of the organization's tokens that have not been used for too long; returns whether any was.

@@ -255,6 +255,9 @@ struct WireToken {
     last_ip: Option<IpAddr>,
     last_user_agent: Option<String>,
     request_count: u64,
+    /// An older sidecar does not say.
+    #[serde(default)]
+    successor_prefix: Option<String>,
 }
 
 impl OwnedToken {
@@ -294,6 +297,7 @@ impl WireToken {
             scopes: self.scopes,
             authentication_method_id: None,
             end_time: None,
+            successor_prefix: self.successor_prefix,
             revoked_time,
         };
         TokenWithUsage { token, usage, expiry_time: self.expiry_time }

@@ -32,6 +32,8 @@ pub(super) struct Request {
     pub(super) path: String,
     pub(super) method: String,
     pub(super) required_permission: Option<Cow<'static, str>>,
+    /// What was not said of the request, and may lead to another route.
+    pub(super) depends_on: Vec<String>,
     pub(super) client_address: IpAddr,
     pub(super) time: Timestamp,
 }
@@ -113,12 +115,22 @@ impl Explanation {
             ("permit", _) => "decision: permit".to_owned(),
             ("open", _) => {
                 return format!(
-                    "{head}\n\ndecision: let in, the route is declared open: no token is asked for"
+                    "{head}\n\ndecision: let in, the route is declared open: no token is asked for{}",
+                    self.reservation()
                 );
             }
             (_, Some(reason)) => format!("decision: deny, {reason}{status}"),
             (_, None) => format!("decision: no route{status}"),
         };
-        format!("{head}\n\n{checks}\n\n{decision}")
+        format!("{head}\n\n{checks}\n\n{decision}{}", self.reservation())
+    }
+
+    /// What the decision depends on beside what was said.
+    fn reservation(&self) -> String {
+        let unsaid = &self.request.depends_on;
+        if unsaid.is_empty() {
+            return String::new();
+        }
+        format!("\nIt may be another one: this depends on {}, which was not said.", unsaid.join(", "))
     }
 }

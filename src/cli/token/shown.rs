@@ -32,6 +32,8 @@ pub(super) struct Shown {
     last_ip: Option<IpAddr>,
     last_user_agent: Option<String>,
     request_count: u64,
+    /// What has taken its place.
+    successor_prefix: Option<String>,
 }
 
 /// Several.
@@ -68,6 +70,7 @@ impl Shown {
             last_ip,
             last_user_agent,
             request_count,
+            successor_prefix: token.successor_prefix,
         }
     }
 
@@ -79,7 +82,7 @@ impl Shown {
             ("user", format!("{} ({})", self.user_name, self.user_id)),
             ("kind", self.kind.to_string()),
             ("description", self.description.clone()),
-            ("state", word(self.state).to_owned()),
+            ("state", self.state()),
             ("created", self.create_time.to_string()),
             ("lifetime", lifetime.unwrap_or_else(|| "without end".to_owned())),
             ("expires", self.expires()),
@@ -94,6 +97,14 @@ impl Shown {
             rows.insert(5, ("revoked", time.to_string()));
         }
         fields(rows)
+    }
+
+    /// Whether it works, and what has taken its place: who still uses it then has not changed to that.
+    fn state(&self) -> String {
+        match &self.successor_prefix {
+            None => word(self.state).to_owned(),
+            Some(successor) => format!("{}, replaced by {successor}", word(self.state)),
+        }
     }
 
     fn expires(&self) -> String {
@@ -132,7 +143,7 @@ impl ShownList {
                 [
                     token.token_prefix.clone(),
                     token.user_name.clone(),
-                    word(token.state).to_owned(),
+                    token.state(),
                     token.expires(),
                     token.last_used(),
                     or_dash(token.last_ip),

@@ -58,6 +58,8 @@ pub(super) fn resolve(file: &FileConfig, resolution: &mut Resolution<'_, '_>) ->
 /// The upstreams that routes can go to, by position.
 struct UpstreamNames<'t> {
     names: Option<Vec<Option<&'t str>>>,
+    /// Those that say they speak HTTP/2.
+    in_http2: Vec<&'t str>,
 }
 
 impl<'t> UpstreamNames<'t> {
@@ -66,7 +68,17 @@ impl<'t> UpstreamNames<'t> {
         let names = file.upstreams.as_ref().map(|upstreams| {
             upstreams.value.iter().map(|upstream| upstream.value.name.as_ref().map(name)).collect()
         });
-        Self { names }
+        let upstreams = file.upstreams.iter().flat_map(|upstreams| &upstreams.value);
+        let in_http2 = upstreams
+            .filter(|upstream| upstream.value.protocol.as_ref().is_some_and(|it| it.value == "http2"))
+            .filter_map(|upstream| upstream.value.name.as_ref().map(name))
+            .collect();
+        Self { names, in_http2 }
+    }
+
+    /// Whether the upstream with this name speaks HTTP/2.
+    fn is_in_http2(&self, name: &Located<String>) -> bool {
+        self.in_http2.contains(&name.value.as_str())
     }
 
     /// The position of the upstream with this name; `None` with the problem noted.
@@ -113,6 +125,7 @@ fn one(
     let write_permission =
         permission(route.write_permission.as_ref(), WRITE_PERMISSION, authentication, resolution);
     let permissions = permissions(route.permissions.as_ref(), authentication, resolution);
+    let upgrades = request::upgrades(route, upstreams, resolution);
     let credentials = request::credentials(route, authentication, resolution);
     let cors_preflight = request::cors_preflight(route, authentication, resolution);
     let (of_request, of_response) = (route.request_headers.as_ref(), route.response_headers.as_ref());
@@ -152,6 +165,7 @@ fn one(
         read_permission: read_permission?,
         write_permission: write_permission?,
         permissions: permissions?,
+        upgrades: upgrades?,
         authentication: authentication?,
         credentials: credentials?,
         cors_preflight: cors_preflight?,

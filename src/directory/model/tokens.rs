@@ -38,6 +38,8 @@ pub struct Token {
     pub extend_when_used: bool,
     /// When it ends however much it is used; `None`: its lifetime alone decides.
     pub end_time: Option<Timestamp>,
+    /// Prefix of the token that has taken its place; `None`: none has.
+    pub successor_prefix: Option<String>,
     /// Addresses and networks it may be used from; empty: any.
     pub ip_allowlist: Vec<String>,
     /// Names of permissions and roles it is restricted to; empty: not restricted.

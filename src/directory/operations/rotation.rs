@@ -76,12 +76,12 @@ pub fn rotate_token(
             now,
         );
         let successor = tokens::insert_into(changes, &new, &made)?;
+        let end = (overlap_seconds > 0).then(|| Timestamp(now.0.saturating_add(overlap_seconds)));
+        let end_time = former.end_time.into_iter().chain(end).min();
+        let successor_prefix = Some(successor.token_prefix.clone());
+        changes.update_token(&Token { end_time, successor_prefix, ..former.clone() })?;
         if overlap_seconds == 0 {
             changes.revoke_token(former.number)?;
-        } else {
-            let end = Timestamp(now.0.saturating_add(overlap_seconds));
-            let end_time = Some(former.end_time.map_or(end, |earlier| earlier.min(end)));
-            changes.update_token(&Token { end_time, ..former.clone() })?;
         }
         let replaced = changes.records().token_by_number(former.number)?;
         Ok((successor, replaced.map_or(former, |replaced| replaced.token)))

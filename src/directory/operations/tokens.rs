@@ -369,6 +369,7 @@ pub(super) fn token(
             Origin::Generated(end_time) => end_time,
             Origin::Imported => None,
         },
+        successor_prefix: None,
         ip_allowlist,
         scopes: without_repetitions(&new.scopes),
         authentication_method_id: new.authentication_method_id.clone(),

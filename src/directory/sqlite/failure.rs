@@ -26,7 +26,7 @@ impl Failures {
         let detail = message.clone().unwrap_or_else(|| failure.to_string());
         match failure.code {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
-                StoreError::Locked { path, waited_seconds: self.busy_timeout.as_secs() }
+                self.locked()
             }
             ErrorCode::DatabaseCorrupt => StoreError::Corrupt { path, detail },
             ErrorCode::NotADatabase => StoreError::NotAStore { path, detail },
@@ -39,6 +39,11 @@ impl Failures {
             }
             _ => StoreError::Unexpected { path, detail },
         }
+    }
+
+    /// Somebody keeps the store, or the way to it, for longer than is waited.
+    pub(super) fn locked(&self) -> StoreError {
+        StoreError::Locked { path: self.path.clone(), waited_seconds: self.busy_timeout.as_secs() }
     }
 
     /// The store's error for one of the system's.

@@ -12,7 +12,7 @@ use crate::directory::model::{
     Organization, OrganizationalUnit, Principal, Project, Resource, Sequence, Timestamp, TokenWithUsage,
     User, Word,
 };
-use crate::directory::store::{Change, Entity, EventPage, EventQuery, Records, TokenRow};
+use crate::directory::store::{Change, ChangeMark, Entity, EventPage, EventQuery, Records, TokenRow};
 use crate::policy::facts::UserKind;
 use crate::token::TokenDigest;
 
@@ -77,6 +77,14 @@ impl Records for Reader<'_> {
             let sequence: i64 = row.get(0)?;
             let entity = entity(row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?);
             Ok(Change { sequence: Sequence(sequence.unsigned_abs()), entity })
+        })
+    }
+
+    fn change_mark(&self, sequence: Sequence) -> Result<Option<ChangeMark>, StoreError> {
+        let at = i64::try_from(sequence.0).unwrap_or(i64::MAX);
+        let sql = "SELECT entity, entity_id, change_time FROM changes WHERE sequence = ?1";
+        self.one(sql, [at], |row| {
+            Ok(ChangeMark { entity: row.get(0)?, entity_id: row.get(1)?, change_time: row.get(2)? })
         })
     }
 

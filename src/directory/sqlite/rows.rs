@@ -34,7 +34,8 @@ pub(super) const GRANT: &str =
 /// With the tables that [`TOKEN_FROM`] joins.
 pub(super) const TOKEN: &str = "t.number, t.prefix, t.digest, u.id, t.kind, t.description, t.create_time, \
      t.created_manually, t.imported, t.max_age_seconds, t.extend_when_used, t.ip_allowlist, t.scopes, a.id, \
-     t.revoked_time, t.end_time, s.last_used_time, s.last_ip, s.last_user_agent, s.request_count";
+     t.revoked_time, t.end_time, s.last_used_time, s.last_ip, s.last_user_agent, s.request_count, \
+     t.successor_prefix";
 pub(super) const TOKEN_FROM: &str = "tokens t JOIN users u ON u.number = t.user_number \
      LEFT JOIN authentication_methods a ON a.number = t.method_number \
      LEFT JOIN token_usage s ON s.token_number = t.number";
@@ -214,6 +215,7 @@ pub(super) fn token(row: &Row<'_>) -> Result<TokenWithUsage> {
         authentication_method_id: row.get(13)?,
         revoked_time: optional_time(row, 14)?,
         end_time: optional_time(row, 15)?,
+        successor_prefix: row.get(20)?,
     };
     let usage = match optional_time(row, 16)? {
         None => None,

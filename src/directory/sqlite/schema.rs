@@ -5,7 +5,7 @@
 pub(super) const APPLICATION_ID: u32 = 0x5073_746e;
 
 /// Step `n` leads from schema version `n` to `n + 1`.
-pub(super) const STEPS: &[&str] = &[FIRST, MANAGEMENT];
+pub(super) const STEPS: &[&str] = &[FIRST, MANAGEMENT, SUCCESSORS];
 
 /// The schema version this program reads and writes.
 pub(super) fn latest_version() -> u32 {
@@ -230,4 +230,9 @@ ALTER TABLE identity_providers ADD COLUMN sealed_client_secret BLOB;
 ALTER TABLE organizations ADD COLUMN candidate_policy TEXT;         -- JSON; NULL: none is tried
 ALTER TABLE tokens ADD COLUMN end_time INTEGER;                     -- NULL: none but by its lifetime
 ALTER TABLE token_usage ADD COLUMN request_count INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What has taken a token's place.
+const SUCCESSORS: &str = "
+ALTER TABLE tokens ADD COLUMN successor_prefix TEXT;                -- NULL: nothing has
 ";

@@ -555,7 +555,7 @@ impl Changes for Writer<'_> {
         self.note_of_token(&token.user_id, &record)?;
         self.execute(
             "UPDATE tokens SET description = ?2, max_age_seconds = ?3, extend_when_used = ?4, ip_allowlist = ?5,
-                 scopes = ?6, end_time = ?7 WHERE number = ?1",
+                 scopes = ?6, end_time = ?7, successor_prefix = ?8 WHERE number = ?1",
             params![
                 token.number,
                 token.description,
@@ -564,6 +564,7 @@ impl Changes for Writer<'_> {
                 optional_list_column(&token.ip_allowlist),
                 optional_list_column(&token.scopes),
                 token.end_time.map(|time| time.0),
+                token.successor_prefix,
             ],
         )?;
         self.log("token", &token.number.to_string())

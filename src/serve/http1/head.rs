@@ -94,7 +94,9 @@ pub(super) enum Upgrade {
     None,
     /// WebSocket (RFC 6455), and nothing beside it.
     WebSocket,
-    /// Something that is not passed on, such as `h2c`: the client's wish is not granted, and it goes on as it is.
+    /// One other protocol. Whether it may be offered to anybody is its route's to say.
+    Named,
+    /// More than one, or what is none: the client's wish is not granted, and it goes on as it is.
     Other,
 }
 
@@ -346,6 +348,7 @@ impl HeadScan {
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.options.upgrade = match self.options.upgrade {
                     Upgrade::None if value.eq_ignore_ascii_case(b"websocket") => Upgrade::WebSocket,
+                    Upgrade::None if is_protocol(value) => Upgrade::Named,
                     _ => Upgrade::Other,
                 };
             }
@@ -469,6 +472,13 @@ fn trim(value: &[u8]) -> (usize, &[u8]) {
     let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
     let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
     (start, &value[start..end])
+}
+
+/// Whether a value names one protocol, with or without a version (RFC 9110, section 7.8).
+pub(super) fn is_protocol(value: &[u8]) -> bool {
+    let is_token = |part: &[u8]| !part.is_empty() && class::run(part, TOKEN) == part.len();
+    let mut parts = value.splitn(2, |&byte| byte == b'/');
+    parts.all(is_token)
 }
 
 /// Whether a comma list has this element, in any case.

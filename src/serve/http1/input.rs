@@ -18,7 +18,7 @@ use tokio::task::coop::unconstrained;
 
 use super::chunked::{Chunked, Piece};
 use super::head::{BodyLength, Head, HeadScan, Upgrade, Version};
-use super::{BodyError, Limits, Phase, State, Violation, request};
+use super::{BodyError, Limits, Offered, Phase, State, Violation, request};
 
 /// What heads are read into, on the stack: an idle connection has no buffer.
 const HEAD_READ_BYTES: usize = 8 * 1024;
@@ -53,7 +53,7 @@ enum Framing {
     Body(u64),
     Chunked(Box<Chunked>),
     /// Behind a head that offers another protocol: what comes is the next head's, unless the offer is taken.
-    Offered,
+    Offered(Offered),
     /// In that protocol: whatever comes, to the connection's end.
     Tunnel,
     /// Behind the end of what the client had to say in that protocol.
@@ -178,7 +178,7 @@ impl Input {
         self.scan.restart();
         match begun {
             Ok(arrived) => {
-                let has_body = !matches!(framing, Framing::Head | Framing::Offered);
+                let has_body = !matches!(framing, Framing::Head | Framing::Offered(_));
                 self.framing = framing;
                 self.state.enter(if has_body { Phase::InBody } else { Phase::Idle });
                 self.owed_continue = (has_body && arrived.expects_continue).then_some(CONTINUE);
@@ -237,12 +237,15 @@ impl Input {
 
     /// Whether nothing of the current request is still to come.
     pub(super) fn is_body_complete(&self) -> bool {
-        matches!(self.framing, Framing::Head | Framing::Offered)
+        matches!(self.framing, Framing::Head | Framing::Offered(_))
     }
 
-    /// Whether the current request offers to go on in another protocol.
-    pub(super) fn is_upgrade_offered(&self) -> bool {
-        matches!(self.framing, Framing::Offered)
+    /// In which other protocol the current request offers to go on, if in any.
+    pub(super) fn offered(&self) -> Option<Offered> {
+        match self.framing {
+            Framing::Offered(offered) => Some(offered),
+            _ => None,
+        }
     }
 
     /// The client's offer is taken: all that it sends from now on is the tunnel's.
@@ -253,7 +256,7 @@ impl Input {
 
     /// The client's offer is not taken: what it sends from now on is its next request.
     pub(super) fn decline_upgrade(&mut self) {
-        if self.is_upgrade_offered() {
+        if self.offered().is_some() {
             self.framing = Framing::Head;
         }
     }
@@ -274,7 +277,7 @@ impl Input {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 // Nothing of the tunnel before the offer is taken. Who asks for the next frame of the response, which tells
                 // of that, asks here again.
-                Ok(None) if self.is_upgrade_offered() => return Poll::Pending,
+                Ok(None) if self.offered().is_some() => return Poll::Pending,
                 Ok(None) if self.is_body_complete() => return Poll::Ready(None),
                 Ok(None) if matches!(self.framing, Framing::TunnelEnded) => return Poll::Ready(None),
                 Ok(None) => {}
@@ -296,7 +299,7 @@ impl Input {
 
     fn body_in_held(&mut self) -> Result<Option<Frame<Bytes>>, BodyError> {
         let frame = match &mut self.framing {
-            Framing::Head | Framing::Offered | Framing::TunnelEnded => return Ok(None),
+            Framing::Head | Framing::Offered(_) | Framing::TunnelEnded => return Ok(None),
             Framing::Refused => return Err(BodyError::Refused),
             Framing::Body(_) | Framing::Chunked(_) | Framing::Tunnel if self.held.is_empty() => {
                 return Ok(None);
@@ -359,7 +362,7 @@ impl Input {
                 .map_or(KNOWN_BODY_READ_BYTES, |remaining| remaining.min(KNOWN_BODY_READ_BYTES)),
             Framing::Head
             | Framing::Chunked(_)
-            | Framing::Offered
+            | Framing::Offered(_)
             | Framing::Tunnel
             | Framing::TunnelEnded
             | Framing::Refused => 0,
@@ -426,14 +429,8 @@ impl Input {
 /// The request, and what follows its head.
 fn begin(head: &Head<'_>, bytes: &Bytes) -> (Result<Arrived, Violation>, Framing) {
     let options = head.options;
-    // RFC 6455, section 4.1: a GET without a body.
-    let offers_upgrade = options.asks_to_upgrade
-        && options.upgrade == Upgrade::WebSocket
-        && head.version == Version::Http11
-        && head.method.of(bytes) == b"GET";
     let framing = match head.body {
-        BodyLength::Known(0) if offers_upgrade => Framing::Offered,
-        BodyLength::Known(0) => Framing::Head,
+        BodyLength::Known(0) => offered(head, bytes).map_or(Framing::Head, Framing::Offered),
         BodyLength::Known(length) => Framing::Body(length),
         BodyLength::Chunked => Framing::Chunked(Box::new(Chunked::new())),
     };
@@ -452,4 +449,19 @@ fn begin(head: &Head<'_>, bytes: &Bytes) -> (Result<Arrived, Violation>, Framing
         head: parts,
     });
     (arrived, framing)
+}
+
+/// In which other protocol a request without a body offers to go on.
+#[inline]
+fn offered(head: &Head<'_>, bytes: &Bytes) -> Option<Offered> {
+    let options = head.options;
+    if !options.asks_to_upgrade || head.version != Version::Http11 {
+        return None;
+    }
+    match options.upgrade {
+        // RFC 6455, section 4.1: a GET.
+        Upgrade::WebSocket => (head.method.of(bytes) == b"GET").then_some(Offered::WebSocket),
+        Upgrade::Named => Some(Offered::Named),
+        Upgrade::None | Upgrade::Other => None,
+    }
 }

@@ -97,6 +97,11 @@ impl<E: std::error::Error + 'static> Output<E> {
         self.keeps_alive
     }
 
+    /// Whether nothing but the connection's end tells the end of its body.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        self.framing == Framing::UntilClose
+    }
+
     /// Sends what can be sent now; ready once all is. A response that breaks off fails after what came of it was sent.
     ///
     /// The stream is borrowed for each write only: the response's body may have to read the request's from it.
@@ -227,7 +232,7 @@ fn write_head<R: Respond>(
     match (version, keeps_alive) {
         _ if status == StatusCode::SWITCHING_PROTOCOLS => {
             write_field(buffer, b"connection", b"upgrade");
-            write_field(buffer, b"upgrade", b"websocket");
+            write_field(buffer, b"upgrade", response.protocol().as_bytes());
         }
         (_, false) => write_field(buffer, b"connection", b"close"),
         (Version::Http10, true) => write_field(buffer, b"connection", b"keep-alive"),

@@ -51,6 +51,11 @@ impl<S> Prefixed<S> {
     pub fn new(stream: S, prefix: BytesMut) -> Self {
         Self { prefix, stream }
     }
+
+    /// The stream behind.
+    pub fn inner(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+
 use super::AccessLogError;
 use crate::config::AccessLogOutput;
 
@@ -88,7 +90,7 @@ impl Destination {
                 Ok(more) => written += more,
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
-                    // Standard output may have been made non-blocking by whoever shares it.
+                    // A named pipe that is full; or standard output, made non-blocking by whoever shares it.
                     io::ErrorKind::WouldBlock => thread::sleep(FULL_PAUSE),
                     _ => return Err((written, error)),
                 },
@@ -99,8 +101,12 @@ impl Destination {
 }
 
 /// Appending, so that several processes may share the file. User agents and addresses are nobody else's business.
+///
+/// A named pipe that nobody reads is refused at once: to wait for its reader would hold up the start, or a reload and with it
+/// everything else on the control side.
 fn open_for_appending(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(without_waiting).open(path)
 }
 
 fn count(lines: &[u8]) -> u64 {

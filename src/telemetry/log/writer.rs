@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ struct Queue {
     state: Mutex<State>,
     filled: Condvar,
     emptied: Condvar,
+    /// Lines that were lost since the start.
+    lost_total: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -43,8 +46,10 @@ impl QueuedWriter {
             loop {
                 let (lines, lost) = writing.wait();
                 for line in lines {
-                    // Where standard error is closed, nobody is left to be told.
-                    let _unheard = output.write_all(&line);
+                    // Closed, or a file on a disk that is full: only the metrics are left to say so.
+                    if output.write_all(&line).is_err() {
+                        writing.lost_total.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 writing.written();
                 if lost > 0 {
@@ -56,6 +61,11 @@ impl QueuedWriter {
             }
         })?;
         Ok(Self { queue })
+    }
+
+    /// How many lines were lost since the start: not read fast enough, or not written.
+    pub(super) fn lost_total(&self) -> u64 {
+        self.queue.lost_total.load(Ordering::Relaxed)
     }
 
     /// Waits until everything is written, but not for longer than `patience`.
@@ -78,6 +88,7 @@ impl Queue {
             self.filled.notify_one();
         } else {
             state.lost += 1;
+            self.lost_total.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -157,5 +168,30 @@ mod tests {
         let written = written.lock();
         assert!(written.starts_with(b"first\nnext\n"));
         assert!(written.len() >= QUEUE_LINES * b"next\n".len());
+        let lost = writer.lost_total();
+        assert!((QUEUE_LINES as u64 - 1..=QUEUE_LINES as u64 + 1).contains(&lost), "{lost} are counted");
+    }
+
+    /// A file on a disk that is full.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted() {
+        let mut writer = QueuedWriter::start(Full).unwrap();
+        for _ in 0..3 {
+            writer.write_all(b"nobody will read this\n").unwrap();
+        }
+        writer.flush(Duration::from_secs(60));
+        assert_eq!(writer.lost_total(), 3);
     }
 }

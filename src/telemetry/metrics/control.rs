@@ -370,12 +370,15 @@ fn counter(name: &str, help: &str) -> IntCounter {
 
 type ReadDirectory = Box<dyn Fn() -> DirectoryFigures + Send + Sync>;
 type ReadUpstreams = Box<dyn Fn() -> Vec<EndpointFigures> + Send + Sync>;
+type ReadCount = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// What is asked for only when it is scraped.
 #[derive(Default)]
 pub(super) struct Observed {
     pub(super) directory: Mutex<Option<ReadDirectory>>,
     pub(super) upstreams: Mutex<Option<ReadUpstreams>>,
+    pub(super) log_dropped: Mutex<Option<ReadCount>>,
+    pub(super) clock_ahead: Mutex<Option<ReadCount>>,
     pub(super) certificates: Mutex<BTreeMap<(String, String), SystemTime>>,
 }
 
@@ -394,18 +397,27 @@ impl Observed {
             &family::USAGE_PENDING,
             &family::CERTIFICATE_EXPIRY,
             &family::UPSTREAM_ADDRESSES,
+            &family::LOG_DROPPED,
+            &family::CLOCK_AHEAD,
         ]
         .into_iter()
         .map(family::Family::describe)
         .collect()
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
     pub(super) fn collect(&self, families: &mut Vec<MetricFamily>) {
         if let Some(read) = &*self.directory.lock() {
             collect_directory(&read(), families);
         }
         if let Some(read) = &*self.upstreams.lock() {
             collect_addresses(&read(), families);
+        }
+        if let Some(read) = &*self.log_dropped.lock() {
+            families.push(family::LOG_DROPPED.with(vec![family::LOG_DROPPED.count(&[], read())]));
+        }
+        if let Some(read) = &*self.clock_ahead.lock() {
+            families.push(family::CLOCK_AHEAD.with(vec![family::CLOCK_AHEAD.level(&[], read() as f64)]));
         }
         let certificates = self.certificates.lock();
         let expiries = certificates.iter().map(|((listener, certificate), expires)| {

@@ -107,6 +107,13 @@ pub(super) static CONNECTIONS: Family = Family {
     labels: &["listener"],
 };
 
+pub(super) static ACCEPT_FAILURES: Family = Family {
+    name: "postern_accept_failures_total",
+    help: "Tries to accept a connection that failed, mostly for want of file descriptors. What waits is tried again.",
+    kind: MetricType::COUNTER,
+    labels: &["listener"],
+};
+
 pub(super) static TLS_HANDSHAKES: Family = Family {
     name: "postern_tls_handshakes_total",
     help: "TLS handshakes with clients, by how they went.",
@@ -152,6 +159,20 @@ pub(super) static DIRECTORY_AGE: Family = Family {
 pub(super) static USAGE_PENDING: Family = Family {
     name: "postern_usage_pending",
     help: "Tokens whose usage waits to be written to the store.",
+    kind: MetricType::GAUGE,
+    labels: &[],
+};
+
+pub(super) static LOG_DROPPED: Family = Family {
+    name: "postern_log_dropped_total",
+    help: "Lines of the program's own log that were lost: standard error was not read fast enough, or could not be written.",
+    kind: MetricType::COUNTER,
+    labels: &[],
+};
+
+pub(super) static CLOCK_AHEAD: Family = Family {
+    name: "postern_clock_ahead_seconds",
+    help: "How far the clock of decisions is ahead of the system's: it never steps back, so that no expired token revives.",
     kind: MetricType::GAUGE,
     labels: &[],
 };

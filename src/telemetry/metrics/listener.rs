@@ -1,4 +1,5 @@
-//! What is counted per listener: open connections, TLS handshakes, and who was closed on for what was sent.
+//! What is counted per listener: open connections, TLS handshakes, what could not be accepted, and who was closed on for
+//! what was sent.
 
 use std::sync::Arc;
 
@@ -101,6 +102,7 @@ struct ListenerCells {
     handshakes: [Cell; TlsOutcome::ALL.len()],
     proxy_protocol_failures: [Cell; ProxyProtocolFailure::ALL.len()],
     go_aways: [Cell; GoAway::ALL.len()],
+    accept_failures: Cell,
 }
 
 /// An open client connection; it counts as open until this is dropped, on the worker that made it.
@@ -121,6 +123,8 @@ pub(super) struct ListenerSum {
     pub(super) proxy_protocol_failures: [u64; ProxyProtocolFailure::ALL.len()],
     /// In the order of [`GoAway::ALL`].
     pub(super) go_aways: [u64; GoAway::ALL.len()],
+    /// Failures to accept.
+    pub(super) accept_failures: u64,
 }
 
 impl ListenerMetrics {
@@ -155,10 +159,16 @@ impl ListenerMetrics {
         self.workers[worker].go_aways[reason as usize].add(1);
     }
 
+    /// Counts one try to accept that failed: the connection waits in the system's queue.
+    pub fn accept_failed(&self, worker: usize) {
+        self.workers[worker].accept_failures.add(1);
+    }
+
     pub(super) fn sum(&self) -> ListenerSum {
         let mut sum = ListenerSum::default();
         for cells in &self.workers {
             sum.connections += cells.connections.value().cast_signed();
+            sum.accept_failures += cells.accept_failures.value();
             for (total, cell) in sum.handshakes.iter_mut().zip(&cells.handshakes) {
                 *total += cell.value();
             }

@@ -13,11 +13,13 @@ pub enum UpstreamRefusal {
     Requests,
     /// As many connections are being opened as may be.
     Connections,
+    /// This system has no descriptors or memory left.
+    Shortage,
 }
 
 impl UpstreamRefusal {
     /// Every reason, in the order of the declaration.
-    pub const ALL: [Self; 3] = [Self::Unhealthy, Self::Requests, Self::Connections];
+    pub const ALL: [Self; 4] = [Self::Unhealthy, Self::Requests, Self::Connections, Self::Shortage];
 
     /// The word that metrics use.
     pub const fn code(self) -> &'static str {
@@ -25,6 +27,7 @@ impl UpstreamRefusal {
             Self::Unhealthy => "unhealthy",
             Self::Requests => "requests",
             Self::Connections => "connections",
+            Self::Shortage => "shortage",
         }
     }
 }

@@ -3,16 +3,15 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use arc_swap::{ArcSwapOption, Guard};
 use ipnet::IpNet;
-use parking_lot::Mutex;
 
 use super::TokenIndex;
 use crate::directory::view::UserIndex;
 use crate::policy::facts::IdentityProviderIndex;
 use crate::policy::{MethodBinding, PermissionSet, ThirdParty, TokenFacts};
+use crate::primitives::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::primitives::{ArcSwapOption, Guard, Mutex};
 use crate::token::usage::UserAgent;
 use crate::token::{TokenDigest, TokenKind};
 

@@ -2,10 +2,10 @@
 //! What is at a place is not known here; nothing is ever taken out.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::hash::{BuildHasher, Hasher};
 
+use crate::primitives::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::primitives::{OnceLock, RandomState};
 use crate::token::TokenDigest;
 
 /// Slots of an empty index.
@@ -33,7 +33,7 @@ pub(super) struct Index {
 impl Default for Index {
     fn default() -> Self {
         let index = Self {
-            tables: [const { OnceLock::new() }; DOUBLINGS],
+            tables: std::array::from_fn(|_| OnceLock::new()),
             current: AtomicUsize::new(0),
             // Unknown to those who can choose the digests of imported tokens, so that they cannot heap them up.
             factors: std::array::from_fn(|_| RandomState::new().build_hasher().finish() | 1),

@@ -21,7 +21,7 @@ fn read_in_pieces(method: &Method, bytes: &[u8], piece: usize) -> Read {
     let mut fields = Fields::default();
     let mut pieces = bytes.chunks(piece);
     let head = loop {
-        match head(&mut buffer, &mut fields, method, Offer::Nothing, None) {
+        match head(&mut buffer, &mut fields, method, &Offer::Nothing, None) {
             Ok(Some(head)) => break head,
             Ok(None) => {}
             Err(_) => return Read::Refused,
@@ -163,14 +163,14 @@ fn lines_go_on_as_they_came_without_what_ends_here() {
          Set-Cookie: a=1\r\nset-cookie:  b=2 \r\nContent-Length: 0\r\ncontent-length: 0\r\nUpgrade: h2c\r\n\r\n",
     );
     let mut fields = Fields::default();
-    head(&mut read, &mut fields, &Method::GET, Offer::Nothing, None).expect("valid").expect("complete");
+    head(&mut read, &mut fields, &Method::GET, &Offer::Nothing, None).expect("valid").expect("complete");
     let text = |fields: &Fields| String::from_utf8(fields.lines().to_vec()).expect("ascii");
     assert_eq!(text(&fields), "Server: x\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nContent-Length: 0\r\n");
     assert!(!fields.has_date());
     // The next response is written over it; a bare line feed does not go on as one.
     let mut next =
         BytesMut::from("HTTP/1.1 204 No Content\r\ndate: b\nA:b\r\nContent-Length: 0\r\nC: d\r\n\r\n");
-    head(&mut next, &mut fields, &Method::GET, Offer::Nothing, None).expect("valid").expect("complete");
+    head(&mut next, &mut fields, &Method::GET, &Offer::Nothing, None).expect("valid").expect("complete");
     assert_eq!(text(&fields), "date: b\r\nA: b\r\nC: d\r\n");
     assert!(fields.has_date());
 }

@@ -46,6 +46,7 @@ fn without_service(route: &RouteTable, resolution: &mut Resolution<'_, '_>) {
         route.rewrite.as_ref().map(|key| &key.at),
         route.cors_preflight.as_ref().map(|key| &key.at),
         route.pass_authorization.as_ref().filter(|key| key.value).map(|key| &key.at),
+        route.upgrades.as_ref().filter(|key| !key.value.is_empty()).map(|key| &key.at),
         route.response_header_seconds.as_ref().map(|key| &key.at),
         route.total_seconds.as_ref().map(|key| &key.at),
     ];

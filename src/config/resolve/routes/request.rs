@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::super::text::{self, Refusal};
 use super::super::{Resolution, all};
+use super::UpstreamNames;
 use crate::config::file::RouteTable;
 use crate::config::map::Map;
 use crate::config::report::Located;
@@ -68,6 +69,59 @@ fn query_parameter(name: &str) -> Result<String, Refusal> {
         reason: format!("{} is no name of a parameter for tokens", text::quoted(name)),
         remedy: "use 1 to 64 letters, digits, `-`, `_`, `.` or `~`".to_owned(),
     })
+}
+
+/// Protocols that the service may be offered beside WebSocket.
+pub(super) fn upgrades(
+    route: &RouteTable,
+    upstreams: &UpstreamNames<'_>,
+    resolution: &mut Resolution<'_, '_>,
+) -> Option<Vec<String>> {
+    let written = route.upgrades.as_ref()?;
+    let names = written.value.iter().map(|name| resolution.text(Some(name), protocol));
+    let names: Option<Vec<String>> = all(names.collect());
+    let names = names?;
+    let is_before = |at: usize| names[..at].iter().any(|before| before.eq_ignore_ascii_case(&names[at]));
+    if let Some(repeated) = (1..names.len()).find(|at| is_before(*at)).and_then(|at| written.value.get(at)) {
+        let remedy = "list each protocol once: capitals make no difference";
+        resolution.report.value_problem(&repeated.at, "it is listed twice", remedy);
+    }
+    if !names.is_empty()
+        && let Some(upstream) = &route.upstream
+        && upstreams.is_in_http2(upstream)
+    {
+        let reason =
+            format!("the upstream {} speaks HTTP/2, which has no `Upgrade`", text::quoted(&upstream.value));
+        let remedy = "remove `upgrades`, or name an upstream in HTTP/1.1";
+        resolution.report.value_problem(&written.at, reason, remedy);
+    }
+    Some(names)
+}
+
+/// A protocol that a connection may go on in without anything in it being a request that nobody decides about.
+fn protocol(name: &str) -> Result<String, Refusal> {
+    let refuse = |reason: String, remedy: &str| Err(Refusal { reason, remedy: remedy.to_owned() });
+    let is_token = |part: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !part.is_empty() && part.bytes().all(is_plain)
+    };
+    let quoted = text::quoted(name);
+    if name.len() > 64 || !name.splitn(2, '/').all(is_token) {
+        let remedy = "write it as in the `Upgrade` header: `tcp`, or with a version `SPDY/3.1`";
+        return refuse(format!("{quoted} is no name of a protocol"), remedy);
+    }
+    match name.split('/').next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "websocket" => refuse("WebSockets pass on every route".to_owned(), "leave it out"),
+        "tls" => refuse(
+            format!("{quoted} would hide the requests behind it from every decision"),
+            "leave it out: TLS is for `[listeners.tls]` and `[upstreams.tls]`",
+        ),
+        http if http.starts_with("http") || matches!(http, "h2" | "h2c" | "h3") => refuse(
+            format!("behind {quoted} come requests, and nobody would decide about them"),
+            "leave it out: clients speak HTTP/2 with postern itself, and upstreams by `protocol = \"http2\"`",
+        ),
+        _ => Ok(name.to_owned()),
+    }
 }
 
 /// Whether browsers may ask without a token: no, unless it says `pass`.

@@ -2,20 +2,16 @@
 //! ambiguous never reaches the upstream as a request, what they call valid does, and without a token nothing does. Where
 //! Postern answers differently on purpose, [`DIFFERENT`] says why.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
-
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use data_encoding::BASE64;
 use serde::Deserialize;
-use support::peers;
-use support::{Client, Sidecar, Upstream};
+
+use crate::support::{Client, Sidecar, Upstream, peers};
 
 /// Cases whose authors expect otherwise: the beginning of their names, and what is in them. Above each group stands why Postern
-/// differs.
+/// differs, and where that is written.
 const DIFFERENT: &[(&str, &str)] = &[
     // Field names are tokens and values have no control characters (RFC 9110, sections 5.1 and 5.5); nothing stands between a
     // name and its colon, and folded lines are refused (RFC 9112, sections 5.1 and 5.2).
@@ -46,7 +42,8 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("gunicorn valid/030", "identity before chunked"),
     ("gunicorn valid/rfc9112_smuggle_gzip_chunked_01", "gzip before chunked"),
     ("gunicorn valid/rfc9112_smuggle_te_identity_chunked_01", "identity before chunked"),
-    // What a target may consist of (RFC 3986, section 3.3), and what has two readings.
+    // What a target may consist of (RFC 3986, sections 3.3 and 3.4; RFC 9112, section 3.2: who receives another may refuse it). What is
+    // encoded and would end a path for some servers has two readings (RFC 3986, section 7.3).
     ("http_desync_guardian rfc-compliant 11:", "quotes, a fragment, a backslash"),
     ("http_desync_guardian rfc-compliant 12:", "letters that are not encoded"),
     ("http_desync_guardian rfc-compliant 13:", "no target"),
@@ -57,16 +54,19 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("gunicorn valid/005", "a fragment, which no client sends (RFC 9112, section 3.2)"),
     ("gunicorn valid/014", "quotes that are not encoded"),
     ("gunicorn valid/100", "empty segments, which servers read in two ways"),
-    // What a host may consist of, and targets of other forms.
+    // What a host may consist of: names as DNS has them and addresses, fewer than RFC 3986 (section 3.2.2) has room for.
     ("gunicorn valid/002", "`=` in a host"),
     ("gunicorn valid/003", "`=` in a host"),
-    ("gunicorn valid/rfc9112_target_absolute_userinfo_01", "user information (RFC 9110, section 4.2.4)"),
+    // Targets of other forms: user information is to be taken for an error; what concerns the proxy itself, and tunnels, which it
+    // does not make, are answered by it (RFC 9110, sections 4.2.4, 9.3.6 and 9.3.7).
+    ("gunicorn valid/rfc9112_target_absolute_userinfo_01", "user information"),
     ("gunicorn valid/rfc9112_target_asterisk_options_01", "`OPTIONS *` is answered by Postern itself"),
     ("gunicorn valid/rfc9112_target_authority_connect_01", "CONNECT: 405"),
     ("gunicorn valid/rfc9112_target_authority_ipv6_01", "CONNECT: 405"),
-    // An option of theirs: the PROXY protocol on a listener that has not been told to expect it.
+    // An option of theirs: the PROXY protocol on a listener that has not been told to expect it. To HTTP it is no request line (RFC
+    // 9112, section 3).
     ("gunicorn valid/pp_", "the PROXY protocol"),
-    // An option of theirs changes the method's letters.
+    // An option of theirs changes the method's letters, which tell methods apart (RFC 9110, section 9.1).
     ("gunicorn valid/031compat", "a method is forwarded in the letters it came in"),
     // A body with GET or HEAD has no meaning and no second reading (RFC 9110, section 9.3.1): it is framed anew.
     ("http_desync_guardian ambiguous 12:", "GET with a body"),
@@ -75,17 +75,19 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("http_desync_guardian ambiguous 15:", "HEAD with a body"),
     ("http_desync_guardian real-life-test-cases 0:", "GET with a body"),
     ("http_desync_guardian real-life-test-cases 1:", "GET with a body"),
-    // Forwarded without the line: what servers cannot tell from a framing header is not copied, in any spelling.
+    // Forwarded without the line: what servers that make variables of names (RFC 3875, section 4.1.18) cannot tell from a framing
+    // header is not copied, in any spelling; what a peer that is not trusted says of others neither (RFC 7239, section 8.1).
     ("http_desync_guardian ambiguous 7:", "`Transfer_Encoding` is dropped"),
     ("http_desync_guardian ambiguous 8:", "`Content_Length` is dropped"),
     ("gunicorn invalid/040", "`Transfer_Encoding` and `Content_Length` are dropped"),
     ("gunicorn invalid/chunked_07", "`Transfer_Encoding` is dropped"),
     ("gunicorn invalid/019", "`X-Forwarded-*` of a peer that is not trusted is dropped"),
     ("gunicorn invalid/rfc9110_trailer_forbidden_", "such a trailer is dropped (RFC 9110, section 6.5.1)"),
-    // Other names than those of framing headers to every server that we know of.
+    // Other names than those of framing headers to every server that we know of: names are compared whole (RFC 9110, section 5.1).
     ("http_desync_guardian ambiguous 30:", "`Transfer---Encoding`"),
     ("http_desync_guardian ambiguous 31:", "`Transfer___Encoding`"),
-    // Limits and tastes of theirs.
+    // Limits and tastes of theirs: how long a line, a field or all of them may be is everybody's own to say (RFC 9112, section 3; RFC
+    // 9110, section 5.4).
     (
         "gunicorn invalid/003c",
         "a method is any token (RFC 9110, section 9.1); theirs has three characters at least",

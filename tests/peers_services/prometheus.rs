@@ -1,15 +1,40 @@
 //! A real Prometheus that scrapes the sidecar, and whose HTTP API is asked through the sidecar.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-mod support;
-
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::peers::{self, Process};
-use support::{Sidecar, eventually};
+use crate::support::peers::{self, Process};
+use crate::support::{Sidecar, eventually};
+
+/// Starts one with the configuration in its folder, and waits until it listens.
+#[track_caller]
+pub(super) fn run(program: &Path, folder: &Path, address: SocketAddr) -> Process {
+    let errors = fs::File::create(folder.join("stderr")).unwrap();
+    let child = Command::new(program)
+        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+        .arg(format!("--web.listen-address={address}"))
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .spawn()
+        .unwrap();
+    let mut process = Process(child);
+    listening("Prometheus", &mut process, address, folder);
+    process
+}
+
+/// Waits until a program listens; fails with what it said if it ends.
+#[track_caller]
+pub(super) fn listening(name: &str, process: &mut Process, address: SocketAddr, folder: &Path) {
+    eventually(&format!("{name} to listen"), || {
+        let ended = process.0.try_wait().unwrap();
+        let said = || fs::read_to_string(folder.join("stderr")).unwrap_or_default();
+        assert!(ended.is_none(), "{name} ended: {}", said());
+        TcpStream::connect(address).ok()
+    });
+}
 
 #[test]
 fn prometheus_scrapes_the_sidecar_and_is_asked_through_it() {
@@ -23,22 +48,7 @@ fn prometheus_scrapes_the_sidecar_and_is_asked_through_it() {
         sidecar.ops
     );
     fs::write(folder.path().join("prometheus.yml"), configuration).unwrap();
-    let errors = fs::File::create(folder.path().join("stderr")).unwrap();
-    let child = Command::new(program)
-        .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-        .arg(format!("--web.listen-address={address}"))
-        .stdout(Stdio::null())
-        .stderr(errors)
-        .spawn()
-        .unwrap();
-    let mut process = Process(child);
-    eventually("Prometheus to listen", || {
-        let ended = process.0.try_wait().unwrap();
-        let said = || fs::read_to_string(folder.path().join("stderr")).unwrap_or_default();
-        assert!(ended.is_none(), "Prometheus ended: {}", said());
-        TcpStream::connect(address).ok()
-    });
+    let _process = run(&program, folder.path(), address);
 
     // A request without a token does not get through to it.
     let refused = sidecar.request("GET /api/v1/query?query=up HTTP/1.1\r\nHost: service.test\r\n\r\n");
