@@ -32,6 +32,9 @@ const ADDED_BY_ANSWER: u32 = 7;
 
 const PRICE_OF_PING: u32 = 1;
 const PRICE_OF_SETTINGS: u32 = 1;
+/// For settings that say something: a window's size is worked out anew for each stream. Clients that fit it to what the line bears do
+/// so a dozen times.
+const PRICE_OF_CHANGED_SETTINGS: u32 = 20;
 const PRICE_OF_WINDOW: u32 = 3;
 /// For a window that is opened by hardly anything: more than the frame adds that it lets out.
 const PRICE_OF_TINY_WINDOW: u32 = ADDED_BY_ANSWER + 3;
@@ -158,7 +161,8 @@ fn price(frame: &Frame) -> u32 {
         Kind::WINDOW_UPDATE if frame.value < TINY_WINDOW_BYTES => (PRICE_OF_TINY_WINDOW, Size::Ignored),
         Kind::WINDOW_UPDATE => (PRICE_OF_WINDOW, Size::Ignored),
         Kind::RST_STREAM => (PRICE_OF_RESET, Size::Ignored),
-        Kind::SETTINGS => (PRICE_OF_SETTINGS, Size::Counts),
+        Kind::SETTINGS if frame.length > 0 => (PRICE_OF_CHANGED_SETTINGS, Size::Counts),
+        Kind::SETTINGS => (PRICE_OF_SETTINGS, Size::Ignored),
         _ => (PRICE_OF_OTHER, Size::Counts),
     };
     match counts_by_size {

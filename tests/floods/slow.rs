@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
 use crate::alone;
-use crate::others::{Measure, Noticed, Others};
+use crate::others::{Bound, Measure, Noticed, Others};
 use crate::service::Service;
 use crate::support::certificates::Authority;
 use crate::support::{PATIENCE, Sidecar, until};
@@ -26,8 +26,8 @@ const UNREAD_BYTES: u32 = 4 * 1024;
 
 /// Descriptors that others' connections and the sidecar's own business may come to have meanwhile.
 const MOST_DESCRIPTORS: usize = 8;
-/// What the allocator may keep after a second round beyond what it kept after the first.
-const MOST_KEPT: u64 = 4 * 1024 * 1024;
+/// What the allocator may keep after a second round beyond what it kept after the first: a crowd of a thousand has about 100 MiB.
+const MOST_KEPT: u64 = 32 * 1024 * 1024;
 
 /// How somebody is slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +203,7 @@ fn round(
 }
 
 #[track_caller]
-fn slow_clients(crowd: (usize, Duration), measure: Measure, most_slower: f64) {
+fn slow_clients(crowd: (usize, Duration), measure: Measure, bound: Bound) {
     let _alone = alone();
     raise_limit();
     let service = Service::start();
@@ -212,7 +212,7 @@ fn slow_clients(crowd: (usize, Duration), measure: Measure, most_slower: f64) {
     let mut kept = Vec::new();
     for _ in 0..2 {
         let noticed = round(&sidecar, &service, &others, crowd, measure);
-        assert!(noticed.ratio < most_slower, "{noticed:?}");
+        bound.check("slow clients", noticed);
         kept.push(sidecar.resident_bytes());
     }
     assert!(kept[1] < kept[0] + MOST_KEPT, "memory after each round: {kept:?}");
@@ -221,12 +221,12 @@ fn slow_clients(crowd: (usize, Duration), measure: Measure, most_slower: f64) {
 #[test]
 fn a_thousand_slow_clients() {
     let crowd = (250, Duration::from_secs(3));
-    slow_clients(crowd, Measure { pairs: 5, requests: 50, percent: 90 }, 6.0);
+    slow_clients(crowd, Measure { pairs: 5, requests: 50, percent: 90 }, Bound::Served);
 }
 
 #[test]
 #[ignore = "the long form: 10,000 connections, and strict about 99th percentiles; alone on an idle machine"]
 fn ten_thousand_slow_clients_held_to_the_strict_figure() {
     let crowd = (2_500, Duration::from_secs(15));
-    slow_clients(crowd, Measure { pairs: 5, requests: 500, percent: 99 }, 2.0);
+    slow_clients(crowd, Measure { pairs: 5, requests: 500, percent: 99 }, Bound::Ratio(2.0));
 }

@@ -1,8 +1,10 @@
 //! HTTP/2 clients that ask for much and take nothing: what waits for them is bounded, and given up after a while.
 
+use http_body_util::BodyExt as _;
+
 use crate::alone;
 use crate::attacks::grown;
-use crate::others::{Measure, Noticed, Others};
+use crate::others::{Bound, Measure, Noticed, Others};
 use crate::service::Service;
 use crate::support::frames::{
     END_STREAM, FrameClient, GOAWAY, INITIAL_WINDOW_SIZE, RST_STREAM, WINDOW_UPDATE, encode_head,
@@ -20,10 +22,8 @@ const DEFAULT_WINDOW: u32 = 65_535;
 const CANCEL: u32 = 8;
 
 const MOST_MEMORY: u64 = 10 * 1024 * 1024;
-/// As for floods: see there.
-const MOST_SLOWER: f64 = 6.0;
 
-const MEASURE: Measure = Measure { pairs: 5, requests: 50, percent: 90 };
+const MEASURE: Measure = Measure { pairs: 3, requests: 50, percent: 90 };
 
 fn sidecar(service: &Service) -> Sidecar {
     Sidecar::with_endpoint(service.address)
@@ -65,7 +65,7 @@ fn costs_little(what: &str, sidecar: &Sidecar, begin: impl FnOnce() -> FrameClie
     let noticed = Noticed::of(&pairs);
     println!("{what}: {:.1} MiB, {noticed:?}", memory as f64 / 1024.0 / 1024.0);
     assert!(memory < MOST_MEMORY, "{what}: {memory} bytes of memory");
-    assert!(noticed.ratio < MOST_SLOWER, "{what}: {noticed:?}");
+    Bound::Served.check(what, noticed);
     client.unwrap()
 }
 
@@ -143,14 +143,19 @@ fn connections_that_served_large_answers_before_cost_no_more() {
     let sidecar = sidecar(&service);
     let mut client = Http2Client::connect(sidecar.address());
     let token = &sidecar.permitted.token;
-    let requests: Vec<_> = (0..STREAMS)
-        .map(|_| client.sender.send_request(request_with(token, "GET", "/large", empty())))
+    // All at once: what one of them leaves lying about holds up the others.
+    let answers: Vec<_> = (0..STREAMS)
+        .map(|_| {
+            let answer = client.sender.send_request(request_with(token, "GET", "/large", empty()));
+            let length =
+                async { answer.await.unwrap().into_body().collect().await.unwrap().to_bytes().len() };
+            client.runtime.spawn(length)
+        })
         .collect();
     client.runtime.block_on(async {
-        for request in requests {
-            use http_body_util::BodyExt as _;
-            let response = tokio::time::timeout(PATIENCE, request).await.unwrap().unwrap();
-            assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 1024 * 1024);
+        for answer in answers {
+            let length = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap();
+            assert_eq!(length, 1024 * 1024);
         }
     });
     drop(client);
