@@ -64,7 +64,7 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// Of an answer, what hyper holds ready for a client who has opened windows for it and does not read. Another piece, as large as it was
 /// read from the service, comes on top.
-const SEND_BUFFER_BYTES: usize = 16 * 1024;
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Serves one accepted connection, whose peer's address is canonical, to its end.
 pub async fn accepted(

@@ -29,7 +29,7 @@ const READ_BYTES: usize = 8 * 1024;
 /// Bytes read at once at most for a client who takes one answer at a time.
 pub const MOST_READ_BYTES: usize = 256 * 1024;
 /// And for one who may leave a hundred of them lie at once.
-pub const MOST_READ_BYTES_OF_MANY: usize = 32 * 1024;
+pub const MOST_READ_BYTES_OF_MANY: usize = 64 * 1024;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
