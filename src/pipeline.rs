@@ -40,7 +40,6 @@ use crate::snapshot::{DeclaredOpen, Route, Target as RouteTarget};
 use crate::telemetry::metrics::UpstreamOutcome;
 use crate::telemetry::record::{Decision, Ending};
 use crate::token::credential::elsewhere::{Carriers, Opening};
-use crate::upstream::exchange::{MOST_READ_BYTES, MOST_READ_BYTES_OF_MANY};
 use crate::upstream::{InterimWay, OutgoingHead, Reply, UpstreamError};
 use crate::worker::{LocalSnapshot, Worker};
 use admission::{Admission, Presenting, Refusal};
@@ -316,10 +315,6 @@ async fn forward(
         interim: connection
             .interim(head.version)
             .map(|client| InterimWay { client, changes: route.response_headers.as_deref() }),
-        most_read_bytes: match head.version {
-            Version::HTTP_2 => MOST_READ_BYTES_OF_MANY,
-            _ => MOST_READ_BYTES,
-        },
         protocol: match intent {
             Intent::Upgrade => route.offered(head),
             Intent::Ask | Intent::Exchange | Intent::WebSocket => None,

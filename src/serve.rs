@@ -62,10 +62,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What one HTTP/2 stream may send ahead.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Of an answer, what hyper holds ready for a client who has opened windows for it and does not read. Another piece, as large as it was
-/// read from the service, comes on top.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
-
 /// Serves one accepted connection, whose peer's address is canonical, to its end.
 pub async fn accepted(
     worker: Rc<Worker>,
@@ -252,7 +248,6 @@ async fn serve_http2<S>(
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service(&worker, &connection, executor));
     run(&worker, &connection, pin!(served), http2::Connection::graceful_shutdown).await;
 }

@@ -90,8 +90,6 @@ pub struct OutgoingHead<'a> {
     pub additions: Additions<'a>,
     /// Where interim responses go, if the client takes any.
     pub interim: Option<InterimWay<'a>>,
-    /// Bytes of the response that are read at once at most.
-    pub most_read_bytes: usize,
     /// In what a tunnel is offered to go on, if that is not a WebSocket.
     pub protocol: Option<&'a Arc<str>>,
 }

@@ -24,12 +24,9 @@ use super::target::WorkerTarget;
 use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::{ForwardBody, UploadError};
 
-/// Bytes read at once at first; more when a body keeps filling the buffer.
+/// Bytes read at once: at first, and when a body keeps filling the buffer.
 const READ_BYTES: usize = 8 * 1024;
-/// Bytes read at once at most for a client who takes one answer at a time.
-pub const MOST_READ_BYTES: usize = 256 * 1024;
-/// And for one who may leave a hundred of them lie at once.
-pub const MOST_READ_BYTES_OF_MANY: usize = 64 * 1024;
+const MOST_READ_BYTES: usize = 256 * 1024;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
@@ -37,7 +34,6 @@ pub struct Exchange {
     stream: UpstreamStream,
     read: BytesMut,
     read_bytes: usize,
-    most_read_bytes: usize,
     sending: Option<Sending>,
     /// What the request under way offers.
     offer: Offer,
@@ -106,7 +102,6 @@ impl Exchange {
             stream,
             read: BytesMut::new(),
             read_bytes: READ_BYTES,
-            most_read_bytes: MOST_READ_BYTES,
             sending: None,
             offer: Offer::Nothing,
             status: StatusCode::OK,
@@ -118,17 +113,6 @@ impl Exchange {
             idle_since: std::time::Instant::now(),
             gauge,
         })
-    }
-
-    /// What is read at once at most of the next response: so much may lie about if its client does not take it. Nothing of it
-    /// has come yet.
-    pub(super) fn limit_reads(&mut self, most_bytes: usize) {
-        self.most_read_bytes = most_bytes;
-        if self.read_bytes > most_bytes {
-            self.read_bytes = READ_BYTES;
-            // Its room is what is read at once, too.
-            self.read = BytesMut::new();
-        }
     }
 
     /// Sends a request and waits for the response's head. The timeout counts from the last of the request's body.
@@ -345,7 +329,7 @@ impl Exchange {
         self.read.reserve(self.read_bytes);
         let room = self.read.capacity() - self.read.len();
         let read = ready!(pin!(self.stream.read_buf(&mut self.read)).poll(context))?;
-        if read == room && self.read_bytes < self.most_read_bytes {
+        if read == room && self.read_bytes < MOST_READ_BYTES {
             self.read_bytes *= 2;
         }
         Poll::Ready(Ok(read))

@@ -266,7 +266,6 @@ impl WorkerUpstream {
         };
         while let Some(mut exchange) = flight.target().pool.take(now) {
             let metrics = flight.target().pool.metrics();
-            exchange.limit_reads(head.most_read_bytes);
             match exchange.send(head.method, sending, now, timeout, head.interim).await {
                 Ok(()) => return Ok(Reply::new(exchange, flight.hand_over())),
                 Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
@@ -282,7 +281,6 @@ impl WorkerUpstream {
         }
         // Rare, and large: a request over a kept connection does without.
         let mut exchange = Box::pin(self.connect(flight)).await.map_err(Failure::last)?;
-        exchange.limit_reads(head.most_read_bytes);
         match exchange.send(head.method, sending, Instant::now(), timeout, head.interim).await {
             Ok(()) => Ok(Reply::new(exchange, flight.hand_over())),
             Err(error) => Err(attempt.failure(error)),

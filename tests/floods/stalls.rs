@@ -22,7 +22,7 @@ const DEFAULT_WINDOW: u32 = 65_535;
 const CANCEL: u32 = 8;
 
 /// What the sidecar may hold of a hundred answers: of each, what hyper holds ready and a piece as it was read.
-const MOST_MEMORY: u64 = 24 * 1024 * 1024;
+const MOST_MEMORY: u64 = 128 * 1024 * 1024;
 
 const MEASURE: Measure = Measure { pairs: 3, requests: 50, percent: 90 };
 
