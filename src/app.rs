@@ -5,48 +5,65 @@
 //! on the workers' own threads. Nothing is decided about requests here.
 
 pub mod control_socket;
+mod figures;
+pub mod hand_over;
 mod keeper;
+mod management;
+mod operators;
 mod reload;
+mod replacement;
+mod sockets;
+mod start_error;
+mod traces;
 mod upstreams;
+mod watching;
 mod workers;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
+use crate::config::Config;
 use crate::config::watch::ConfigWatcher;
-use crate::config::{Config, ListenAddress, certificates};
-use crate::directory::{self, DirectoryView, OperationError, Store, StoreError};
+use crate::directory::{self, DirectoryView};
 use crate::explain::{DenialReport, Names};
 use crate::identity_token::keys::IdentityKeys;
 use crate::lifecycle::notify::{State, notify};
 use crate::lifecycle::{Drain, DrainOutcome, Progress, Readiness, SignalEvent, Signals, watchdog};
-use crate::listen;
-use crate::login::Login;
+use crate::listen::inherited::{Inherited, Purpose};
 use crate::ops;
 use crate::pipeline::denials::RecentDenials;
-use crate::snapshot::{BoundAddresses, Snapshot, SnapshotError};
+use crate::snapshot::{BoundAddresses, Snapshot};
 use crate::telemetry::Metrics;
 use crate::telemetry::access_log::{AccessLog, AccessLogError};
 use crate::telemetry::log::LogHandle;
-use crate::telemetry::metrics::CertificateExpiry;
-use crate::telemetry::spans::Spans;
+use crate::telemetry::metrics::HandOverOutcome;
 use crate::worker::Shared;
 use control_socket::{ControlRequest, ControlSocket, Order};
+use figures::{observe_process, observe_upstreams, publish_certificates};
+use hand_over::Program;
 use keeper::Keeper;
+use management::make_admin;
+use operators::Operators;
 pub use reload::ReloadReport;
+use replacement::{note_reload, prepared};
+use sockets::{ControlListener, Passing, Places};
+pub use start_error::StartError;
+use traces::{Tracing, start_tracing};
 use upstreams::UpstreamTasks;
+use watching::{changed, follow, watch};
 use workers::Workers;
 
 /// How long the access log may take to write its last lines.
 const ACCESS_LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Behind a successor, idle connections stay open for this part of the grace.
+const IDLE_SHARE: u32 = 2;
 
 /// A running sidecar.
 #[derive(Debug)]
@@ -66,64 +83,45 @@ pub struct App {
     keeper: Keeper,
     upstream_tasks: UpstreamTasks,
     tracing: Tracing,
-    /// Watches whether everything gets on, to the end.
-    _watching: JoinSet<()>,
+    /// Watches whether everything gets on, to the end, or until another process is the service.
+    watching: JoinSet<()>,
     /// The operators' listener; ends with this, also when the start fails half-way.
-    ops: JoinSet<()>,
+    operators: Operators,
     /// The management API, if the configuration has one; its listener ends with this too.
     admin: Option<Arc<Admin>>,
     admin_listener: JoinSet<()>,
+    /// The same before it accepts.
+    admin_unopened: Option<ControlListener>,
     control_socket: Option<ControlSocket>,
-    /// The files of Unix sockets, which go with this.
-    _socket_files: Vec<listen::SocketFile>,
-}
-
-/// Why the sidecar did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The organization or a project could not be entered.
-    #[error("cannot enter the configuration's organization and projects in the directory: {0}")]
-    Directory(#[from] OperationError),
-    /// Certificates and the like.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// The access log.
-    #[error(transparent)]
-    AccessLog(#[from] AccessLogError),
-    /// An address.
-    #[error("cannot listen on {address} ({key}): {source}; {remedy}", remedy = bind_remedy(address, source))]
-    Bind {
-        /// The address.
-        address: ListenAddress,
-        /// Its key in the configuration.
-        key: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The control socket.
-    #[error(
-        "cannot make the control socket {path:?}, which `postern reload` needs: {source}; {remedy}",
-        remedy = control_socket::remedy(source)
-    )]
-    ControlSocket {
-        /// Its path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A thread, a runtime or randomness.
-    #[error("the system does not give what a worker needs: {0}")]
-    System(#[from] io::Error),
+    readiness: Arc<Readiness>,
+    /// All that is listened on, for the process that follows.
+    passing: Passing,
+    /// What it has inherited.
+    took: Vec<Purpose>,
+    /// What to start when this is to be replaced.
+    program: Option<Program>,
 }
 
 impl App {
-    /// Starts everything: ready to serve when this returns. Must be called within a tokio runtime.
+    /// Starts everything: serves when this returns. Must be called within a tokio runtime.
     pub async fn start(config: Config, log: Option<LogHandle>) -> Result<Self, StartError> {
+        let mut app = Self::prepare(config, log, Inherited::default()).await?;
+        app.open();
+        Ok(app)
+    }
+
+    /// Makes everything ready to serve, on sockets that somebody else has bound where there are some. Nothing is accepted before
+    /// [`App::open`], but by the operators' listener, and not even there if the sockets are still in use by another process. Must
+    /// be called within a tokio runtime.
+    pub async fn prepare(
+        config: Config,
+        log: Option<LogHandle>,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
         // First of all: what changes while the directory is being loaded is noticed too.
         let watcher = watch(&config);
+        let places = Places::assign(inherited, &config)?;
+        let mut passing = Passing::default();
         let drain = Drain::new(config.workers);
         let readiness = Readiness::new(drain.clone());
         let metrics = Metrics::new(config.workers);
@@ -131,20 +129,24 @@ impl App {
         let mut watching = JoinSet::new();
         watching.spawn(watchdog::watch(Arc::clone(&progress)));
         notify(&State::Loading);
-        let ops_listener = bind_control(config.ops.address, "ops.address")?;
+        let is_ops_in_use = places.are_in_use && !places.ops.sockets.is_empty();
+        let ops_listener = sockets::bind_control(config.ops.address, Purpose::Ops, places.ops, &mut passing)?;
         let ops_address = ops_listener.local_addr()?;
-        tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
         let identity_keys = Arc::<IdentityKeys>::default();
         identity_keys.configure(config.identity_key_rotation);
-        let ops_drain = drain.clone();
-        let mut ops = JoinSet::new();
         let told = ops::Told {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
             progress: Arc::clone(&progress),
             identity_keys: Arc::clone(&identity_keys),
         };
-        ops.spawn(ops::serve(ops_listener, told, async move { ops_drain.nothing_alive().await }));
+        let mut operators = Operators::new(ops_listener, told, drain.clone());
+        if is_ops_in_use {
+            tracing::info!(address = %ops_address, "loading the directory");
+        } else {
+            tracing::info!(address = %ops_address, "loading the directory; health is told meanwhile");
+            operators.open();
+        }
 
         let (keeper, view) = load(&config, &metrics, &progress).await?;
         readiness.directory_loaded();
@@ -161,19 +163,22 @@ impl App {
         let mut upstream_tasks = UpstreamTasks::new(&metrics);
         upstream_tasks.follow(&shared.snapshot()).await;
 
-        let (admin, admin_listener, admin_address) =
-            start_admin(&config, &shared, &keeper, &metrics, &drain)?;
-        let mut bound = bind_listeners(&config)?;
-        let socket_files = bound.iter_mut().filter_map(|listener| listener.file.take()).collect();
-        let control_socket = ControlSocket::bind(&config.store.path)?;
+        let admin = make_admin(&config, &shared, &keeper, &metrics)?;
+        let admin_unopened = match &config.admin {
+            Some(admin) => {
+                Some(sockets::bind_control(admin.address, Purpose::Admin, places.admin, &mut passing)?)
+            }
+            None => None,
+        };
+        let bound = sockets::bind_listeners(&config, places.listeners, &mut passing)?;
+        let control_socket = ControlSocket::adopt(&config.store.path, places.control)?;
+        passing.keep(Purpose::Control, true, &control_socket)?;
         let addresses = BoundAddresses {
             listeners: bound.iter().map(|listener| listener.address.clone()).collect(),
             ops: ops_address,
-            admin: admin_address,
+            admin: admin_unopened.as_ref().map(ControlListener::local_addr).transpose()?,
         };
-        let workers = Workers::start(&config, bound, &shared, &drain, &metrics, &progress)?;
-        readiness.listeners_bound();
-        notify(&State::Ready);
+        let workers = Workers::start(&config, bound, &shared, &drain, &metrics, &progress).await?;
         Ok(Self {
             watched: config.referenced_files.clone(),
             watcher,
@@ -188,13 +193,46 @@ impl App {
             keeper,
             upstream_tasks,
             tracing,
-            _watching: watching,
-            ops,
+            watching,
+            operators,
             admin,
-            admin_listener,
+            admin_listener: JoinSet::new(),
+            admin_unopened,
             control_socket: Some(control_socket),
-            _socket_files: socket_files,
+            readiness,
+            passing,
+            took: places.took,
+            program: None,
         })
+    }
+
+    /// Accepts from all sockets. Again: does nothing.
+    pub fn open(&mut self) {
+        self.workers.open();
+        if let (Some(admin), Some(listener)) = (&self.admin, self.admin_unopened.take()) {
+            let drain = self.drain.clone();
+            let ending = async move { drain.nothing_new().await };
+            self.admin_listener.spawn(admin::serve(listener, Arc::clone(admin), ending));
+        }
+        self.readiness.listeners_bound();
+        self.operators.open();
+    }
+
+    /// What the sockets were for that it has inherited.
+    pub fn took(&self) -> &[Purpose] {
+        &self.took
+    }
+
+    /// The process before this one accepts nothing more: takes up what concerned only that one until now, and accepts.
+    pub async fn take_over(&mut self, taken_over: hand_over::TakenOver) {
+        self.passing.set_modes(&self.config);
+        self.open();
+        self.metrics.control().handed_over(HandOverOutcome::TakenOver);
+        // It may have been rotated after this process opened it.
+        self.reopen_logs();
+        if taken_over.reload {
+            self.reload().await;
+        }
     }
 
     /// Where it listens, ports resolved.
@@ -207,49 +245,86 @@ impl App {
         &self.config
     }
 
-    /// Serves until a signal says stop, reloading when asked; then drains, until a second signal cuts it short.
-    /// Returns how the drain ended.
+    /// Serves until a signal says stop or another process has taken over, reloading when asked; then drains, until a second
+    /// signal cuts it short. Returns how the drain ended.
     pub async fn run(mut self, mut signals: Signals) -> DrainOutcome {
         let mut watcher = self.watcher.take();
         let mut control_socket = self.control_socket.take();
-        loop {
+        let mut hand_over = None;
+        let successor = loop {
             tokio::select! {
                 event = signals.next() => match event {
-                    SignalEvent::Drain | SignalEvent::StopNow => break,
+                    SignalEvent::Drain | SignalEvent::StopNow => break None,
                     SignalEvent::Reload => {
                         self.reload().await;
                         self.reopen_logs();
                         self.follow(&mut watcher);
+                        note_reload(&mut hand_over);
                     }
                     SignalEvent::ReopenLogs => self.reopen_logs(),
+                    SignalEvent::HandOver => self.hand_over(&mut hand_over, None, hand_over::PATIENCE).await,
                 },
                 () = changed(&mut watcher) => {
                     self.reload().await;
                     self.follow(&mut watcher);
+                    note_reload(&mut hand_over);
                 }
                 request = asked(&mut control_socket) => match request.order {
                     Order::Reload => {
                         let report = self.reload().await;
                         request.asker.answer(&report).await;
                         self.follow(&mut watcher);
+                        note_reload(&mut hand_over);
+                    }
+                    Order::Upgrade(patience) => {
+                        self.hand_over(&mut hand_over, Some(request.asker), patience).await;
                     }
                     Order::Explain(request_id) => {
                         let explanation = self.explain(&request_id).await;
                         request.asker.answer(&explanation).await;
                     }
+                },
+                prepared = prepared(&mut hand_over) => {
+                    let Some(ended) = hand_over.take() else { continue };
+                    if let Some(successor) = self.conclude(ended, prepared).await {
+                        break Some(successor);
+                    }
                 }
             }
-        }
+        };
+        // A new process that is not ready yet is not waited for any more, and ends.
+        drop(hand_over);
         let drain = self.drain.clone();
-        let second_signal = async move {
-            while signals.next().await != SignalEvent::StopNow {}
+        let further_signals = async move {
+            loop {
+                match signals.next().await {
+                    SignalEvent::StopNow => break,
+                    // Behind a successor: idle connections need not be waited for.
+                    SignalEvent::Drain => drain.start(),
+                    SignalEvent::Reload | SignalEvent::ReopenLogs | SignalEvent::HandOver => {}
+                }
+            }
             tracing::warn!("a second signal: breaking off what still runs");
             drain.force();
             std::future::pending::<Infallible>().await
         };
+        let stopping = async move {
+            match successor {
+                Some(successor) => {
+                    self.leave_to(&successor, control_socket);
+                    self.stop_behind().await
+                }
+                None => {
+                    // Its file goes only if nobody holds its socket any more.
+                    self.passing.close();
+                    drop(control_socket);
+                    self.stop().await
+                }
+            }
+        };
         tokio::select! {
-            outcome = self.stop() => outcome,
-            never = second_signal => match never {},
+            outcome = stopping => outcome,
+            never = further_signals => match never {},
         }
     }
 
@@ -258,7 +333,21 @@ impl App {
         let grace = self.config.timeouts.drain;
         tracing::info!(drain_seconds = grace.as_secs(), "draining: no new connections, finishing what runs");
         notify(&State::Stopping { grace });
+        self.passing.close();
         let outcome = self.drain.finish(grace).await;
+        self.end(outcome).await
+    }
+
+    /// The same where another process accepts from the same sockets: idle connections are not closed at once, since a
+    /// request may be under way on any of them, but with their next answer, or in the end.
+    async fn stop_behind(self) -> DrainOutcome {
+        let grace = self.config.timeouts.drain;
+        tracing::info!(drain_seconds = grace.as_secs(), "handed over: finishing what runs");
+        let outcome = self.drain.leave_and_finish(grace / IDLE_SHARE, grace).await;
+        self.end(outcome).await
+    }
+
+    async fn end(mut self, outcome: DrainOutcome) -> DrainOutcome {
         self.drain.nothing_alive().await;
         self.workers.join();
         // It ends as soon as the drain starts; what it had begun may still change the directory.
@@ -274,9 +363,7 @@ impl App {
         {
             tracing::error!(error = %error, "the access log's last lines may be missing");
         }
-        if let Some(Err(error)) = self.ops.join_next().await {
-            tracing::error!(error = %error, "the operators' listener ended early");
-        }
+        self.operators.ended().await;
         match outcome {
             DrainOutcome::Finished => tracing::info!("stopped: everything finished"),
             DrainOutcome::Forced { live } => tracing::warn!(live, "stopped: the grace was over"),
@@ -309,37 +396,6 @@ impl App {
     }
 }
 
-/// The task that sends traces, if any are sent; it ends with this.
-#[derive(Debug)]
-struct Tracing {
-    ending: watch::Sender<bool>,
-    exporter: JoinSet<()>,
-}
-
-impl Tracing {
-    /// What is queued goes out, if the collector takes it soon.
-    async fn stop(&mut self) {
-        self.ending.send_replace(true);
-        while let Some(ended) = self.exporter.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(error = %error, "sending traces ended early");
-            }
-        }
-    }
-}
-
-/// Where traces go, if the configuration says so.
-fn start_tracing(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-) -> Result<(Option<Arc<Spans>>, Tracing), StartError> {
-    let mut running = Tracing { ending: watch::Sender::new(false), exporter: JoinSet::new() };
-    let Some(tracing) = &config.tracing else { return Ok((None, running)) };
-    let (spans, exporter) = Spans::new(tracing, metrics).map_err(io::Error::other)?;
-    running.exporter.spawn(exporter.run(running.ending.subscribe()));
-    Ok((Some(spans), running))
-}
-
 /// Loads the directory beside the runtime, which meanwhile tells whoever asks that the sidecar is alive and not ready.
 async fn load(
     config: &Config,
@@ -354,115 +410,11 @@ async fn load(
     loading.await.map_err(io::Error::other)?
 }
 
-/// Watches the configuration file and what it refers to.
-fn watch(config: &Config) -> Option<ConfigWatcher> {
-    let mut watcher = ConfigWatcher::start(&config.file)
-        .inspect_err(|error| {
-            tracing::warn!(error = %error, "changes of the configuration file will not be noticed; use `postern reload`");
-        })
-        .ok();
-    follow(&mut watcher, &config.referenced_files);
-    watcher
-}
-
-fn follow(watcher: &mut Option<ConfigWatcher>, files: &[PathBuf]) {
-    if let Some(watching) = watcher
-        && let Err(error) = watching.follow(files)
-    {
-        tracing::warn!(error = %error, "changes of some referenced files will not be noticed");
-    }
-}
-
-async fn changed(watcher: &mut Option<ConfigWatcher>) {
-    match watcher {
-        Some(watcher) => watcher.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn asked(control_socket: &mut Option<ControlSocket>) -> ControlRequest {
     match control_socket {
         Some(socket) => socket.next().await,
         None => std::future::pending().await,
     }
-}
-
-/// What an operator can do about an address that cannot be listened on.
-fn bind_remedy(address: &ListenAddress, error: &io::Error) -> &'static str {
-    if let ListenAddress::Unix(_) = address {
-        return match error.kind() {
-            io::ErrorKind::AddrInUse => "choose another path, or stop what listens there",
-            io::ErrorKind::AlreadyExists => "choose another path, or move the file away",
-            io::ErrorKind::NotFound => "make its folder first",
-            _ => "choose a path in a folder that postern may write to",
-        };
-    }
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "choose another address, or stop what listens there",
-        io::ErrorKind::AddrNotAvailable => {
-            "choose an address that this machine has, or `0.0.0.0` or `[::]` for all of them"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "choose a port from 1024 on, or give postern the capability CAP_NET_BIND_SERVICE"
-        }
-        _ => "choose another address",
-    }
-}
-
-/// The management API, its listener, and where that is; nothing without `[admin]`.
-type StartedAdmin = (Option<Arc<Admin>>, JoinSet<()>, Option<SocketAddr>);
-
-fn start_admin(
-    config: &Config,
-    shared: &Arc<Shared>,
-    keeper: &Keeper,
-    metrics: &Arc<Metrics>,
-    drain: &Drain,
-) -> Result<StartedAdmin, StartError> {
-    let mut serving = JoinSet::new();
-    let settings = admin::Settings::of(config).map_err(SnapshotError::Admin)?;
-    let Some(settings) = settings else { return Ok((None, serving, None)) };
-    let listener = bind_control(settings.admin.address, "admin.address")?;
-    let address = listener.local_addr()?;
-    let login = Login::new(&settings.admin.login, &config.store.path, Arc::clone(metrics));
-    remember_sources(&login, &**keeper.synchronizer.store());
-    let admin = Admin::new(Arc::clone(shared), Arc::clone(&keeper.synchronizer), login, settings);
-    let drain = drain.clone();
-    serving.spawn(admin::serve(listener, Arc::clone(&admin), async move { drain.started().await }));
-    Ok((Some(admin), serving, Some(address)))
-}
-
-/// Who logged in from where before the start still counts as known there, whatever strangers try meanwhile.
-fn remember_sources(login: &Login, store: &dyn Store) {
-    match store.read(|records| records.session_addresses()) {
-        Ok(sources) => {
-            sources.iter().for_each(|(email, address)| login.throttle.remember(email, *address));
-        }
-        Err(error) => tracing::warn!(%error, "from where people have logged in before cannot be read"),
-    }
-}
-
-/// A listener on the control runtime.
-fn bind_control(address: SocketAddr, key: &str) -> Result<tokio::net::TcpListener, StartError> {
-    let bind = || {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        tokio::net::TcpListener::from_std(listener)
-    };
-    bind().map_err(|source| StartError::Bind { address: ListenAddress::Ip(address), key: key.into(), source })
-}
-
-fn bind_listeners(config: &Config) -> Result<Vec<listen::BoundListener>, StartError> {
-    let bind = |listener: &crate::config::ListenerConfig| {
-        listen::bind(&listener.address, config.workers, &config.timeouts_of(listener)).map_err(|source| {
-            StartError::Bind {
-                address: listener.address.clone(),
-                key: format!("listener `{}`", listener.name),
-                source,
-            }
-        })
-    };
-    config.listeners.iter().map(bind).collect()
 }
 
 fn start_access_log(
@@ -471,45 +423,4 @@ fn start_access_log(
 ) -> Result<Option<Arc<AccessLog>>, AccessLogError> {
     let settings = config.logging.access_log.as_ref();
     settings.map(|settings| AccessLog::start(settings, config.workers, metrics)).transpose()
-}
-
-/// Lets a scrape see how the addresses of the upstreams in force are.
-fn observe_upstreams(shared: &Arc<Shared>, metrics: &Metrics) {
-    // Metrics are kept by what a snapshot has.
-    let shared = Arc::downgrade(shared);
-    metrics.observe_upstreams(move || {
-        let snapshot = shared.upgrade().map(|shared| shared.snapshot());
-        let upstreams = snapshot.iter().flat_map(|snapshot| &snapshot.upstreams);
-        upstreams.flat_map(|upstream| upstream.figures()).collect()
-    });
-}
-
-/// Lets a scrape see what the log has lost, and how the clock of decisions is.
-fn observe_process(shared: &Arc<Shared>, log: Option<&LogHandle>, metrics: &Metrics) {
-    if let Some(log) = log.cloned() {
-        metrics.observe_log(move || log.lines_lost());
-    }
-    let shared = Arc::downgrade(shared);
-    metrics.observe_clock(move || {
-        let ahead = shared.upgrade().map(|shared| shared.clock.ahead_of(SystemTime::now()));
-        u64::from(ahead.unwrap_or(0))
-    });
-}
-
-/// Tells Prometheus when certificates end.
-fn publish_certificates(config: &Config, metrics: &Metrics) {
-    let mut expiries = Vec::new();
-    for listener in &config.listeners {
-        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
-            if let Ok(loaded) = certificates::load(certificate) {
-                let seconds = u64::try_from(loaded.not_after).unwrap_or(0);
-                expiries.push(CertificateExpiry {
-                    listener: listener.name.clone(),
-                    certificate: certificate.certificate_file.display().to_string(),
-                    expires: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
-                });
-            }
-        }
-    }
-    metrics.set_certificates(expiries);
 }

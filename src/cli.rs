@@ -23,6 +23,7 @@ mod policy;
 mod reload;
 mod run;
 mod token;
+mod upgrade;
 mod user;
 
 use std::process::ExitCode;
@@ -76,6 +77,9 @@ enum Command {
     /// Let the running sidecar take up its changed configuration and certificates.
     #[command(after_help = reload::EXAMPLES)]
     Reload(ConfigArguments),
+    /// Let a new process of the program that is installed now take over from the running sidecar, without a pause.
+    #[command(after_help = upgrade::EXAMPLES)]
+    Upgrade(upgrade::UpgradeArguments),
     /// Ask the running sidecar whether it is ready.
     #[command(after_help = health::EXAMPLES)]
     Health(health::HealthArguments),
@@ -153,6 +157,7 @@ fn execute(command: Command, output: Output) -> Result<Exit, Failure> {
         Command::Run(arguments) => run::execute(&arguments, output),
         Command::Check(arguments) => check::execute(&arguments, output),
         Command::Reload(arguments) => reload::execute(&arguments, output),
+        Command::Upgrade(arguments) => upgrade::execute(&arguments, output),
         Command::Health(arguments) => health::execute(&arguments, output),
         Command::Init(arguments) => init::execute(&arguments, output),
         Command::ApplicationUser(arguments) => application_user::execute(arguments, output),

@@ -1,9 +1,11 @@
 //! Sockets that applications connect to: binding them once per worker, and accepting.
 //!
 //! Each worker has a socket of its own for each IP address (`SO_REUSEPORT`): the kernel spreads connections, and no
-//! worker hands one to another. For a Unix socket there is nothing like it: workers share one, see `unix`. What happens on a connection is in [`crate::serve`].
+//! worker hands one to another. For a Unix socket there is nothing like it: workers share one, see `unix`. Sockets may also come
+//! from whoever listened before or starts this process, see [`inherited`]. What happens on a connection is in [`crate::serve`].
 
 pub mod client_certificate;
+pub mod inherited;
 pub mod proxy_protocol;
 mod shortage;
 mod socket;
@@ -28,6 +30,7 @@ use crate::worker::Worker;
 pub(crate) use shortage::Shortage;
 pub use socket::{Acceptor, Socket};
 pub use unix::SocketFile;
+pub(crate) use unix::set_mode;
 
 /// Connections the kernel may hold ready until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -38,13 +41,15 @@ const MOST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 /// How long accepting pauses when the process has no file descriptors left.
 const PAUSE_WITHOUT_DESCRIPTORS: Duration = Duration::from_millis(50);
 
-/// Sockets on one address, one per worker.
+/// Sockets on one address, at least one per worker.
 #[derive(Debug)]
 pub struct BoundListener {
     /// The address, its port resolved.
     pub address: ListenAddress,
-    /// One socket per worker.
+    /// What workers accept from: every one of them by some worker, since each may be a queue of its own.
     pub sockets: Vec<Socket>,
+    /// How many of them, from the first on, have queues of their own; the others are further descriptors of these.
+    pub queues: usize,
     /// The file of a Unix socket, to be kept for as long as it is listened on.
     pub file: Option<SocketFile>,
 }
@@ -54,14 +59,40 @@ pub fn bind(address: &ListenAddress, workers: usize, timeouts: &TimeoutsConfig) 
     match address {
         ListenAddress::Ip(address) => {
             let (address, sockets) = bind_tcp(*address, workers, timeouts)?;
-            Ok(BoundListener { address: ListenAddress::Ip(address), sockets, file: None })
+            Ok(BoundListener { address: ListenAddress::Ip(address), sockets, queues: workers, file: None })
         }
         ListenAddress::Unix(settings) => {
             let (listeners, file) = unix::bind(settings, workers)?;
             let sockets = listeners.into_iter().map(Socket::Unix).collect();
-            Ok(BoundListener { address: address.clone(), sockets, file: Some(file) })
+            Ok(BoundListener { address: address.clone(), sockets, queues: 1, file: Some(file) })
         }
     }
+}
+
+/// Listens on what others have bound. All of these sockets are accepted from: connections that nobody has accepted yet stand in
+/// the queue of one of them. Where workers are more, some accept from the same.
+///
+/// # Errors
+/// If the system refuses another descriptor, or an option.
+pub fn adopt(
+    address: &ListenAddress,
+    mut sockets: Vec<Socket>,
+    workers: usize,
+    timeouts: &TimeoutsConfig,
+) -> io::Result<BoundListener> {
+    for socket in &sockets {
+        socket.prepare(timeouts)?;
+    }
+    let queues = sockets.len();
+    for queue in (0..queues).cycle().take(workers.saturating_sub(queues)) {
+        let another = sockets[queue].try_clone()?;
+        sockets.push(another);
+    }
+    let address = match (address, sockets.first()) {
+        (ListenAddress::Ip(_), Some(Socket::Tcp(listener))) => ListenAddress::Ip(listener.local_addr()?),
+        (ListenAddress::Ip(_) | ListenAddress::Unix(_), _) => address.clone(),
+    };
+    Ok(BoundListener { address, sockets, queues, file: None })
 }
 
 /// A socket without `SO_REUSEPORT` goes first and is closed again: it fails if anybody has the port, another
@@ -105,11 +136,17 @@ fn local_address(socket: &socket2::Socket) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("the socket has no IP address"))
 }
 
-/// Accepts on one socket until the worker drains, and then what the kernel holds ready: who has connected is served.
-/// At the connection limit, accepting pauses: the kernel's backlog holds what comes meanwhile.
-pub async fn accept(worker: Rc<Worker>, listener: usize, socket: Acceptor, metrics: Arc<ListenerMetrics>) {
-    let mut draining = pin!(worker.drain.started());
-    let open = Rc::new(Open::default());
+/// Accepts on one socket until nothing new is to begin, and then what the kernel holds ready: who has connected is served.
+/// At the connection limit, accepting pauses: the kernel's backlog holds what comes meanwhile. `open` counts the connections of
+/// the worker over this listener, from whichever of its sockets.
+pub async fn accept(
+    worker: Rc<Worker>,
+    listener: usize,
+    socket: Acceptor,
+    open: Rc<Open>,
+    metrics: Arc<ListenerMetrics>,
+) {
+    let mut draining = pin!(worker.drain.nothing_new());
     let mut inherited = Limits::of(&worker, listener).timeouts;
     let mut shortage = Shortage::default();
     loop {

@@ -223,7 +223,11 @@ where
     // Boxed: an idle connection would else keep room for a request, and busy ones would not share it.
     let handler = async |received| Box::pin(pipeline::serve(&worker, &connection, received)).await;
     let served = pin!(http1::serve(stream, read, limits(snapshot), Rc::clone(&state), handler));
-    run(&worker, &connection, served, |_| state.end_after_this()).await;
+    run(&worker, &connection, served, |_, order| match order {
+        Order::Leave => state.end_after_next(),
+        Order::GoOn | Order::Drain | Order::Close => state.end_after_this(),
+    })
+    .await;
 }
 
 async fn serve_http2<S>(
@@ -249,7 +253,8 @@ async fn serve_http2<S>(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .serve_connection(TokioIo::new(stream), service(&worker, &connection, executor));
-    run(&worker, &connection, pin!(served), http2::Connection::graceful_shutdown).await;
+    // A stream that is under way meanwhile is served: the client is told which one was the last only after a round trip.
+    run(&worker, &connection, pin!(served), |served, _| served.graceful_shutdown()).await;
 }
 
 /// Requests of an HTTP/2 connection go into the pipeline.
@@ -295,16 +300,14 @@ async fn run<C, E>(
     worker: &Worker,
     connection: &Rc<Connection>,
     mut served: Pin<&mut C>,
-    graceful_shutdown: impl Fn(Pin<&mut C>),
+    end: impl Fn(Pin<&mut C>, Order),
 ) where
     C: Future<Output = Result<(), E>>,
     E: Display,
 {
     let _registration = worker.registry.enter(connection);
     let mut followed = Order::GoOn;
-    let ended =
-        poll_fn(|context| follow(connection, &mut followed, served.as_mut(), &graceful_shutdown, context))
-            .await;
+    let ended = poll_fn(|context| follow(connection, &mut followed, served.as_mut(), &end, context)).await;
     if let Err(error) = ended {
         tracing::debug!(error = %error, peer = %connection.origin.peer, "a connection ended early");
     }
@@ -314,7 +317,7 @@ fn follow<C, E>(
     connection: &Connection,
     followed: &mut Order,
     mut served: Pin<&mut C>,
-    graceful_shutdown: &impl Fn(Pin<&mut C>),
+    end: &impl Fn(Pin<&mut C>, Order),
     context: &mut Context<'_>,
 ) -> Poll<Result<(), E>>
 where
@@ -325,12 +328,12 @@ where
         *followed = order;
         match order {
             Order::GoOn => {}
-            Order::Drain => {
+            Order::Leave | Order::Drain => {
                 // A request that has arrived already is served first: an idle connection would be closed at once.
                 if let Poll::Ready(ended) = served.as_mut().poll(context) {
                     return Poll::Ready(ended);
                 }
-                graceful_shutdown(served.as_mut());
+                end(served.as_mut(), order);
             }
             Order::Close => return Poll::Ready(Ok(())),
         }

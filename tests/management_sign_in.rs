@@ -133,16 +133,11 @@ impl Case {
         self.sidecar.directory.stored(&token[..17]).token.user_id
     }
 
-    /// Waits until a request through the proxy is answered with this status. One that is under way as its token stops being valid
-    /// is broken off, without an answer.
+    /// Waits until a request through the proxy is answered with this status.
     #[track_caller]
     fn until_proxied(&self, token: &str, status: u16) {
         let head = self.sidecar.head_with(token, "GET /", "");
-        until(&format!("{status} through the proxy"), || {
-            let mut client = self.sidecar.connect();
-            client.send(&head);
-            client.try_response().is_ok_and(|response| response.status == status)
-        });
+        until(&format!("{status} through the proxy"), || self.sidecar.answers(&head, status));
     }
 
     fn set_policy(&self, update: PolicyUpdate) {

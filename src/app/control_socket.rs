@@ -1,11 +1,12 @@
-//! The control socket beside the store: how `postern reload` and `postern explain --request-id` reach the running sidecar
-//! and hear what came of it.
+//! The control socket beside the store: how `postern reload`, `postern upgrade` and `postern explain --request-id` reach the
+//! running sidecar and hear what came of it.
 //!
-//! One line in (`reload`, or `explain` and a request id), one line of JSON out. Only the store's owner can connect
-//! (mode 0600).
+//! One line in (`reload`, `upgrade` and how many seconds it may take, or `explain` and a request id), one line of JSON out. Only the
+//! store's owner can connect (mode 0600).
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,14 +15,17 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::listen::{self, SocketFile};
+
 /// How long a caller may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The sidecar's end. Its file goes with it.
 #[derive(Debug)]
 pub struct ControlSocket {
+    // Before its file, which goes only when nobody listens any more.
     listener: UnixListener,
-    path: PathBuf,
+    file: SocketFile,
 }
 
 /// Somebody waits for an answer.
@@ -38,6 +42,8 @@ pub struct ControlRequest {
 pub enum Order {
     /// A reload of the configuration.
     Reload,
+    /// A hand-over to a new process, which may take so long to be ready.
+    Upgrade(Duration),
     /// Why the request with this id was refused.
     Explain(String),
 }
@@ -84,12 +90,30 @@ impl ControlSocket {
             }
             let listener = UnixListener::bind(&path)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-            Ok(listener)
+            Ok(Self { listener, file: SocketFile::at(&path)? })
         };
-        match bind() {
-            Ok(listener) => Ok(Self { listener, path }),
-            Err(source) => Err(super::StartError::ControlSocket { path: path.clone(), source }),
-        }
+        bind().map_err(|source| super::StartError::ControlSocket { path: path.clone(), source })
+    }
+
+    /// Goes on with the one on which the process before this one listened, if there is one here.
+    pub(super) fn adopt(
+        store: &Path,
+        inherited: listen::inherited::Taken,
+    ) -> Result<Self, super::StartError> {
+        let Some(listen::Socket::Unix(listener)) = inherited.sockets.into_iter().next() else {
+            return Self::bind(store);
+        };
+        let path = path(store);
+        let adopt = || {
+            listener.set_nonblocking(true)?;
+            Ok(Self { listener: UnixListener::from_std(listener)?, file: SocketFile::at(&path)? })
+        };
+        adopt().map_err(|source| super::StartError::ControlSocket { path: path.clone(), source })
+    }
+
+    /// Lets go of it, and leaves its file to the process that goes on with it.
+    pub(super) fn leave(self) {
+        self.file.leave();
     }
 
     /// The next request; what asks for anything else is let go.
@@ -116,6 +140,11 @@ async fn read_request(stream: UnixStream) -> io::Result<ControlRequest> {
     (&mut reader).take(LINE_BYTES).read_line(&mut line).await?;
     let order = match line.trim_end().split_once(' ') {
         None if line == "reload\n" => Order::Reload,
+        Some(("upgrade", seconds)) => {
+            let seconds =
+                seconds.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            Order::Upgrade(Duration::from_secs(seconds))
+        }
         Some(("explain", request_id)) => Order::Explain(request_id.to_owned()),
         _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not understood")),
     };
@@ -133,11 +162,9 @@ impl Asker {
     }
 }
 
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(error = %error, path = %self.path.display(), "the control socket's file is gone already");
-        }
+impl AsFd for ControlSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 
@@ -147,6 +174,15 @@ impl Drop for ControlSocket {
 /// If nothing listens there, or it does not answer.
 pub fn request_reload(store: &Path) -> io::Result<serde_json::Value> {
     ask(store, "reload\n")
+}
+
+/// Asks the sidecar that runs on this store to hand over to a new process, which may take `patience` to be ready; blocks until that
+/// has taken over or failed.
+///
+/// # Errors
+/// If nothing listens there, or it does not answer.
+pub fn request_upgrade(store: &Path, patience: Duration) -> io::Result<serde_json::Value> {
+    ask(store, &format!("upgrade {}\n", patience.as_secs()))
 }
 
 /// Asks the sidecar that runs on this store why it refused a request; `null` if it does not remember it.

@@ -1,8 +1,9 @@
 //! Stopping without losing a request: control says when, workers finish what they have, control waits for them.
 //!
-//! The phases only go forward: serving → draining → forced. While draining, workers stop accepting, tell their
-//! clients (GOAWAY, `Connection: close`) and finish what runs; when forced, they break off what is left. What is
-//! still alive is counted per worker by [`Live`] guards: one for each accept loop and each connection (tunnels too).
+//! The phases only go forward: serving → leaving → draining → forced. While leaving, workers accept nothing more and tell their
+//! clients (GOAWAY, `Connection: close` with the next answer), but close no connection on which a request may be under way to
+//! them; while draining, they close what is idle and finish what runs; when forced, they break off what is left. A process that
+//! nobody follows goes to draining at once. What is still alive is counted per worker by [`Live`] guards: one for each accept loop and each connection (tunnels too).
 //! An accept loop's guard must outlive its last accept, so that the count cannot touch zero between a connection's
 //! accept and its own guard.
 //!
@@ -49,6 +50,7 @@ pub enum DrainOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Serving,
+    Leaving,
     Draining,
     Forced,
 }
@@ -67,7 +69,7 @@ struct Shared {
 struct Worker {
     phase: watch::Sender<Phase>,
     /// Whether the phase is past serving, to be read without the channel's lock.
-    draining: AtomicBool,
+    is_past_serving: AtomicBool,
     live: AtomicUsize,
 }
 
@@ -76,7 +78,7 @@ impl Drain {
     pub fn new(workers: usize) -> Self {
         let worker = |_| Worker {
             phase: watch::Sender::new(Phase::Serving),
-            draining: AtomicBool::new(false),
+            is_past_serving: AtomicBool::new(false),
             live: AtomicUsize::new(0),
         };
         Self {
@@ -97,9 +99,14 @@ impl Drain {
         WorkerDrain { shared: Arc::clone(&self.shared), worker }
     }
 
-    /// Whether the drain has started.
+    /// Whether nothing new is to begin.
     pub fn draining(&self) -> bool {
-        *self.shared.control.borrow() >= Phase::Draining
+        *self.shared.control.borrow() >= Phase::Leaving
+    }
+
+    /// Resolves when nothing new is to begin, at once if that is so.
+    pub async fn nothing_new(&self) {
+        reached(&self.shared.control, Phase::Leaving).await;
     }
 
     /// Resolves when the drain has started, at once if it has.
@@ -110,6 +117,11 @@ impl Drain {
     /// Resolves when the end has been forced, at once if it has.
     pub async fn forced(&self) {
         reached(&self.shared.control, Phase::Forced).await;
+    }
+
+    /// Tells all workers to stop accepting and to announce the end, and to leave open what is idle. Again: does nothing.
+    pub fn leave(&self) {
+        self.shared.advance(Phase::Leaving);
     }
 
     /// Tells all workers to stop accepting and to finish what runs. Again: does nothing.
@@ -125,6 +137,19 @@ impl Drain {
     /// [`Live`] guards over all workers.
     pub fn live(&self) -> usize {
         self.shared.live()
+    }
+
+    /// Drains behind a successor that accepts already: for `patience` idle connections stay open, since a request may be under
+    /// way on any of them; then as [`Drain::finish`], within `grace` in all.
+    pub async fn leave_and_finish(&self, patience: Duration, grace: Duration) -> DrainOutcome {
+        self.leave();
+        tokio::select! {
+            biased;
+            () = self.started() => {}
+            () = self.nothing_alive() => {}
+            () = tokio::time::sleep(patience) => {}
+        }
+        self.finish(grace.saturating_sub(patience)).await
     }
 
     /// Drains: starts, waits until nothing is alive, and forces what is left after `grace`. Ends early if somebody
@@ -143,10 +168,10 @@ impl Drain {
         DrainOutcome::Forced { live }
     }
 
-    /// Resolves when the drain has started and nothing is alive any more. After [`Drain::force`] too it says when the
+    /// Resolves when nothing new is to begin and nothing is alive any more. After [`Drain::force`] too it says when the
     /// workers have let go.
     pub async fn nothing_alive(&self) {
-        self.started().await;
+        self.nothing_new().await;
         loop {
             let finished = self.shared.finished.notified();
             tokio::pin!(finished);
@@ -161,13 +186,18 @@ impl Drain {
 }
 
 impl WorkerDrain {
-    /// Whether the drain has started. One relaxed load, for each request.
+    /// Whether nothing new is to begin. One relaxed load.
     #[inline]
     pub fn draining(&self) -> bool {
-        self.this().draining.load(Ordering::Relaxed)
+        self.this().is_past_serving.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the drain has started, at once if it has.
+    /// Resolves when nothing new is to begin, at once if that is so.
+    pub async fn nothing_new(&self) {
+        reached(&self.this().phase, Phase::Leaving).await;
+    }
+
+    /// Resolves when the drain has started and what is idle is to end, at once if it has.
     pub async fn started(&self) {
         reached(&self.this().phase, Phase::Draining).await;
     }
@@ -192,10 +222,10 @@ impl WorkerDrain {
 impl Drop for Live {
     fn drop(&mut self) {
         let worker = self.drain.this();
-        // Sequentially consistent, as the phase's store is: either this sees that the drain has started, or the
+        // Sequentially consistent, as the phase's store is: either this sees that nothing new begins, or the
         // drain, when it counts, sees that this guard is gone.
         let last = worker.live.fetch_sub(1, Ordering::SeqCst) == 1;
-        if last && worker.draining.load(Ordering::SeqCst) && self.drain.shared.live() == 0 {
+        if last && worker.is_past_serving.load(Ordering::SeqCst) && self.drain.shared.live() == 0 {
             self.drain.shared.finished.notify_waiters();
         }
     }
@@ -211,7 +241,7 @@ impl Shared {
             advances
         };
         for worker in &self.workers {
-            worker.draining.store(true, Ordering::SeqCst);
+            worker.is_past_serving.store(true, Ordering::SeqCst);
             worker.phase.send_if_modified(forward);
         }
         // Last: whoever waits at the control side looks at the workers' counts next.

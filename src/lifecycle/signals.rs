@@ -15,6 +15,8 @@ pub enum SignalEvent {
     Reload,
     /// Reopen the access log, after it was rotated: SIGUSR1.
     ReopenLogs,
+    /// Hand over to a new process of the program that now stands where this one was started from: SIGUSR2.
+    HandOver,
 }
 
 /// The process's signals, from the moment this is made.
@@ -23,7 +25,8 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    user: Signal,
+    first_user: Signal,
+    second_user: Signal,
     hangup_means: Hangup,
     stop_asked: bool,
 }
@@ -57,7 +60,8 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
+            first_user: signal(SignalKind::user_defined1())?,
+            second_user: signal(SignalKind::user_defined2())?,
             hangup_means,
             stop_asked: false,
         })
@@ -73,7 +77,8 @@ impl Signals {
                 Hangup::Reload => SignalEvent::Reload,
                 Hangup::Stop => self.stop(),
             },
-            _ = self.user.recv() => SignalEvent::ReopenLogs,
+            _ = self.first_user.recv() => SignalEvent::ReopenLogs,
+            _ = self.second_user.recv() => SignalEvent::HandOver,
         }
     }
 
@@ -102,6 +107,7 @@ mod tests {
         let expected = [
             ("HUP", SignalEvent::Reload),
             ("USR1", SignalEvent::ReopenLogs),
+            ("USR2", SignalEvent::HandOver),
             ("TERM", SignalEvent::Drain),
             ("HUP", SignalEvent::Reload),
             ("INT", SignalEvent::StopNow),

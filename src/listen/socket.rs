@@ -1,9 +1,10 @@
-//! Listening sockets of both kinds behind one face: bound before there is a runtime, accepting on one.
+//! Listening sockets of both kinds behind one face: bound or inherited before there is a runtime, accepting on one.
 //!
 //! What must not live here: when to accept, and what becomes of a connection.
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
@@ -35,6 +36,25 @@ pub enum Acceptor {
 pub(super) type Accepted = (ClientStream, IpAddr);
 
 impl Socket {
+    /// Another descriptor of the same socket.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+        })
+    }
+
+    /// Makes a socket that somebody else has bound what one of our own is.
+    pub(super) fn prepare(&self, timeouts: &TimeoutsConfig) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                let_inherit(&SockRef::from(listener), timeouts)
+            }
+            Self::Unix(listener) => listener.set_nonblocking(true),
+        }
+    }
+
     /// Fails outside a runtime.
     pub fn accepting(self) -> io::Result<Acceptor> {
         Ok(match self {
@@ -56,6 +76,15 @@ impl Socket {
                 stream.set_nonblocking(true)?;
                 Ok((ClientStream::Unix(UnixStream::from_std(stream)?), address::UNKNOWN))
             }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }

@@ -28,18 +28,23 @@ pub struct SocketFile {
 /// Fails with [`io::ErrorKind::AddrInUse`] if somebody listens there, and with [`io::ErrorKind::AlreadyExists`] if a file
 /// stands there that is no socket. A socket on which nobody listens any more is replaced.
 pub(super) fn bind(settings: &UnixSocketConfig, count: usize) -> io::Result<(Vec<UnixListener>, SocketFile)> {
-    let UnixSocketConfig { path, mode } = settings;
+    let UnixSocketConfig { path, .. } = settings;
     remove_abandoned(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile::at(path)?;
     // Nobody can connect before it listens, so nobody who may not has done so.
-    fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
+    set_mode(settings)?;
     socket.listen(BACKLOG)?;
     let listener = UnixListener::from(socket);
     let listeners = (0..count).map(|_| listener.try_clone()).collect::<io::Result<_>>()?;
     Ok((listeners, file))
+}
+
+/// Lets those connect whom the configuration lets.
+pub(crate) fn set_mode(settings: &UnixSocketConfig) -> io::Result<()> {
+    fs::set_permissions(&settings.path, fs::Permissions::from_mode(settings.mode))
 }
 
 /// Makes room where a process that crashed has left its socket.
@@ -68,8 +73,15 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl SocketFile {
-    fn at(path: &Path) -> io::Result<Self> {
+    /// The file that stands there, which is this process's from now on: of a socket that it has just bound, or taken over.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+
+    /// Leaves it where it is: another process listens on it.
+    pub(crate) fn leave(mut self) {
+        // The path of no file.
+        self.path = PathBuf::new();
     }
 }
 

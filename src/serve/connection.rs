@@ -52,12 +52,14 @@ pub enum Protocol {
     Http2,
 }
 
-/// What the registry wants of a connection's task.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the registry wants of a connection's task; it only ever wants more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     /// Nothing.
     #[default]
     GoOn,
+    /// End with the next answer; until then a request may come.
+    Leave,
     /// End once the running requests are done.
     Drain,
     /// End now.
@@ -146,9 +148,14 @@ impl Connection {
         forwarding
     }
 
-    /// Tells the connection's task to end once its requests are done.
-    pub fn drain(&self) {
-        self.give(Order::Drain);
+    /// Tells the connection's task what is wanted of it.
+    pub fn give(&self, order: Order) {
+        if self.order.get() < order {
+            self.order.set(order);
+            if let Some(waker) = &*self.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
     }
 
     /// Ends the connection now, if it serves one request at a time: others' would end with it.
@@ -202,15 +209,6 @@ impl Connection {
                 Phase::ReadingHead => Activity::ReadingHead(begun),
                 Phase::InBody => Activity::UnreadBody(begun),
             },
-        }
-    }
-
-    fn give(&self, order: Order) {
-        if self.order.get() != order && self.order.get() != Order::Close {
-            self.order.set(order);
-            if let Some(waker) = &*self.waker.borrow() {
-                waker.wake_by_ref();
-            }
         }
     }
 }

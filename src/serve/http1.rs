@@ -185,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Closable + Unpin + std::fmt::Debug + 'static> H
                         Poll::Pending => return self.poll_gone(context).map(|()| Ok(After::Gone)),
                     }
                     let keeps_alive =
-                        recipient.keeps_alive && !state.is_ending() && self.can_go_on(&response, context);
+                        recipient.keeps_alive && !state.is_last() && self.can_go_on(&response, context);
                     self.input.borrow_mut().forget_continue()?;
                     self.settle_upgrade(response.status());
                     let output = output.insert(Output::new(&response, recipient, keeps_alive));

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::connection::Connection;
+use super::connection::{Connection, Order};
 use crate::snapshot::Listener;
 
 /// A worker's open connections.
@@ -16,7 +16,8 @@ use crate::snapshot::Listener;
 pub struct Registry {
     entered: Rc<Entered>,
     open: Rc<Open>,
-    is_draining: Cell<bool>,
+    /// What is wanted of every connection.
+    order: Cell<Order>,
 }
 
 /// Connections by place, and the places that are free.
@@ -57,7 +58,7 @@ impl Registry {
         Accepted { counts }
     }
 
-    /// Enters a connection. One that comes while draining is told so at once.
+    /// Enters a connection. One that comes while leaving or draining is told so at once.
     pub fn enter(&self, connection: &Rc<Connection>) -> Registration {
         let mut slots = self.entered.slots.borrow_mut();
         let slot = self.entered.free.borrow_mut().pop().unwrap_or_else(|| {
@@ -65,9 +66,7 @@ impl Registry {
             slots.len() - 1
         });
         slots[slot] = Some(Rc::clone(connection));
-        if self.is_draining.get() {
-            connection.drain();
-        }
+        connection.give(self.order.get());
         Registration { entered: Rc::clone(&self.entered), slot }
     }
 
@@ -86,11 +85,20 @@ impl Registry {
         }
     }
 
+    /// Tells every connection, present and future, to end with its next answer.
+    pub fn leave(&self) {
+        self.give(Order::Leave);
+    }
+
     /// Tells every connection, present and future, to end once its requests are done.
     pub fn drain(&self) {
-        self.is_draining.set(true);
+        self.give(Order::Drain);
+    }
+
+    fn give(&self, order: Order) {
+        self.order.set(order);
         for connection in self.entered.slots.borrow().iter().flatten() {
-            connection.drain();
+            connection.give(order);
         }
     }
 }

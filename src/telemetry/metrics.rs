@@ -22,8 +22,8 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 pub use control::{
-    CertificateExpiry, CheckOutcome, ControlMetrics, DirectoryFigures, LoginOutcome, ReloadOutcome,
-    ResolutionOutcome, SignInOutcome,
+    CertificateExpiry, CheckOutcome, ControlMetrics, DirectoryFigures, HandOverOutcome, LoginOutcome,
+    ReloadOutcome, ResolutionOutcome, SignInOutcome,
 };
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
 pub use listener::{GoAway, ListenerMetrics, OpenConnection, ProxyProtocolFailure, TlsOutcome};

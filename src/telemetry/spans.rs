@@ -69,6 +69,7 @@ pub struct Exporter {
     queue: mpsc::Receiver<Traced>,
     metrics: Arc<Metrics>,
     is_failing: bool,
+    last_patience: Duration,
 }
 
 /// Why a batch was not taken.
@@ -103,6 +104,7 @@ impl Spans {
             queue: receiver,
             metrics: Arc::clone(metrics),
             is_failing: false,
+            last_patience: LAST_PATIENCE,
         };
         let sampling =
             Sampling { per_million: config.sampled_per_million, follows_parent: config.follow_parent };
@@ -146,6 +148,7 @@ impl Exporter {
             }
         }
         self.queue.close();
+        let patience = self.last_patience;
         let last = async {
             loop {
                 while batch.len() < AT_ONCE
@@ -159,7 +162,7 @@ impl Exporter {
                 self.send(&mut batch).await;
             }
         };
-        if tokio::time::timeout(LAST_PATIENCE, last).await.is_err() {
+        if tokio::time::timeout(patience, last).await.is_err() {
             let traces = batch.len() + self.queue.len();
             self.metrics.control().traces_dropped(traces as u64);
             tracing::warn!(traces, "the tracing collector takes nothing: the last traces are dropped");

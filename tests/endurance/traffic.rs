@@ -107,7 +107,7 @@ pub fn websockets(world: &World, random: &mut Random) {
             let _ended_already = client.try_send(&frame);
             let mut expected = vec![0x82, 4];
             expected.extend(message);
-            let Some(received) = client.try_read_exactly(expected.len()) else {
+            let Ok(received) = client.try_read_exactly(expected.len()) else {
                 world.ledger.stream_ended(KIND, &asked);
                 break;
             };

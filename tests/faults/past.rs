@@ -100,6 +100,6 @@ fn a_log_whose_old_entries_were_removed_is_followed_on() {
     sidecar.wait_for(&new);
     sidecar.directory.revoke(&new.prefix);
     let head = sidecar.head_with(&new.token, "GET /", "");
-    until("the revocation to be in force", || sidecar.request(&head).status == 401);
+    until("the revocation to be in force", || sidecar.answers(&head, 401));
     assert!(sidecar.metric(ERRORS) < 0.5);
 }

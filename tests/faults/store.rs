@@ -120,7 +120,7 @@ fn usage_that_waits_for_another_writer_does_not_hold_up_a_revocation() {
         ))
         .unwrap();
     let revoked = Instant::now();
-    until("the revocation to be in force", || sidecar.request(sidecar.get()).status == 401);
+    until("the revocation to be in force", || sidecar.answers(&sidecar.get(), 401));
     assert!(revoked.elapsed() < Duration::from_secs(1), "{:?}", revoked.elapsed());
     store.execute_batch("ROLLBACK").unwrap();
     recovers("usage to be written", || sidecar.metric("postern_usage_pending") < 0.5);
@@ -181,7 +181,7 @@ fn a_store_that_is_gone_for_long_costs_no_request_and_comes_back_within_seconds(
 
     fs::rename(&away, &path).unwrap();
     sidecar.directory.revoke(&revoked.prefix);
-    recovers("the revocation to be in force", || sidecar.request(&head).status == 401);
+    recovers("the revocation to be in force", || sidecar.answers(&head, 401));
     recovers("a change to succeed", || change(&api).is_good());
     assert!(sidecar.metric("postern_directory_age_seconds") < 2.0);
     says(&sidecar, "the store works again");

@@ -225,10 +225,14 @@ impl Client {
         bytes
     }
 
-    /// Reads exactly so many bytes; `None` if the connection ends before.
-    pub fn try_read_exactly(&mut self, size: usize) -> Option<Vec<u8>> {
+    /// The same, if they come.
+    pub fn try_read_exactly(&mut self, size: usize) -> Result<Vec<u8>, Broken> {
         let mut bytes = Vec::new();
-        self.read_into(size, &mut bytes).is_ok().then_some(bytes)
+        match self.read_into(size, &mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(BodyError::Ended) => Err(Broken::Closed),
+            Err(BodyError::TimedOut) => Err(Broken::TimedOut),
+        }
     }
 
     /// Reads until the sidecar closes.

@@ -1,5 +1,6 @@
 //! The real OpenID Connect provider that sign-in is tried against: the npm package oidc-provider, in a process of its own.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,23 +37,14 @@ pub fn start(accounts: Value, more: Value) -> Option<Provider> {
         }],
     });
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    // Once, one said nothing for as long as it was waited for. Whether Node.js starts is not what is tried here: a second time, aloud.
-    let started = listening(&node, &settings, &installed).or_else(|| {
-        println!("the provider said nothing in {PATIENCE:?}; started anew");
-        listening(&node, &settings, &installed)
-    });
-    Some(started.expect("the provider says where it is"))
-}
-
-/// One that has said where it is; `None` if it says nothing for long.
-fn listening(node: &Path, settings: &Value, installed: &Path) -> Option<Provider> {
+    let log = tempfile::NamedTempFile::new().unwrap();
     let mut child = Command::new(node)
         .arg(folder().join("provider.mjs"))
         .arg(settings.to_string())
         .arg(installed)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(log.reopen().unwrap())
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -64,7 +56,9 @@ fn listening(node: &Path, settings: &Value, installed: &Path) -> Option<Provider
         // Nobody may be waiting any more.
         let _told = sender.send(said);
     });
-    let said = receiver.recv_timeout(PATIENCE).ok()?.expect("the provider starts");
+    let Some(said) = receiver.recv_timeout(PATIENCE).ok().flatten() else {
+        panic!("the provider does not say where it is, but {:?}", fs::read_to_string(log.path()));
+    };
     Some(Provider { issuer: said["issuer"].as_str().unwrap().to_owned(), _process: process })
 }
 

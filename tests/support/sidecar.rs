@@ -1,8 +1,11 @@
 //! A sidecar as operators run it, `postern run`: real signals, its own memory figures, its own output.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -10,9 +13,13 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::process::{WaitOptions, WaitStatus};
 
 use super::directory::{Credential, Directory};
 use super::{Client, Response, Upstream, eventually};
+
+/// The built binary.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_postern");
 
 /// The host of the route that needs a token.
 pub const HOST: &str = "service.test";
@@ -37,15 +44,27 @@ pub struct SidecarBuilder {
     log_level: Option<String>,
     files: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    is_linked: bool,
+    activated: Option<Activated>,
     store: Option<String>,
     access_log: Option<String>,
     wrapper: Vec<String>,
     permitted_is_super_admin: bool,
 }
 
-/// A running sidecar. Killed when dropped.
+/// Two sockets that systemd passes, each with its name.
+#[derive(Clone, Debug)]
+pub struct Activated {
+    pub names: [&'static str; 2],
+    pub sockets: Arc<[OwnedFd; 2]>,
+}
+
+/// A running sidecar. Killed when dropped, and what has taken over from it too.
 pub struct Sidecar {
     process: Mutex<Child>,
+    /// Processes that have taken over, the last one in charge.
+    successors: Mutex<Vec<u32>>,
+    builder: SidecarBuilder,
     folder: tempfile::TempDir,
     /// One per listener.
     pub listeners: Vec<SocketAddr>,
@@ -140,6 +159,18 @@ impl SidecarBuilder {
     /// A variable of its environment.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Started by a symbolic link in its folder, `postern`, which may come to point to another program.
+    pub fn linked(mut self) -> Self {
+        self.is_linked = true;
+        self
+    }
+
+    /// Started as systemd starts a service that it has sockets for.
+    pub fn activated(mut self, activated: Activated) -> Self {
+        self.activated = Some(activated);
         self
     }
 
@@ -256,41 +287,57 @@ output = {access_log:?}
             directory.make_super_admin(&permitted.user_id);
         }
 
-        let program = env!("CARGO_BIN_EXE_postern").to_owned();
-        let words: Vec<_> = self.wrapper.iter().chain([&program]).collect();
-        let mut process = Command::new(words[0])
-            .args(&words[1..])
+        if self.is_linked {
+            symlink(PROGRAM, folder.path().join("postern")).unwrap();
+        }
+        let (process, output) = self.spawn(folder.path());
+        let mut sidecar = Sidecar {
+            process: Mutex::new(process),
+            successors: Mutex::default(),
+            builder: self,
+            folder,
+            listeners: Vec::new(),
+            ops: SocketAddr::from(([0; 4], 0)),
+            admin: None,
+            directory,
+            permitted,
+            output,
+        };
+        sidecar.wait_until_it_listens();
+        sidecar
+    }
+
+    fn spawn(&self, folder: &Path) -> (Child, Arc<Mutex<String>>) {
+        let program = if self.is_linked { folder.join("postern") } else { PROGRAM.into() };
+        let wrapper: Vec<&str> = match &self.activated {
+            None => self.wrapper.iter().map(String::as_str).collect(),
+            Some(_) => {
+                let script = "export LISTEN_PID=$$ WATCHDOG_PID=$$; exec \"$@\" 3<&0 4<&1 </dev/null >&2";
+                vec!["sh", "-c", script, "sh"]
+            }
+        };
+        let mut words = wrapper.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
+        command
+            .args(words)
             .args(["run", "--json", "--config"])
-            .current_dir(folder.path())
-            .arg(&config)
+            .arg(folder.join("postern.toml"))
+            .current_dir(folder)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        if let Some(Activated { names, sockets }) = &self.activated {
+            let [first, second] = &**sockets;
+            command.envs([("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", &names.join(":"))]);
+            command.stdin(first.try_clone().unwrap()).stdout(second.try_clone().unwrap());
+        }
+        let mut process = command.spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
-        collect(process.stdout.take().unwrap(), &output);
+        if let Some(stdout) = process.stdout.take() {
+            collect(stdout, &output);
+        }
         collect(process.stderr.take().unwrap(), &output);
-        let control = 1 + usize::from(self.admin.is_some());
-        let config = self.config();
-        // Unix sockets have no address to be told.
-        let unix = config.matches("address = \"unix:").count();
-        let count = config.matches("[[listeners]]").count() - unix + control;
-        let started = eventually("the sidecar to listen", || {
-            let addresses = listening(&output.lock());
-            if addresses.len() >= count {
-                return Some(Ok(addresses));
-            }
-            process.try_wait().unwrap().map(Err)
-        });
-        let mut addresses = match started {
-            Ok(addresses) => addresses,
-            Err(status) => panic!("the sidecar ended with {status}:\n{}", output.lock()),
-        };
-        let ops = addresses.pop().unwrap();
-        let admin = self.admin.is_some().then(|| addresses.pop().unwrap());
-        let process = Mutex::new(process);
-        Sidecar { process, folder, listeners: addresses, ops, admin, directory, permitted, output }
+        (process, output)
     }
 }
 
@@ -322,6 +369,121 @@ fn collect(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
 }
 
 impl Sidecar {
+    /// Waits until it says where it listens.
+    #[track_caller]
+    pub fn wait_until_it_listens(&mut self) {
+        let control = 1 + usize::from(self.builder.admin.is_some());
+        let config = self.builder.config();
+        // Unix sockets have no address to be told.
+        let unix = config.matches("address = \"unix:").count();
+        let count = config.matches("[[listeners]]").count() - unix + control;
+        let started = eventually("the sidecar to listen", || {
+            let addresses = listening(&self.output.lock());
+            if addresses.len() >= count {
+                return Some(Ok(addresses));
+            }
+            self.process.lock().try_wait().unwrap().map(Err)
+        });
+        let mut addresses = match started {
+            Ok(addresses) => addresses,
+            Err(status) => panic!("the sidecar ended with {status}:\n{}", self.output.lock()),
+        };
+        self.ops = addresses.pop().unwrap();
+        self.admin = self.builder.admin.is_some().then(|| addresses.pop().unwrap());
+        self.listeners = addresses;
+    }
+
+    /// Kills it, as the system would without any warning.
+    pub fn crash(&self) {
+        let mut process = self.process.lock();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Starts it anew in the same folder; whether it listens is another question.
+    pub fn start_again(&mut self) {
+        let (process, output) = self.builder.spawn(self.folder.path());
+        (self.process, self.output) = (Mutex::new(process), output);
+    }
+
+    /// Lets the name that a linked sidecar was started by stand for another program, in one step.
+    pub fn install(&self, program: impl AsRef<Path>) {
+        let new = self.folder().join("postern.new");
+        symlink(program, &new).unwrap();
+        fs::rename(new, self.folder().join("postern")).unwrap();
+    }
+
+    /// Asks it to hand over, by the command; what that reports. Whoever has taken over is in charge then.
+    #[track_caller]
+    pub fn upgrade(&self, arguments: &[&str]) -> serde_json::Value {
+        // What this process's children leave behind is its to wait for.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let ran = Command::new(PROGRAM)
+            .args(["upgrade", "--json", "--config"])
+            .arg(self.config_file())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let report: serde_json::Value = match serde_json::from_slice(&ran.stdout) {
+            Ok(report) => report,
+            Err(error) => panic!("{error}: {ran:?}\n{}", self.output()),
+        };
+        assert_eq!(ran.status.success(), report["taken_over"] == true, "{ran:?}");
+        if let Some(process_id) = report["process_id"].as_u64() {
+            self.successors.lock().push(process_id.try_into().unwrap());
+        }
+        report
+    }
+
+    /// The same by the signal; returns when the new process says that it has taken over.
+    #[track_caller]
+    pub fn upgrade_by_signal(&self) -> u32 {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let before = self.output().len();
+        self.signal("USR2");
+        let process_id = eventually("another process to take over", || {
+            let output = self.output();
+            let mut lines = output[before..]
+                .lines()
+                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            lines.find_map(|line| {
+                let line = if line["fields"].is_object() { &line["fields"] } else { &line };
+                let is_it = line["message"] == "another process has taken over";
+                is_it.then(|| u32::try_from(line["process_id"].as_u64().unwrap()).unwrap())
+            })
+        });
+        self.successors.lock().push(process_id);
+        process_id
+    }
+
+    /// Lets a process be in charge that has taken over by itself.
+    pub fn follow(&self, process_id: u32) {
+        self.successors.lock().push(process_id);
+    }
+
+    /// Waits for a process to end that had taken over, and from which another has.
+    #[track_caller]
+    pub fn assert_abandoned(&self, process_id: u32) {
+        self.successors.lock().retain(|successor| *successor != process_id);
+        let status = eventually("a process that was left to end", || wait(process_id));
+        assert_eq!(status.exit_status(), Some(0), "{status:?}\n{}", self.output());
+    }
+
+    /// Stops the process in charge, which has taken over from the first.
+    #[track_caller]
+    pub fn stop_successor(&self) {
+        self.signal("TERM");
+        self.wait_for_successor();
+    }
+
+    /// Waits for the process in charge, which has taken over from the first, to end.
+    #[track_caller]
+    pub fn wait_for_successor(&self) {
+        let process_id = self.successors.lock().pop().expect("somebody has taken over");
+        let status = eventually("the process that took over to end", || wait(process_id));
+        assert_eq!(status.exit_status(), Some(0), "{status:?}\n{}", self.output());
+    }
+
     /// A sidecar in front of one upstream.
     pub fn in_front_of(upstream: &Upstream) -> SidecarBuilder {
         Self::with_endpoint(upstream.address())
@@ -381,6 +543,14 @@ impl Sidecar {
     /// A permitted GET.
     pub fn get(&self) -> String {
         self.head("GET /", "")
+    }
+
+    /// Whether a request is answered with this status: for waiting until a token stops being valid. A request that is under way as
+    /// it does is broken off, without an answer.
+    pub fn answers(&self, head: &str, status: u16) -> bool {
+        let mut client = self.connect();
+        client.send(head);
+        client.try_response().is_ok_and(|response| response.status == status)
     }
 
     /// Waits until the sidecar has seen a token in the store, and with it all that was changed before.
@@ -474,8 +644,13 @@ impl Sidecar {
         self.output.lock().clone()
     }
 
-    /// Its process id.
+    /// The number of the process in charge.
     pub fn id(&self) -> u32 {
+        self.successors.lock().last().copied().unwrap_or_else(|| self.process.lock().id())
+    }
+
+    /// The number of the process that it was started as.
+    pub fn first_id(&self) -> u32 {
         self.process.lock().id()
     }
 
@@ -507,7 +682,7 @@ impl Sidecar {
         eventually("the sidecar to end", || self.process.lock().try_wait().unwrap())
     }
 
-    /// Whether it still runs.
+    /// Whether the process that it was started as still runs.
     pub fn is_running(&self) -> bool {
         self.process.lock().try_wait().unwrap().is_none()
     }
@@ -539,12 +714,28 @@ impl Sidecar {
     }
 }
 
+fn pid(process_id: u32) -> rustix::process::Pid {
+    rustix::process::Pid::from_raw(process_id.try_into().unwrap()).unwrap()
+}
+
+/// How a process that was left behind has ended, if it has.
+fn wait(process_id: u32) -> Option<WaitStatus> {
+    // Until its parent has ended, it is not ours to wait for.
+    let waited = rustix::process::waitpid(Some(pid(process_id)), WaitOptions::NOHANG);
+    waited.ok().flatten().map(|(_, status)| status)
+}
+
 impl Drop for Sidecar {
     fn drop(&mut self) {
         let mut process = self.process.lock();
-        // It may have ended already.
+        // They may have ended already.
         let _ended = process.kill();
         let _reaped = process.wait();
+        for process_id in self.successors.lock().drain(..) {
+            let pid = pid(process_id);
+            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            let _reaped = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+        }
         if thread::panicking() {
             eprintln!("--- the sidecar's output\n{}---", self.output.lock());
         }

@@ -54,10 +54,56 @@ async fn a_second_signal_ends_the_wait() {
 }
 
 #[tokio::test]
+async fn whoever_leaves_lets_the_idle_wait_until_its_patience_is_over() {
+    let drain = Drain::new(1);
+    let worker = drain.worker(0);
+    let live = worker.live();
+    let mut finish = Box::pin(drain.leave_and_finish(Duration::ZERO, AGES));
+    assert!(!worker.draining());
+    assert!(poll_once(&mut finish).await.is_none());
+    worker.nothing_new().await;
+    // The patience was none: what is idle ends, and what runs is waited for.
+    tokio::select! {
+        outcome = &mut finish => panic!("{outcome:?}"),
+        () = worker.started() => {}
+    }
+    assert!(poll_once(&mut finish).await.is_none());
+    drop(live);
+    assert_eq!(finish.await, DrainOutcome::Finished);
+}
+
+#[tokio::test]
+async fn whoever_leaves_without_anything_alive_ends_at_once() {
+    let drain = Drain::new(2);
+    let live = drain.worker(1).live();
+    let mut finish = Box::pin(drain.leave_and_finish(AGES, AGES));
+    assert!(poll_once(&mut finish).await.is_none());
+    assert!(drain.draining());
+    let worker = drain.worker(0);
+    assert!(poll_once(&mut Box::pin(worker.started())).await.is_none(), "idle connections stay");
+    drop(live);
+    assert_eq!(finish.await, DrainOutcome::Finished);
+}
+
+#[tokio::test]
+async fn a_signal_amid_leaving_ends_what_is_idle() {
+    let drain = Drain::new(1);
+    let live = drain.worker(0).live();
+    let mut finish = Box::pin(drain.leave_and_finish(AGES, AGES));
+    assert!(poll_once(&mut finish).await.is_none());
+    drain.start();
+    drain.worker(0).started().await;
+    assert!(poll_once(&mut finish).await.is_none());
+    drop(live);
+    assert_eq!(finish.await, DrainOutcome::Finished);
+}
+
+#[tokio::test]
 async fn phases_only_go_forward() {
     let drain = Drain::new(1);
     drain.force();
     drain.start();
+    drain.leave();
     drain.worker(0).started().await;
     drain.worker(0).forced().await;
     drain.forced().await;

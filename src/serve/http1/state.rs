@@ -24,6 +24,7 @@ pub enum Phase {
 pub struct State {
     phase: Cell<Phase>,
     is_timing_out: Cell<bool>,
+    is_last: Cell<bool>,
     is_ending: Cell<bool>,
     reader: RefCell<Option<Waker>>,
     interim: Interim,
@@ -36,6 +37,7 @@ impl State {
         Self {
             phase: Cell::new(Phase::Idle),
             is_timing_out: Cell::new(false),
+            is_last: Cell::new(false),
             is_ending: Cell::new(false),
             reader: RefCell::new(None),
             interim: Interim::default(),
@@ -63,9 +65,15 @@ impl State {
         }
     }
 
+    /// The connection ends with the next answer: that to the request that is being served, or that comes.
+    pub fn end_after_next(&self) {
+        self.is_last.set(true);
+    }
+
     /// The connection ends with the request that is being served, or at once between two. Whoever drives the connection
     /// polls it after that.
     pub fn end_after_this(&self) {
+        self.is_last.set(true);
         self.is_ending.set(true);
     }
 
@@ -73,6 +81,12 @@ impl State {
         self.is_timing_out.get()
     }
 
+    /// Whether the next answer is the last.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last.get()
+    }
+
+    /// Whether nothing is waited for between two requests.
     pub(super) fn is_ending(&self) -> bool {
         self.is_ending.get()
     }

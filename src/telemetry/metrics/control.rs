@@ -36,6 +36,27 @@ impl ReloadOutcome {
     }
 }
 
+/// How a hand-over to a new process went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandOverOutcome {
+    /// This process has taken over from another.
+    TakenOver,
+    /// The process that was to take over from this one did not become ready.
+    Failed,
+}
+
+impl HandOverOutcome {
+    const ALL: [Self; 2] = [Self::TakenOver, Self::Failed];
+
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TakenOver => "taken_over",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What came of an attempt to prove a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginOutcome {
@@ -168,6 +189,7 @@ pub struct ControlMetrics {
     usage_flushed: IntCounter,
     config_reloads: IntCounterVec,
     config_last_reload_successful: IntGauge,
+    hand_overs: IntCounterVec,
     access_log_dropped: IntCounter,
     traces: IntCounterVec,
     access_log_errors: IntCounter,
@@ -207,6 +229,14 @@ impl ControlMetrics {
             config_last_reload_successful: IntGauge::new(
                 "postern_config_last_reload_successful",
                 "1 if the last reload of the configuration was applied, 0 if it was rejected.",
+            )
+            .expect(VALID),
+            hand_overs: IntCounterVec::new(
+                Opts::new(
+                    "postern_hand_overs_total",
+                    "Upgrades without a pause: taken over by this process, or failed and this one goes on.",
+                ),
+                &["outcome"],
             )
             .expect(VALID),
             access_log_dropped: counter(
@@ -268,6 +298,9 @@ impl ControlMetrics {
         for outcome in ReloadOutcome::ALL {
             metrics.config_reloads.with_label_values(&[outcome.code()]);
         }
+        for outcome in HandOverOutcome::ALL {
+            metrics.hand_overs.with_label_values(&[outcome.code()]);
+        }
         metrics.config_last_reload_successful.set(1);
 
         let build_info = IntGaugeVec::new(
@@ -277,12 +310,13 @@ impl ControlMetrics {
         .expect(VALID);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
 
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 15] = [
             Box::new(metrics.directory_errors.clone()),
             Box::new(metrics.usage_flush_duration.clone()),
             Box::new(metrics.usage_flushed.clone()),
             Box::new(metrics.config_reloads.clone()),
             Box::new(metrics.config_last_reload_successful.clone()),
+            Box::new(metrics.hand_overs.clone()),
             Box::new(metrics.access_log_dropped.clone()),
             Box::new(metrics.traces.clone()),
             Box::new(metrics.access_log_errors.clone()),
@@ -314,6 +348,11 @@ impl ControlMetrics {
     pub fn config_reloaded(&self, outcome: ReloadOutcome) {
         self.config_reloads.with_label_values(&[outcome.code()]).inc();
         self.config_last_reload_successful.set(i64::from(outcome == ReloadOutcome::Applied));
+    }
+
+    /// A hand-over ended.
+    pub fn handed_over(&self, outcome: HandOverOutcome) {
+        self.hand_overs.with_label_values(&[outcome.code()]).inc();
     }
 
     /// A collector took so many traces.
