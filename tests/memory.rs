@@ -13,7 +13,7 @@ use support::{Client, Sidecar, Upstream, until};
 const AMPLIFICATION: u64 = 100;
 
 /// At most this many bytes of memory for each stream.
-const STREAM_BYTES: u64 = 8 << 10;
+const STREAM_BYTES: u64 = 16 << 10;
 
 /// What the resident size moves by itself: pages of the allocator.
 const NOISE_BYTES: u64 = 2 << 20;
