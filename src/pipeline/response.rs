@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -34,9 +35,8 @@ pub enum Response {
 #[derive(Debug)]
 pub struct OwnAnswer {
     rendered: Rendered,
-    request_id: HeaderValue,
     closes: bool,
-    _outcome: Outcome,
+    outcome: Outcome,
 }
 
 /// An upstream's response, with the connection its body comes over.
@@ -53,9 +53,9 @@ pub struct ForwardedReply {
 
 impl Response {
     /// Postern's own answer, after which the connection may have to close.
-    pub fn own(rendered: Rendered, request_id: HeaderValue, closes: bool, mut outcome: Outcome) -> Self {
+    pub fn own(rendered: Rendered, closes: bool, mut outcome: Outcome) -> Self {
         outcome.sent(rendered.body.len());
-        Self::Own(OwnAnswer { rendered, request_id, closes, _outcome: outcome })
+        Self::Own(OwnAnswer { rendered, closes, outcome })
     }
 
     /// The upstream's response.
@@ -70,7 +70,8 @@ impl Response {
         let headers = match &self {
             Self::Own(own) => {
                 let mut headers = own.rendered.to_map();
-                headers.insert(REQUEST_ID, own.request_id.clone());
+                let request_id = HeaderValue::from_bytes(&own.outcome.request_id());
+                headers.insert(REQUEST_ID, request_id.expect("hexadecimal digits are valid in a header"));
                 headers
             }
             Self::Forwarded(forwarded) => headers::map_of_lines(&Bytes::copy_from_slice(forwarded.lines())),
@@ -106,9 +107,16 @@ impl Respond for Response {
         }
     }
 
+    fn time(&self) -> SystemTime {
+        match self {
+            Self::Own(own) => own.outcome.answer_time(),
+            Self::Forwarded(_) => SystemTime::now(),
+        }
+    }
+
     fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         match self {
-            Self::Own(own) => write(REQUEST_ID.as_str().as_bytes(), own.request_id.as_bytes()),
+            Self::Own(own) => write(REQUEST_ID.as_str().as_bytes(), &own.outcome.request_id()),
             Self::Forwarded(_) => {}
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use crate::directory::candidate::Difference;
+use crate::headers::trace::RequestId;
 use crate::limit::Limit;
 use crate::policy::Denial;
 
@@ -93,7 +94,7 @@ pub struct Record {
     /// When the request's head had arrived.
     pub time: SystemTime,
     /// The request id, as client and upstream see it.
-    pub request_id: HeaderValue,
+    pub request_id: RequestId,
     /// Trace id of `traceparent` (32 hexadecimal digits).
     pub trace_id: [u8; 32],
     /// The client's address: the socket's, or what a configured trusted proxy said.

@@ -116,14 +116,16 @@ impl Exchange {
     }
 
     /// Sends a request and waits for the response's head. The timeout counts from the last of the request's body.
-    pub(super) async fn send(
-        &mut self,
-        method: &Method,
+    ///
+    /// Not `async`: the request is put in its place at once, and what waits is small.
+    pub(super) fn send<'a>(
+        &'a mut self,
+        method: &'a Method,
         sending: Sending,
         started: std::time::Instant,
         timeout: Duration,
-        interim: Option<InterimWay<'_>>,
-    ) -> Result<(), ExchangeError> {
+        interim: Option<InterimWay<'a>>,
+    ) -> impl Future<Output = Result<(), ExchangeError>> + 'a {
         let upload = sending.upload();
         self.offer = sending.offer();
         self.sending = Some(sending);
@@ -133,7 +135,7 @@ impl Exchange {
         if self.alarm.deadline() > due {
             self.alarm.as_mut().reset(due);
         }
-        poll_fn(|context| {
+        poll_fn(move |context| {
             if let Poll::Ready(result) = self.poll_head(method, interim, context) {
                 return Poll::Ready(result);
             }
@@ -148,7 +150,6 @@ impl Exchange {
             }
             Poll::Pending
         })
-        .await
     }
 
     fn poll_head(
