@@ -193,6 +193,7 @@ impl Asked<'_> {
 }
 
 /// A request that is being served.
+#[allow(clippy::large_enum_variant, reason = "an answer that is there needs no place of its own")]
 enum Serving<F> {
     /// Postern has answered it itself, at once; `None` once the answer was taken.
     Answered(Option<Response>),
