@@ -113,6 +113,19 @@ pub enum Caller {
     Grpc,
 }
 
+/// A request that is being served.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one a connection or stream, and a box for each answer would cost every refusal an allocation"
+)]
+enum Serving<F> {
+    /// Postern has answered it itself, at once; `None` once the answer was taken.
+    Answered(Option<Response>),
+    /// It is on its way to its upstream. In a place of its own: an idle connection would else keep room for it, and who is answered
+    /// at once does without.
+    Forwarded(Pin<Box<F>>),
+}
+
 impl<F> Serving<F> {
     fn answered(response: Response) -> Self {
         Self::Answered(Some(response))
@@ -192,16 +205,6 @@ impl Asked<'_> {
     }
 }
 
-/// A request that is being served.
-#[allow(clippy::large_enum_variant, reason = "an answer that is there needs no place of its own")]
-enum Serving<F> {
-    /// Postern has answered it itself, at once; `None` once the answer was taken.
-    Answered(Option<Response>),
-    /// It is on its way to its upstream. In a place of its own: an idle connection would else keep room for it, and who is answered
-    /// at once does without.
-    Forwarded(Pin<Box<F>>),
-}
-
 /// Serves one request: route, credential, decision, usage, headers, upstream, response.
 pub fn serve(
     worker: &Rc<Worker>,
@@ -276,6 +279,7 @@ fn admit(
     let found = routing::find(&snapshot.shared, &name, &target, head)?;
     outcome.routed(&name, found);
     let Some(position) = found else {
+        decidable(worker)?;
         admission::holds_valid_token(worker, &glance, outcome)?;
         return Err(Answer::NoRoute.into());
     };
@@ -292,6 +296,7 @@ fn admit(
         outcome.decided(Decision::Open);
         return Ok(Admitted { route: position, host, intent, target, admission });
     }
+    decidable(worker)?;
     let presenting = Presenting { glance: &glance, head, opening: intent.opening() };
     let refused = |required: Permission, refusal: Refusal| {
         let challenges = route.carriers.as_deref().map(Carriers::challenges);
@@ -313,6 +318,13 @@ fn admit(
         stated.map_err(|SigningError| Answer::NotSigned)?;
     }
     Ok(Admitted { route: position, host, intent, target, admission })
+}
+
+/// Whether what is known of tokens is new enough to decide by. If it is not, a good token must not look like a bad one: clients would
+/// throw it away.
+#[inline]
+fn decidable(worker: &Worker) -> Result<(), Answer> {
+    if worker.is_directory_stale() { Err(Answer::DirectoryStale) } else { Ok(()) }
 }
 
 /// Takes a permitted request's places within its route's limits. Strangers take none: they could else use up what others may.
@@ -390,8 +402,8 @@ async fn forward(onward: &Onward<'_>, body: RequestBody, outcome: &mut Outcome) 
                 Poll::Ready(sent.map_err(|error| explain_failure(&error, upload.as_deref())))
             }
             // It may take as long as the upstream likes: meanwhile the token may end.
-            Poll::Pending => match outcome.denied_meanwhile(context) {
-                Some(denial) => Poll::Ready(Err(Answer::Denied(denial))),
+            Poll::Pending => match outcome.withdrawn(context) {
+                Some(answer) => Poll::Ready(Err(answer)),
                 None if outcome.is_overdue(context) => {
                     Poll::Ready(Err(explain_failure(&UpstreamError::Timeout, upload.as_deref())))
                 }

@@ -5,6 +5,8 @@
 pub mod body;
 pub mod connection;
 pub mod http1;
+pub mod http2_floods;
+mod http2_stalls;
 mod http2_tunnel;
 pub mod registry;
 pub mod target;
@@ -42,11 +44,14 @@ use crate::worker::Worker;
 use body::{BodySource, Offered, RequestBody};
 use connection::{Connection, Order, Origin, Protocol};
 use http1::{Closable, Limits, Prefixed, Received, State};
+use http2_floods::Counted;
+use http2_stalls::{Noted, StreamExecutor};
 use http2_tunnel::{StreamBody, Tunnel};
 use registry::Accepted;
 
-/// HTTP/2 streams a client may have open at once.
-const CONCURRENT_STREAMS: u32 = 256;
+/// HTTP/2 streams a client may have open at once: as few as clients may count on (RFC 9113, section 6.5.2), for all of their
+/// answers may lie about unread.
+const CONCURRENT_STREAMS: u32 = 100;
 
 /// Streams a client may reset before they were served, beyond which it is told to go away.
 const RESET_STREAMS: usize = 128;
@@ -91,9 +96,9 @@ pub async fn accepted(
     };
     let origin = Origin { peer, listener, scheme: settings.scheme, certificate: CertificateLines::default() };
     match &settings.tls {
-        None => serve_cleartext(worker, origin, stream, &snapshot).await,
+        None => serve_cleartext(worker, origin, stream, metrics, &snapshot).await,
         // Large, and in a place of its own, so that cleartext connections do without.
-        Some(tls) => Box::pin(serve_tls(worker, origin, stream, tls, &metrics, &snapshot)).await,
+        Some(tls) => Box::pin(serve_tls(worker, origin, stream, tls, metrics, &snapshot)).await,
     }
 }
 
@@ -143,7 +148,7 @@ async fn serve_tls(
     origin: Origin,
     stream: ClientStream,
     tls: &ServerTls,
-    metrics: &ListenerMetrics,
+    metrics: Arc<ListenerMetrics>,
     snapshot: &Snapshot,
 ) {
     let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
@@ -175,14 +180,20 @@ async fn serve_tls(
     };
     metrics.handshake(worker.index, TlsOutcome::Ok);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        serve_http2(worker, origin, stream, snapshot).await;
+        serve_http2(worker, origin, stream, metrics, snapshot).await;
     } else {
         serve_http1(worker, origin, stream, BytesMut::new(), snapshot).await;
     }
 }
 
 /// Without TLS, HTTP/2 is spoken with prior knowledge: the first bytes tell.
-async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: ClientStream, snapshot: &Snapshot) {
+async fn serve_cleartext(
+    worker: Rc<Worker>,
+    origin: Origin,
+    mut stream: ClientStream,
+    metrics: Arc<ListenerMetrics>,
+    snapshot: &Snapshot,
+) {
     let sniffed = tokio::select! {
         biased;
         sniffed = tokio::time::timeout(snapshot.listeners[origin.listener].timeouts.idle, http1::sniff(&mut stream)) => sniffed,
@@ -194,7 +205,7 @@ async fn serve_cleartext(worker: Rc<Worker>, origin: Origin, mut stream: ClientS
             serve_http1(worker, origin, stream, read, snapshot).await;
         }
         Ok(Ok((http1::Protocol::Http2, read))) => {
-            serve_http2(worker, origin, Prefixed::new(stream, read), snapshot).await;
+            serve_http2(worker, origin, Prefixed::new(stream, read), metrics, snapshot).await;
         }
         Ok(Err(error)) => tracing::debug!(error = %error, "a connection broke before its first request"),
         Err(_elapsed) => {}
@@ -218,13 +229,20 @@ where
     .await;
 }
 
-async fn serve_http2<S>(worker: Rc<Worker>, origin: Origin, stream: S, snapshot: &Snapshot)
-where
+async fn serve_http2<S>(
+    worker: Rc<Worker>,
+    origin: Origin,
+    stream: S,
+    metrics: Arc<ListenerMetrics>,
+    snapshot: &Snapshot,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let executor = StreamExecutor::new(snapshot.listeners[origin.listener].timeouts.idle);
     let connection = Rc::new(Connection::new(origin, Protocol::Http2));
     let head_bytes = snapshot.limits.header_bytes + snapshot.limits.uri_bytes;
-    let served = http2::Builder::new(LocalExecutor)
+    let stream = Counted::new(stream, metrics, worker.index);
+    let served = http2::Builder::new(executor.clone())
         .timer(TokioTimer::new())
         .max_concurrent_streams(CONCURRENT_STREAMS)
         .max_pending_accept_reset_streams(RESET_STREAMS)
@@ -233,7 +251,7 @@ where
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .serve_connection(TokioIo::new(stream), service(&worker, &connection));
+        .serve_connection(TokioIo::new(stream), service(&worker, &connection, executor));
     // A stream that is under way meanwhile is served: the client is told which one was the last only after a round trip.
     run(&worker, &connection, pin!(served), |served, _| served.graceful_shutdown()).await;
 }
@@ -242,9 +260,10 @@ where
 fn service(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
+    executor: StreamExecutor,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
-    Response = http::Response<StreamBody>,
+    Response = http::Response<Noted<StreamBody>>,
     Error = Infallible,
     Future: 'static,
 > + use<> {
@@ -257,14 +276,16 @@ fn service(
             None => RequestBody::http2(incoming),
             Some(tunnel) => RequestBody::Tunnel(Rc::clone(tunnel) as Rc<dyn BodySource>, Offered::WebSocket),
         };
+        let progress = executor.begin();
         // Decided here: what waits, and is moved to a place of its own before it is polled, is the smaller for it.
         let serving = pipeline::serve(&worker, &connection, Received { head, body, violation: None });
         async move {
             let response = serving.await;
-            Ok::<_, Infallible>(match tunnel {
+            let response = match tunnel {
                 None => response.into_http2().map(Either::Left),
                 Some(tunnel) => tunnel.answer(response),
-            })
+            };
+            Ok::<_, Infallible>(response.map(|body| Noted::new(body, progress)))
         }
     })
 }

@@ -1,7 +1,9 @@
 //! WebSockets through the sidecar, and the end of what runs on after its token: byte for byte, against a scripted upstream.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
+#[path = "proxy_upgrade/conformance.rs"]
+mod conformance;
 #[path = "proxy_upgrade/declared.rs"]
 mod declared;
 mod support;

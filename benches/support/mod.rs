@@ -24,6 +24,7 @@ macro_rules! every_work {
         $each!(route_match);
         $each!(route_match_wildcard);
         $each!(request_ids);
+        $each!(http2_frames);
         $each!(token_format);
         $each!(digest);
         $each!(credential_parse);

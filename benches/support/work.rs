@@ -5,7 +5,10 @@
 
 use std::cell::Cell;
 use std::hint::black_box;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use postern::directory::gather::{Gathered, Question};
@@ -17,9 +20,12 @@ use postern::headers::{self, Additions, Identity};
 use postern::policy::{self, permission};
 use postern::route::pattern::Pattern;
 use postern::route::{Choice, RouteTable};
+use postern::serve::http2_floods::Counted;
 use postern::serve::target;
+use postern::telemetry::metrics::Metrics;
 use postern::token::cache::TokenAttributes;
 use postern::token::{TokenCache, TokenDigest, TokenEntry, TokenKind, credential, format};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::directory::{CLIENT, Directory, REQUIRED};
 use super::pipeline::{Pipeline, Request};
@@ -113,6 +119,78 @@ pub fn request_ids(_: &Setting) -> impl FnMut() + use<> {
     let ids = IdGenerator::seeded().unwrap();
     move || {
         black_box(ids.request(None));
+    }
+}
+
+/// The frames of a request and its answer over HTTP/2, as they are counted.
+pub fn http2_frames(_: &Setting) -> impl FnMut() + use<> {
+    const HEAD: [u8; 9 + 120] = frame(1, 5);
+    const ANSWER: [u8; 9 + 60] = frame(1, 4);
+    const BODY: [u8; 9 + 113] = frame(0, 1);
+    let mut counted = Counted::new(Repeated(&HEAD), Metrics::new(1).listener("main"), 0);
+    // The client's preface.
+    let mut preface = [0; 24];
+    let mut context = Context::from_waker(Waker::noop());
+    drop(Pin::new(&mut counted).poll_read(&mut context, &mut ReadBuf::new(&mut preface)));
+    move || {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut read = [0; 1024];
+        let mut read = ReadBuf::new(&mut read);
+        let polled = Pin::new(&mut counted).poll_read(&mut context, &mut read);
+        assert!(polled.is_ready() && read.filled().len() == HEAD.len());
+        let slices = [IoSlice::new(&ANSWER), IoSlice::new(&BODY)];
+        assert!(Pin::new(&mut counted).poll_write_vectored(&mut context, &slices).is_ready());
+    }
+}
+
+/// A frame of this kind whose payload says nothing.
+const fn frame<const BYTES: usize>(kind: u8, flags: u8) -> [u8; BYTES] {
+    let mut frame = [0; BYTES];
+    frame[2] = (BYTES - 9) as u8;
+    frame[3] = kind;
+    frame[4] = flags;
+    frame[8] = 1;
+    frame
+}
+
+/// A stream on which the same comes again and again, at most as much as fits, and which takes everything.
+struct Repeated(&'static [u8]);
+
+impl AsyncRead for Repeated {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let length = self.0.len().min(buffer.remaining());
+        buffer.put_slice(&self.0[..length]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Repeated {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use super::body::Upload;
 use super::watch::{Place, Watch};
 use crate::directory::candidate::Difference;
+use crate::error::Answer;
 use crate::headers::trace::{RequestId, RequestIds, TraceContext};
 use crate::limit::Held;
 use crate::limit::source::FailureThrottle;
@@ -202,8 +203,8 @@ impl Outcome {
     }
 
     /// Why it would not be let in any more, if it would not; whoever asks is woken when that changes.
-    pub fn denied_meanwhile(&self, context: &Context<'_>) -> Option<Denial> {
-        self.worker.watches.denial(self.watch.as_ref()?, context)
+    pub fn withdrawn(&self, context: &Context<'_>) -> Option<Answer> {
+        self.worker.watches.withdrawn(self.watch.as_ref()?, context)
     }
 
     /// How often its network may fail to authenticate.

@@ -17,7 +17,6 @@ use super::websocket::{CLOSE_POLICY_VIOLATION, Frames};
 use crate::error::Answer;
 use crate::error::response::{REQUEST_ID, Rendered, grpc};
 use crate::headers;
-use crate::policy::Denial;
 use crate::serve::http1::Respond;
 use crate::telemetry::record::Ending;
 use crate::upstream::exchange::BodyError;
@@ -185,8 +184,8 @@ impl ForwardedReply {
         if self.is_told_to_close {
             return Poll::Ready(None);
         }
-        if let Some(denial) = self.outcome.denied_meanwhile(context) {
-            return Poll::Ready(Some(self.break_off(denial)));
+        if let Some(why) = self.outcome.withdrawn(context) {
+            return Poll::Ready(Some(self.break_off(why)));
         }
         if self.outcome.is_overdue(context) {
             return Poll::Ready(Some(self.end_overdue()));
@@ -202,7 +201,7 @@ impl ForwardedReply {
                 }
             }
             // The client's doing, which is what an outcome says unless it is told otherwise.
-            Poll::Ready(Some(Err(BodyError::Client(_) | BodyError::Denied(_) | BodyError::Overdue))) => {}
+            Poll::Ready(Some(Err(BodyError::Client(_) | BodyError::Withdrawn | BodyError::Overdue))) => {}
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(error = %error, "the upstream's response broke off");
                 self.outcome.end(Ending::UpstreamAborted);
@@ -216,17 +215,17 @@ impl ForwardedReply {
 impl ForwardedReply {
     /// Half a response must not look like a whole one; a gRPC call has a status for that, and a WebSocket can be told, between
     /// two of its frames.
-    fn break_off(&mut self, denial: Denial) -> Result<Frame<Bytes>, BodyError> {
-        self.outcome.end(Ending::Denied(denial));
+    fn break_off(&mut self, why: Answer) -> Result<Frame<Bytes>, BodyError> {
+        self.outcome.end(why.ending());
         if self.frames.as_ref().is_some_and(|frames| frames.is_between()) {
             self.is_told_to_close = true;
             return Ok(Frame::data(Bytes::from_static(CLOSE_POLICY_VIOLATION)));
         }
         if self.caller == Caller::Grpc {
             self.is_told_to_close = true;
-            return Ok(Frame::trailers(grpc::trailers(Answer::Denied(denial))));
+            return Ok(Frame::trailers(grpc::trailers(why)));
         }
-        Err(BodyError::Denied(denial))
+        Err(BodyError::Withdrawn)
     }
 }
 

@@ -26,7 +26,7 @@ pub use control::{
     ReloadOutcome, ResolutionOutcome, SignInOutcome,
 };
 pub use endpoint::{EndpointMetrics, UpstreamOutcome};
-pub use listener::{ListenerMetrics, OpenConnection, ProxyProtocolFailure, TlsOutcome};
+pub use listener::{GoAway, ListenerMetrics, OpenConnection, ProxyProtocolFailure, TlsOutcome};
 pub use route::RouteMetrics;
 pub use upstream::{EndpointFigures, RetryOutcome, UpstreamMetrics, UpstreamRefusal};
 
@@ -231,7 +231,7 @@ impl Series {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating point")]
     fn collect_listeners(&self, families: &mut Vec<MetricFamily>) {
         let (mut connections, mut handshakes) = (Vec::new(), Vec::new());
-        let (mut failures, mut accept_failures) = (Vec::new(), Vec::new());
+        let (mut failures, mut accept_failures, mut go_aways) = (Vec::new(), Vec::new(), Vec::new());
         for (name, listener) in &*self.listeners.lock() {
             let sum = listener.sum();
             connections.push(family::CONNECTIONS.level(&[name], sum.connections as f64));
@@ -242,11 +242,15 @@ impl Series {
             for (failure, count) in ProxyProtocolFailure::ALL.iter().zip(sum.proxy_protocol_failures) {
                 failures.push(family::PROXY_PROTOCOL_FAILURES.count(&[name, failure.code()], count));
             }
+            for (reason, count) in GoAway::ALL.iter().zip(sum.go_aways) {
+                go_aways.push(family::HTTP2_GO_AWAYS.count(&[name, reason.code()], count));
+            }
         }
         families.push(family::CONNECTIONS.with(connections));
         families.push(family::ACCEPT_FAILURES.with(accept_failures));
         families.push(family::TLS_HANDSHAKES.with(handshakes));
         families.push(family::PROXY_PROTOCOL_FAILURES.with(failures));
+        families.push(family::HTTP2_GO_AWAYS.with(go_aways));
     }
 }
 
@@ -274,6 +278,7 @@ impl SeriesCollector {
             &family::ACCEPT_FAILURES,
             &family::TLS_HANDSHAKES,
             &family::PROXY_PROTOCOL_FAILURES,
+            &family::HTTP2_GO_AWAYS,
         ];
         let mut descriptions: Vec<Desc> = summed.into_iter().map(family::Family::describe).collect();
         descriptions.extend(control::Observed::describe());

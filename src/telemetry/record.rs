@@ -36,6 +36,8 @@ pub enum Ending {
     UpstreamTimeout,
     /// The upstream broke the connection or HTTP's rules before its response's head.
     UpstreamFailed,
+    /// The directory was too old for a decision.
+    DirectoryStale,
     /// The upstream's response broke off after its head.
     UpstreamAborted,
 }
@@ -55,6 +57,7 @@ impl Ending {
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
+            Self::DirectoryStale => "directory_stale",
             Self::UpstreamAborted => "upstream_aborted",
         }
     }

@@ -85,9 +85,9 @@ pub enum BodyError {
     /// The whole took longer than its route allows.
     #[error("the response was not complete within its route's total_seconds")]
     Overdue,
-    /// The policy would not let the request in any more.
+    /// The request would not be let in any more.
     #[error("the request is no longer permitted")]
-    Denied(crate::policy::Denial),
+    Withdrawn,
     /// The client's body broke off while the response was coming.
     #[error("the client's body broke off amid the response")]
     Client(#[source] UploadError),

@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -260,11 +259,7 @@ fn request(
     head: &OutgoingHead<'_>,
     body: SharedBody,
 ) -> Result<Request<SharedBody>, ExchangeError> {
-    let mut lines = Vec::with_capacity(1024);
-    headers::write_upstream_request(head.headers, head.additions, &mut lines);
-    let mut fields = headers::map_of_lines(&Bytes::from(lines));
-    fields.remove(HOST);
-    fields.remove(CONNECTION);
+    let fields = headers::upstream_request_fields(head.headers, head.additions);
     let authority = match head.additions.host.as_bytes() {
         b"" => upstream.config.endpoints.first().map_or("", |endpoint| endpoint.authority()).as_bytes(),
         host => host,

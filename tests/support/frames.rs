@@ -1,6 +1,6 @@
 //! HTTP/2 frame by frame, for what no well-behaved client sends. Header blocks are literals without Huffman coding.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
@@ -10,15 +10,24 @@ use super::PATIENCE;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 pub const ACKNOWLEDGED: u8 = 1;
+pub const PADDED: u8 = 8;
+
+/// Settings (RFC 9113, section 6.5.2).
+pub const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// What a ping says that asks whether everything before it was read.
+const IN_STEP: &[u8] = b"in step?";
 
 /// What a frame may carry unless the other side says otherwise (RFC 9113, section 4.2).
 const FRAME_BYTES: usize = 16 * 1024;
@@ -26,6 +35,8 @@ const FRAME_BYTES: usize = 16 * 1024;
 /// A connection that sends exactly the frames it is told to.
 pub struct FrameClient {
     stream: Box<dyn Stream>,
+    /// The error's number of the last GOAWAY that came.
+    goodbye: Option<u32>,
 }
 
 trait Stream: Read + Write + Send {}
@@ -43,31 +54,50 @@ pub struct Frame {
 impl FrameClient {
     /// Connects and greets.
     pub fn connect(address: SocketAddr) -> Self {
-        Self::greet(Box::new(socket(address)))
+        Self::with_settings(address, &[])
+    }
+
+    /// Connects and greets with these settings.
+    pub fn with_settings(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+        Self::greet(Box::new(socket(address)), settings)
     }
 
     /// The same over TLS, with a configuration that offers `h2`.
     pub fn connect_tls(address: SocketAddr, name: &str, config: Arc<rustls::ClientConfig>) -> Self {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let session = rustls::ClientConnection::new(config, name).unwrap();
-        Self::greet(Box::new(rustls::StreamOwned::new(session, socket(address))))
+        Self::greet(Box::new(rustls::StreamOwned::new(session, socket(address))), &[])
     }
 
-    fn greet(mut stream: Box<dyn Stream>) -> Self {
+    fn greet(mut stream: Box<dyn Stream>, settings: &[(u16, u32)]) -> Self {
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
-        let mut client = Self { stream };
-        client.send(SETTINGS, 0, 0, &[]);
+        let mut client = Self { stream, goodbye: None };
+        client.send(SETTINGS, 0, 0, &encode_settings(settings));
         client
+    }
+
+    /// Sends exactly these bytes. Whether they were taken.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
+    }
+
+    /// Waits until the sidecar has read everything that was sent before: true, unless it has ended the connection. What else
+    /// it says is passed over.
+    pub fn is_in_step(&mut self) -> bool {
+        self.send(PING, 0, 0, IN_STEP);
+        while let Some(frame) = self.read() {
+            match frame.kind {
+                PING if frame.payload == IN_STEP => return true,
+                GOAWAY => return false,
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Sends a frame; the sidecar may have closed already.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut bytes = length[1..].to_vec();
-        bytes.extend([kind, flags]);
-        bytes.extend(stream.to_be_bytes());
-        bytes.extend_from_slice(payload);
-        let _closed_already = self.stream.write_all(&bytes).and_then(|()| self.stream.flush());
+        let _closed_already = self.send_bytes(&encode(kind, flags, stream, payload));
     }
 
     /// Sends a request's head, or its trailers, in as many frames as it takes.
@@ -89,19 +119,39 @@ impl FrameClient {
         self.send(DATA, flags, stream, last);
     }
 
-    /// The next frame; `None` at the end of the connection.
+    /// The error's number of the last GOAWAY that was read.
+    pub fn goodbye(&self) -> Option<u32> {
+        self.goodbye
+    }
+
+    /// The next frame; `None` at the end of the connection. Fails where neither comes in time.
+    #[track_caller]
     pub fn read(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
-        self.stream.read_exact(&mut head).ok()?;
+        self.fill(&mut head)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let mut payload = vec![0; length];
-        self.stream.read_exact(&mut payload).ok()?;
+        self.fill(&mut payload)?;
+        if head[3] == GOAWAY {
+            self.goodbye = payload.get(4..8).map(|code| u32::from_be_bytes(code.try_into().unwrap()));
+        }
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
         // An end is only final once the client has answered the ping that goes with it.
         if head[3] == PING && head[4] & ACKNOWLEDGED == 0 {
             self.send(PING, ACKNOWLEDGED, 0, &payload);
         }
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
+    }
+
+    #[track_caller]
+    fn fill(&mut self, bytes: &mut [u8]) -> Option<()> {
+        match self.stream.read_exact(bytes) {
+            Ok(()) => Some(()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("waited {PATIENCE:?} for a frame or the connection's end")
+            }
+            Err(_) => None,
+        }
     }
 
     /// The frames of one stream, or GOAWAY, up to the one that ends it; empty if the connection ended.
@@ -125,6 +175,29 @@ impl FrameClient {
     }
 }
 
+/// A frame's bytes.
+pub fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// What a SETTINGS frame says.
+pub fn encode_settings(settings: &[(u16, u32)]) -> Vec<u8> {
+    settings
+        .iter()
+        .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat())
+        .collect()
+}
+
+/// A request's head in one frame.
+pub fn encode_head(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    encode(HEADERS, END_HEADERS | flags, stream, &block(fields))
+}
+
 fn socket(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -135,9 +208,25 @@ fn socket(address: SocketAddr) -> TcpStream {
 
 /// A header block of literals that are not indexed.
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    literals(0, fields)
+}
+
+/// The same, of literals that enter the dynamic table, where the last of them has the first place (RFC 7541, sections 2.3.2 and
+/// 6.2.1).
+pub fn remembered(fields: &[(&str, &str)]) -> Vec<u8> {
+    literals(0x40, fields)
+}
+
+/// A field of the static table, from 1 to 61, or of the dynamic one, from 62 (RFC 7541, section 6.1).
+pub fn reference(place: u8) -> u8 {
+    assert!((1..127).contains(&place), "{place} takes more than a byte");
+    0x80 | place
+}
+
+fn literals(representation: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
-        block.push(0);
+        block.push(representation);
         for text in [name, value] {
             push_length(&mut block, text.len());
             block.extend_from_slice(text.as_bytes());

@@ -36,7 +36,8 @@ fn every_failure_of_sqlite_says_what_to_do() {
 fn a_full_disk_is_said_and_changes_nothing() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let path = folder.path().join("directory.sqlite");
-    let store = SqliteStore::open(&StoreConfig { path, create_if_missing: true }).expect("a new store");
+    let store = SqliteStore::open(&StoreConfig { path, create_if_missing: true, stale_after: None })
+        .expect("a new store");
     {
         let connection = store.changes.lock();
         let pages: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a count");
@@ -61,7 +62,8 @@ fn a_full_disk_is_said_and_changes_nothing() {
 fn a_version_changes_exactly_when_something_was_written() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let path = folder.path().join("directory.sqlite");
-    let store = SqliteStore::open(&StoreConfig { path, create_if_missing: true }).expect("a new store");
+    let store = SqliteStore::open(&StoreConfig { path, create_if_missing: true, stale_after: None })
+        .expect("a new store");
     let version = || store.version().expect("a version");
     let before = version();
     assert_eq!(version(), before);

@@ -100,6 +100,7 @@ fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
         | Ending::UpstreamUnreachable
         | Ending::UpstreamTimeout
         | Ending::UpstreamFailed
+        | Ending::DirectoryStale
         | Ending::UpstreamAborted => None,
     };
     fields.maybe("reason", reason.map(Cow::Borrowed));

@@ -128,6 +128,13 @@ pub(super) static PROXY_PROTOCOL_FAILURES: Family = Family {
     labels: &["listener", "reason"],
 };
 
+pub(super) static HTTP2_GO_AWAYS: Family = Family {
+    name: "postern_http2_go_aways_total",
+    help: "HTTP/2 clients told to go away for what they sent: floods, or breaches of the protocol.",
+    kind: MetricType::COUNTER,
+    labels: &["listener", "reason"],
+};
+
 pub(super) static TOKENS: Family = Family {
     name: "postern_tokens",
     help: "Tokens in the token cache, by kind.",

@@ -1,4 +1,5 @@
-//! What is counted per listener: open connections, TLS handshakes, and what could not be accepted.
+//! What is counted per listener: open connections, TLS handshakes, what could not be accepted, and who was closed on for
+//! what was sent.
 
 use std::sync::Arc;
 
@@ -62,6 +63,29 @@ impl ProxyProtocolFailure {
     }
 }
 
+/// Why an HTTP/2 client was told to go away, unless it was because the process stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum GoAway {
+    /// It made work without end.
+    Flood,
+    /// It broke HTTP/2's rules.
+    Error,
+}
+
+impl GoAway {
+    /// Every reason, in the order of the declaration.
+    pub const ALL: [Self; 2] = [Self::Flood, Self::Error];
+
+    /// The word that metrics use.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Flood => "flood",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// One listener's metrics; shared by all workers, each of which writes only its own cells.
 ///
 /// `worker` is always the calling worker's own index; no other worker may use it.
@@ -77,6 +101,7 @@ struct ListenerCells {
     connections: Cell,
     handshakes: [Cell; TlsOutcome::ALL.len()],
     proxy_protocol_failures: [Cell; ProxyProtocolFailure::ALL.len()],
+    go_aways: [Cell; GoAway::ALL.len()],
     accept_failures: Cell,
 }
 
@@ -96,6 +121,8 @@ pub(super) struct ListenerSum {
     pub(super) handshakes: [u64; TlsOutcome::ALL.len()],
     /// In the order of [`ProxyProtocolFailure::ALL`].
     pub(super) proxy_protocol_failures: [u64; ProxyProtocolFailure::ALL.len()],
+    /// In the order of [`GoAway::ALL`].
+    pub(super) go_aways: [u64; GoAway::ALL.len()],
     /// Failures to accept.
     pub(super) accept_failures: u64,
 }
@@ -127,6 +154,11 @@ impl ListenerMetrics {
         self.workers[worker].proxy_protocol_failures[failure as usize].add(1);
     }
 
+    /// Counts one HTTP/2 connection whose client was told to go away.
+    pub fn went_away(&self, worker: usize, reason: GoAway) {
+        self.workers[worker].go_aways[reason as usize].add(1);
+    }
+
     /// Counts one try to accept that failed: the connection waits in the system's queue.
     pub fn accept_failed(&self, worker: usize) {
         self.workers[worker].accept_failures.add(1);
@@ -141,6 +173,9 @@ impl ListenerMetrics {
                 *total += cell.value();
             }
             for (total, cell) in sum.proxy_protocol_failures.iter_mut().zip(&cells.proxy_protocol_failures) {
+                *total += cell.value();
+            }
+            for (total, cell) in sum.go_aways.iter_mut().zip(&cells.go_aways) {
                 *total += cell.value();
             }
         }

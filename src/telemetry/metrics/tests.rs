@@ -49,6 +49,7 @@ fn with_a_bit_of_everything() -> Arc<Metrics> {
     });
     metrics.listener("public").handshake(1, TlsOutcome::Failed);
     metrics.listener("public").proxy_protocol_failed(0, ProxyProtocolFailure::Malformed);
+    metrics.listener("public").went_away(1, GoAway::Flood);
     metrics.observe_directory(|| DirectoryFigures {
         application_tokens: 3,
         sequence: 17,
@@ -114,6 +115,8 @@ fn every_metric_of_the_list_is_scraped_with_its_value() {
         (r#"postern_connections{listener="public"}"#, 0.0),
         (r#"postern_tls_handshakes_total{listener="public",outcome="failed"}"#, 1.0),
         (r#"postern_proxy_protocol_failures_total{listener="public",reason="malformed"}"#, 1.0),
+        (r#"postern_http2_go_aways_total{listener="public",reason="flood"}"#, 1.0),
+        (r#"postern_http2_go_aways_total{listener="public",reason="error"}"#, 0.0),
         (r#"postern_tokens{kind="application"}"#, 3.0),
         (r#"postern_tokens{kind="personal"}"#, 0.0),
         (r#"postern_tokens{kind="session"}"#, 0.0),

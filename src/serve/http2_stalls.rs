@@ -1,0 +1,155 @@
+//! HTTP/2 streams whose client takes nothing of its answer: given up after a while, with all that waits behind them.
+//!
+//! Over HTTP/1 the system gives up the connection (`TCP_USER_TIMEOUT`). Over HTTP/2 a stream can stand still while its connection lives, for as
+//! long as its client opens no window; only who hands over the answer's pieces sees that. No timer is set before a stream
+//! stands still.
+//!
+//! What must not live here: what is answered, and connections as a whole.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+/// Spawns a connection's streams on this worker's thread, each with the patience of its listener.
+#[derive(Clone, Debug)]
+pub(super) struct StreamExecutor {
+    patience: Duration,
+    /// Of the request that was handed to the service last, until its stream is spawned, which hyper does next.
+    begun: Rc<RefCell<Option<Rc<Progress>>>>,
+}
+
+/// How far an answer has come on the way to its client.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Pieces handed over so far.
+    pieces: Cell<u32>,
+    /// Whether the last one is still to be taken before the next is asked for.
+    waits_for_client: Cell<bool>,
+}
+
+/// An answer's body that notes how far it has come.
+#[derive(Debug)]
+pub(super) struct Noted<B> {
+    body: B,
+    progress: Rc<Progress>,
+}
+
+impl StreamExecutor {
+    /// With a client that takes nothing for so long, a stream is given up.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, begun: Rc::default() }
+    }
+
+    /// A stream begins: the next one that is spawned.
+    pub(super) fn begin(&self) -> Rc<Progress> {
+        let progress = Rc::<Progress>::default();
+        self.begun.replace(Some(Rc::clone(&progress)));
+        progress
+    }
+}
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
+    fn execute(&self, future: F) {
+        match self.begun.take() {
+            Some(progress) => {
+                let stall = Stall { progress, patience: self.patience, seen: 0, alarm: None };
+                tokio::task::spawn_local(Stream { served: future, stall });
+            }
+            // What passes on a stream after an offer was taken.
+            None => drop(tokio::task::spawn_local(future)),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A stream that ends as it is served, or when its client has taken nothing for too long.
+    struct Stream<F> {
+        #[pin]
+        served: F,
+        stall: Stall,
+    }
+}
+
+impl<F: Future> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.served.poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        // What is dropped with this resets the stream.
+        this.stall.poll(context)
+    }
+}
+
+/// Watches over one stream.
+#[derive(Debug)]
+struct Stall {
+    progress: Rc<Progress>,
+    patience: Duration,
+    /// Pieces handed over when the alarm was last set.
+    seen: u32,
+    /// Set when the stream first stands still, and reset only when it rings too early.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    /// Ready once the client has taken nothing for too long.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.progress.waits_for_client.get() {
+            let pieces = self.progress.pieces.get();
+            let alarm = self.alarm.get_or_insert_with(|| {
+                self.seen = pieces;
+                Box::pin(tokio::time::sleep(self.patience))
+            });
+            ready!(alarm.as_mut().poll(context));
+            if self.seen == pieces {
+                tracing::debug!("an HTTP/2 client takes nothing of an answer, which is given up");
+                return Poll::Ready(());
+            }
+            self.seen = pieces;
+            alarm.as_mut().reset(Instant::now() + self.patience);
+        }
+        Poll::Pending
+    }
+}
+
+impl<B> Noted<B> {
+    pub(super) fn new(body: B, progress: Rc<Progress>) -> Self {
+        Self { body, progress }
+    }
+}
+
+impl<B: Body + Unpin> Body for Noted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        let is_handed_over = matches!(polled, Poll::Ready(Some(Ok(_))));
+        this.progress.waits_for_client.set(is_handed_over);
+        if is_handed_over {
+            this.progress.pieces.set(this.progress.pieces.get().wrapping_add(1));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
