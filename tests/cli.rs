@@ -194,7 +194,16 @@ fn application_users_are_made_listed_changed_and_deleted() {
 fn users_of_one_name_are_told_apart_by_id() {
     let folder = Folder::initialized();
     let first = folder.json(&["application-user", "create", "twin"]);
-    let second = folder.json(&["application-user", "create", "twin"]);
+    let again = folder.postern(&["application-user", "create", "twin"]);
+    assert_eq!(again.code, 1);
+    assert!(
+        again.stderr.contains("twin") && again.stderr.contains(first["user_id"].as_str().unwrap()),
+        "{}",
+        again.stderr
+    );
+    // They come about all the same: by two who do so at once, or by a new name.
+    let second = folder.json(&["application-user", "create", "other"]);
+    folder.json(&["application-user", "update", "other", "--name", "twin"]);
     let ran = folder.postern(&["token", "create", "--user", "twin"]);
     assert_eq!(ran.code, 1);
     for user in [&first, &second] {

@@ -65,6 +65,9 @@ impl FromRequestParts<Arc<Admin>> for Caller {
         let credential = credential::from_headers(&parts.headers)
             .map_err(|error| denied(admin, error.into(), Details::default()))?;
         let directory = &admin.shared.directory;
+        if directory.status.is_stale() {
+            return Err(said(admin, Answer::DirectoryStale, Details::default()));
+        }
         let entry = directory
             .tokens
             .find(&credential.digest)
@@ -352,8 +355,12 @@ pub(super) fn request_id(parts: &Parts) -> String {
 }
 
 fn denied(admin: &Admin, denial: Denial, details: Details<'_>) -> ApiError {
+    said(admin, Answer::Denied(denial), details)
+}
+
+fn said(admin: &Admin, answer: Answer, details: Details<'_>) -> ApiError {
     let realm = admin.settings().organization.name.as_str().into();
-    ApiError::denied(&Answers::new(realm), Answer::Denied(denial), details)
+    ApiError::denied(&Answers::new(realm), answer, details)
 }
 
 fn named(resource: &Resource) -> (&'static str, &str) {

@@ -8,6 +8,7 @@ use super::backend::{self, Backend, PlaceArguments};
 use super::confirm::Question;
 use super::failure::Failure;
 use super::output::{Output, fields, printable, table};
+use crate::directory::OperationError;
 use crate::directory::model::{Member, Timestamp, Word as _};
 use crate::directory::operations::{ApplicationUserUpdate, NewApplicationUser};
 
@@ -168,6 +169,15 @@ fn create(
     is_super_admin: bool,
     output: Output,
 ) -> Result<(), Failure> {
+    if let Some(twin) = directory.application_users()?.into_iter().find(|member| member.user.name == name) {
+        // Neither could be meant by its name any more.
+        let id = twin.user.id;
+        return Err(OperationError::AlreadyExists {
+            entity: "application user",
+            id: format!("{name} ({id})"),
+        }
+        .into());
+    }
     let organization_id = directory.organization_id().to_owned();
     let new = NewApplicationUser { organization_id, name, description, is_super_admin };
     output.result(&Shown::from(directory.create_application_user(&new)?), Shown::text)

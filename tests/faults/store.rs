@@ -206,7 +206,8 @@ fn endless() -> Upstream {
 #[test]
 fn a_store_that_is_gone_for_longer_than_the_operator_allows_lets_no_token_in_until_it_is_back() {
     let upstream = endless();
-    let sidecar = Sidecar::in_front_of(&upstream).store_lines("stale_after_seconds = 3").start();
+    let sidecar = Sidecar::in_front_of(&upstream).store_lines("stale_after_seconds = 3").admin("").start();
+    let api = sidecar.managed();
     let (path, away) = (sidecar.folder().join("store.db"), sidecar.folder().join("away.db"));
     let mut streaming = sidecar.connect();
     streaming.send(sidecar.head("GET /stream", ""));
@@ -237,6 +238,8 @@ fn a_store_that_is_gone_for_longer_than_the_operator_allows_lets_no_token_in_unt
         .assert_error(503, "directory_stale");
     let open = sidecar.head("GET /", "").replace("service.test", "open.test");
     assert_eq!(sidecar.request(open).status, 200, "nobody is asked for a token there");
+    // Nobody manages with a token that may have been revoked.
+    api.get("/v1/me").assert_error(503, "directory_stale");
     sidecar.ops("/readyz").assert_error(503, "directory_stale");
     assert_eq!(sidecar.ops("/healthz").status, 200, "a restart would not help");
     says(&sidecar, "longer than store.stale_after_seconds");
@@ -253,5 +256,6 @@ fn a_store_that_is_gone_for_longer_than_the_operator_allows_lets_no_token_in_unt
     fs::rename(&away, &path).unwrap();
     recovers("the directory to be new enough", || (0..20).all(|_| sidecar.answers(&sidecar.get(), 200)));
     assert_eq!(sidecar.ops("/readyz").status, 200);
+    assert_eq!(api.get("/v1/me").status, 200);
     says(&sidecar, "new enough to decide by again");
 }

@@ -32,7 +32,8 @@ A line of CSV, under a heading, or a JSON object a line:
   live_4fKq1v9Z,9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08,ingest,2592000
   {\"token_prefix\": \"live_4fKq1v9Z\", \"digest\": \"9f86…\", \"user\": \"ingest\", \"scopes\": [\"service:data:write\"]}
 
-The digest is the SHA-256 of the whole token, in hexadecimal digits: printf %s \"$TOKEN\" | sha256sum. The prefix is what it is listed \
+The digest is the SHA-256 of the whole token, in hexadecimal digits: printf %s \"$TOKEN\" | sha256sum. Only tokens of 16 to 1,024 visible \
+ASCII characters without a comma are ever let in, which a digest does not tell: see that yours are. The prefix is what it is listed \
 and revoked by: 4 to 64 of its characters that may be known to anybody. The other fields are those of `postern token create`: user, \
 description, max_age_seconds, extend_when_used, ip_allowlist, scopes. Lifetimes count from the import.
 
