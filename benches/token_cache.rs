@@ -43,13 +43,17 @@ const EVICTING_BYTES: usize = 128 << 20;
 
 fn main() {
     if let Some(path) = std::env::var_os(CHILD) {
-        return start_alone(&StoreConfig { path: path.into(), create_if_missing: false });
+        return start_alone(&StoreConfig { path: path.into(), create_if_missing: false, stale_after: None });
     }
     let count = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
     let mut report =
         Report { as_json: std::env::args().any(|argument| argument == "--json"), ..Report::default() };
     let folder = tempfile::tempdir().unwrap();
-    let config = StoreConfig { path: folder.path().join("directory.sqlite"), create_if_missing: true };
+    let config = StoreConfig {
+        path: folder.path().join("directory.sqlite"),
+        create_if_missing: true,
+        stale_after: None,
+    };
     let tokens = fill(&config, count);
     report.tell("tokens", count as f64);
     report.tell("users", USERS.into());

@@ -149,7 +149,8 @@ impl App {
         }
 
         let (keeper, view) = load(&config, &metrics, &progress).await?;
-        readiness.directory_loaded();
+        view.status.allow_age(config.store.stale_after);
+        readiness.directory_loaded(Arc::clone(&view));
 
         let access_log = start_access_log(&config, &metrics)?;
         let snapshot = Snapshot::new(&config, &view, &metrics, access_log.clone(), None)?;

@@ -104,6 +104,8 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// Make the file if it is missing; off by default, so that a wrong path is not taken for an empty directory.
     pub create_if_missing: bool,
+    /// How long requests go on being decided from memory that is not in step with the store; `None`: for as long as it takes.
+    pub stale_after: Option<Duration>,
 }
 
 /// `[ops]`.

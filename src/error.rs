@@ -55,6 +55,8 @@ pub enum Answer {
     UpstreamFailed,
     /// Internal: the directory is not loaded.
     NotReady,
+    /// Internal: the directory has not been in step with the store for longer than is allowed.
+    DirectoryStale,
     /// Internal: the upstream's statement of identity could not be signed.
     NotSigned,
     /// Internal: no descriptors or memory for a connection to the upstream.
@@ -96,6 +98,7 @@ impl Answer {
             Self::UpstreamUnhealthy
             | Self::UpstreamOverloaded
             | Self::NotReady
+            | Self::DirectoryStale
             | Self::NotSigned
             | Self::Shortage => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -123,7 +126,7 @@ impl Answer {
             | Self::UpstreamUnreachable
             | Self::UpstreamTimeout
             | Self::UpstreamFailed => Origin::Upstream,
-            Self::NotReady | Self::NotSigned | Self::Shortage => Origin::Internal,
+            Self::NotReady | Self::DirectoryStale | Self::NotSigned | Self::Shortage => Origin::Internal,
         }
     }
 
@@ -151,6 +154,7 @@ impl Answer {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
             Self::NotReady => "not_ready",
+            Self::DirectoryStale => "directory_stale",
             Self::NotSigned => "not_signed",
             Self::Shortage => "shortage",
         }
@@ -175,6 +179,7 @@ impl Answer {
             Self::UpstreamOverloaded => Ending::UpstreamOverloaded,
             Self::UpstreamUnreachable | Self::Shortage => Ending::UpstreamUnreachable,
             Self::UpstreamTimeout => Ending::UpstreamTimeout,
+            Self::DirectoryStale => Ending::DirectoryStale,
             Self::UpstreamFailed | Self::NotReady | Self::NotSigned => Ending::UpstreamFailed,
         }
     }
@@ -184,6 +189,8 @@ impl Answer {
         match self {
             // As often as upstreams are checked by default.
             Self::UpstreamUnhealthy => Some("5"),
+            // As soon as the management API asks for when the store fails it.
+            Self::DirectoryStale => Some("5"),
             Self::UpstreamOverloaded | Self::Shortage => Some("1"),
             _ => None,
         }

@@ -6,6 +6,7 @@
 
 pub mod change;
 pub mod forwarded;
+pub mod names;
 pub mod trace;
 
 use bytes::Bytes;
@@ -51,6 +52,10 @@ pub struct Additions<'a> {
     pub changes: Option<&'a HeaderChanges>,
 }
 
+/// Fields that are set on most requests at most, and the bytes that they fit in as lines.
+const ADDITIONS: usize = 16;
+const ADDITIONS_BYTES: usize = 1024;
+
 /// What a hop-by-hop or joined header needs that the client sent: most requests have none of them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rare {
@@ -62,13 +67,44 @@ struct Rare {
 /// Writes the header lines of an upstream request: the client's without those that end here, then ours.
 pub fn write_upstream_request(client: &HeaderMap, additions: Additions<'_>, lines: &mut Vec<u8>) {
     write_field(lines, b"host", additions.host.as_bytes());
-    let rare = write_client(client, additions.changes, lines);
+    let write = |name: &HeaderName, value: &HeaderValue| {
+        write_field(lines, name.as_str().as_bytes(), value.as_bytes());
+    };
+    let rare = pass_client(client, additions.changes, write);
     if rare.cookie {
         write_cookies(client, lines);
     }
     if rare.te && wants_trailers(client) {
         lines.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
     }
+    write_additions(additions, lines);
+}
+
+/// The same as HTTP/2's fields, without `host`, which is a pseudo-header there. The client's share its request's memory: many of
+/// them may be one field of it, to which a byte of the client's referred each time (RFC 7541, section 6.1).
+pub fn upstream_request_fields(client: &HeaderMap, additions: Additions<'_>) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(client.len() + ADDITIONS);
+    let rare = pass_client(client, additions.changes, |name, value| {
+        fields.append(name, value.clone());
+    });
+    if rare.cookie {
+        // As they came: whoever makes something else than HTTP/2 of them joins them (RFC 9113, section 8.2.3).
+        for crumb in client.get_all(header::COOKIE) {
+            fields.append(header::COOKIE, crumb.clone());
+        }
+    }
+    if rare.te && wants_trailers(client) {
+        fields.append(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let mut lines = Vec::with_capacity(ADDITIONS_BYTES);
+    write_additions(additions, &mut lines);
+    fields.extend(fields_of_lines(&Bytes::from(lines)));
+    fields
+}
+
+/// Writes what is set on an upstream request, but for `host`.
+#[inline]
+fn write_additions(additions: Additions<'_>, lines: &mut Vec<u8>) {
     if let Some(authorization) = additions.authorization {
         write_field(lines, b"authorization", authorization.as_bytes());
     }
@@ -89,8 +125,13 @@ pub fn write_upstream_request(client: &HeaderMap, additions: Additions<'_>, line
     }
 }
 
-/// Writes what passes of the client's headers; cookies come later, as one.
-fn write_client(client: &HeaderMap, changes: Option<&HeaderChanges>, lines: &mut Vec<u8>) -> Rare {
+/// Hands over what passes of the client's headers; cookies come later.
+#[inline]
+fn pass_client(
+    client: &HeaderMap,
+    changes: Option<&HeaderChanges>,
+    mut pass: impl FnMut(&HeaderName, &HeaderValue),
+) -> Rare {
     let mut rare = Rare::default();
     for name in client.keys() {
         match *name {
@@ -107,7 +148,7 @@ fn write_client(client: &HeaderMap, changes: Option<&HeaderChanges>, lines: &mut
             && !listed.contains(name)
             && changes.is_none_or(|changes| !changes.removes(name.as_str().as_bytes()))
         {
-            write_field(lines, name.as_str().as_bytes(), value.as_bytes());
+            pass(name, value);
         }
     }
     rare.cookie &= !listed.contains(&header::COOKIE);
@@ -117,13 +158,26 @@ fn write_client(client: &HeaderMap, changes: Option<&HeaderChanges>, lines: &mut
 
 /// The map of header lines that were written already; names and values share the lines' memory.
 pub fn map_of_lines(lines: &Bytes) -> HeaderMap {
-    lines.split(|byte| *byte == b'\n').filter_map(|line| field_of_line(lines, line)).collect()
+    let mut map = HeaderMap::with_capacity(memchr::memchr_iter(b'\n', lines).count());
+    for (name, value) in fields_of_lines(lines) {
+        map.append(name, value);
+    }
+    map
+}
+
+fn fields_of_lines(lines: &Bytes) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', lines).filter_map(move |end| {
+        let line = &lines[start..end];
+        start = end + 1;
+        field_of_line(lines, line)
+    })
 }
 
 fn field_of_line(lines: &Bytes, line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     let line = line.strip_suffix(b"\r")?;
     let (name, value) = line.split_at(memchr::memchr(b':', line)?);
-    let name = HeaderName::from_bytes(name).ok()?;
+    let name = names::read(name)?;
     let value = value.strip_prefix(b": ")?;
     Some((name, HeaderValue::from_maybe_shared(lines.slice_ref(value)).ok()?))
 }
@@ -200,7 +254,11 @@ fn ends_here(name: &HeaderName) -> bool {
         return true;
     }
     let name = name.as_str().as_bytes();
-    if name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') {
+    // Not `all`: nearly all names have nothing else, and without the early end a look at one costs less.
+    let is_plain = name.iter().fold(true, |is_plain, byte| {
+        is_plain & (byte.is_ascii_lowercase() | byte.is_ascii_digit() | (*byte == b'-'))
+    });
+    if is_plain {
         return is_ours(name) || is_framing_alias(name);
     }
     let dashed = dashed(name);

@@ -15,12 +15,13 @@ pub mod watch;
 mod websocket;
 
 use std::borrow::Cow;
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version, header};
 
 use crate::config::{HttpsRedirect, UpstreamCredential};
@@ -74,8 +75,20 @@ struct Asked<'a> {
     head: &'a Parts,
     glance: Glance<'a>,
     intent: Intent,
+    connection: &'a Connection,
+}
+
+/// What goes on to an upstream.
+#[derive(Clone, Copy)]
+struct Onward<'a> {
+    snapshot: &'a LocalSnapshot,
+    /// Its position.
+    upstream: usize,
+    admitted: &'a Admitted,
+    head: &'a Parts,
     caller: Caller,
     connection: &'a Connection,
+    ids: &'a RequestIds,
 }
 
 /// What a request asks for.
@@ -98,6 +111,38 @@ pub enum Caller {
     Http,
     /// By a status in the trailers.
     Grpc,
+}
+
+/// A request that is being served.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one a connection or stream, and a box for each answer would cost every refusal an allocation"
+)]
+enum Serving<F> {
+    /// Postern has answered it itself, at once; `None` once the answer was taken.
+    Answered(Option<Response>),
+    /// It is on its way to its upstream. In a place of its own: an idle connection would else keep room for it, and who is answered
+    /// at once does without.
+    Forwarded(Pin<Box<F>>),
+}
+
+impl<F> Serving<F> {
+    fn answered(response: Response) -> Self {
+        Self::Answered(Some(response))
+    }
+}
+
+impl<F: Future<Output = Response>> Future for Serving<F> {
+    type Output = Response;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        match self.get_mut() {
+            Self::Answered(response) => {
+                Poll::Ready(response.take().expect("nobody waits for an answer twice"))
+            }
+            Self::Forwarded(response) => response.as_mut().poll(context),
+        }
+    }
 }
 
 impl Intent {
@@ -161,7 +206,11 @@ impl Asked<'_> {
 }
 
 /// Serves one request: route, credential, decision, usage, headers, upstream, response.
-pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: Received) -> Response {
+pub fn serve(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    received: Received,
+) -> impl Future<Output = Response> + use<> {
     let Received { head, body, violation } = received;
     let running = connection.begin_request();
     let snapshot = worker.snapshot();
@@ -175,10 +224,10 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
     let mut outcome = Outcome::begin(worker, &snapshot, running, &head, (&ids, trace), client_address);
 
     let caller = Caller::of(&head);
-    let asked = Asked { head: &head, glance, intent: Intent::of(&body), caller, connection };
+    let asked = Asked { head: &head, glance, intent: Intent::of(&body), connection };
     let admitted = match admit(worker, &snapshot, violation, &asked, &mut outcome) {
         Ok(admitted) => admitted,
-        Err(refused) => return answer(refused, &asked, &snapshot, &ids, outcome),
+        Err(refused) => return Serving::answered(answer(refused, caller, &head.method, &snapshot, outcome)),
     };
     let upstream = match &snapshot.shared.routes[admitted.route].target {
         RouteTarget::Upstream(position) => *position,
@@ -186,13 +235,25 @@ pub async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, received: R
             outcome.answered(fixed.status);
             outcome.end(Ending::Completed);
             let rendered = fixed.clone().to(&head.method).with_lines(&outcome.rate_lines());
-            return Response::own(rendered, ids.request_id.clone(), false, outcome);
+            return Serving::answered(Response::own(rendered, false, outcome));
         }
     };
-    match forward(&snapshot, upstream, admitted, &asked, body, &ids, &mut outcome).await {
-        Ok(reply) => respond(reply, caller, outcome),
-        Err(failed) => answer(failed.into(), &asked, &snapshot, &ids, outcome),
-    }
+    let connection = Rc::clone(connection);
+    Serving::Forwarded(Box::pin(async move {
+        let onward = Onward {
+            snapshot: &snapshot,
+            upstream,
+            admitted: &admitted,
+            head: &head,
+            caller,
+            connection: &connection,
+            ids: &ids,
+        };
+        match forward(&onward, body, &mut outcome).await {
+            Ok(reply) => respond(reply, caller, outcome),
+            Err(failed) => answer(failed.into(), caller, &head.method, &snapshot, outcome),
+        }
+    }))
 }
 
 /// Everything up to the decision. Waits for nothing.
@@ -218,6 +279,7 @@ fn admit(
     let found = routing::find(&snapshot.shared, &name, &target, head)?;
     outcome.routed(&name, found);
     let Some(position) = found else {
+        decidable(worker)?;
         admission::holds_valid_token(worker, &glance, outcome)?;
         return Err(Answer::NoRoute.into());
     };
@@ -234,6 +296,7 @@ fn admit(
         outcome.decided(Decision::Open);
         return Ok(Admitted { route: position, host, intent, target, admission });
     }
+    decidable(worker)?;
     let presenting = Presenting { glance: &glance, head, opening: intent.opening() };
     let refused = |required: Permission, refusal: Refusal| {
         let challenges = route.carriers.as_deref().map(Carriers::challenges);
@@ -257,6 +320,13 @@ fn admit(
     Ok(Admitted { route: position, host, intent, target, admission })
 }
 
+/// Whether what is known of tokens is new enough to decide by. If it is not, a good token must not look like a bad one: clients would
+/// throw it away.
+#[inline]
+fn decidable(worker: &Worker) -> Result<(), Answer> {
+    if worker.is_directory_stale() { Err(Answer::DirectoryStale) } else { Ok(()) }
+}
+
 /// Takes a permitted request's places within its route's limits. Strangers take none: they could else use up what others may.
 #[inline]
 fn enter(route: &Route, admission: &Admission, outcome: &mut Outcome) -> Result<(), Refused> {
@@ -267,19 +337,11 @@ fn enter(route: &Route, admission: &Admission, outcome: &mut Outcome) -> Result<
 }
 
 /// Sends the request on and waits for the response's head.
-async fn forward(
-    snapshot: &LocalSnapshot,
-    upstream_position: usize,
-    admitted: Admitted,
-    asked: &Asked<'_>,
-    body: RequestBody,
-    ids: &RequestIds,
-    outcome: &mut Outcome,
-) -> Result<Reply, Answer> {
-    let Asked { head, caller, connection, .. } = *asked;
+async fn forward(onward: &Onward<'_>, body: RequestBody, outcome: &mut Outcome) -> Result<Reply, Answer> {
+    let Onward { snapshot, admitted, head, caller, connection, ids, .. } = *onward;
     let intent = admitted.intent;
     let route = &snapshot.shared.routes[admitted.route];
-    let upstream = &snapshot.upstreams[upstream_position];
+    let upstream = &snapshot.upstreams[onward.upstream];
     if let Some(limit) = route.request_body_bytes {
         head::check_length(head, limit)?;
     }
@@ -288,7 +350,7 @@ async fn forward(
     {
         outcome.limit_time(total);
     }
-    let target = admitted.target.for_service(route)?;
+    let other_target = admitted.target.for_service(route)?;
     let carriers = route.carriers.as_deref();
     let without_token = carriers.and_then(|carriers| carriers.headers_without_token(&head.headers));
     let authorization = match &upstream.shared.config.credential {
@@ -306,7 +368,7 @@ async fn forward(
     let forwarding = connection.forwarding(trusted_proxies, &admitted.host, &head.headers);
     let outgoing = OutgoingHead {
         method: &head.method,
-        target: target.as_str(),
+        target: other_target.as_ref().map_or(admitted.target.as_str(), PathAndQuery::as_str),
         headers: without_token.as_ref().unwrap_or(&head.headers),
         timeout: match caller {
             Caller::Http => None,
@@ -332,7 +394,7 @@ async fn forward(
     let body = if intent == Intent::Ask { RequestBody::Empty } else { body };
     let (body, upload) = ForwardBody::streaming(body, route.request_body_bytes);
     let mut flight = upstream.begin(outcome.started()).map_err(|error| explain_failure(&error, None))?;
-    outcome.upstream_called(upstream_position, flight.endpoint(), upload.clone());
+    outcome.upstream_called(onward.upstream, flight.endpoint(), upload.clone());
     let result = {
         let mut sending = pin!(upstream.send(&mut flight, &outgoing, body, outcome.started()));
         let sent = poll_fn(|context| match sending.as_mut().poll(context) {
@@ -340,8 +402,8 @@ async fn forward(
                 Poll::Ready(sent.map_err(|error| explain_failure(&error, upload.as_deref())))
             }
             // It may take as long as the upstream likes: meanwhile the token may end.
-            Poll::Pending => match outcome.denied_meanwhile(context) {
-                Some(denial) => Poll::Ready(Err(Answer::Denied(denial))),
+            Poll::Pending => match outcome.withdrawn(context) {
+                Some(answer) => Poll::Ready(Err(answer)),
                 None if outcome.is_overdue(context) => {
                     Poll::Ready(Err(explain_failure(&UpstreamError::Timeout, upload.as_deref())))
                 }
@@ -375,9 +437,9 @@ fn respond(reply: Reply, caller: Caller, mut outcome: Outcome) -> Response {
 /// Postern's own answer.
 fn answer(
     refused: Refused,
-    asked: &Asked<'_>,
+    caller: Caller,
+    method: &Method,
     snapshot: &LocalSnapshot,
-    ids: &RequestIds,
     mut outcome: Outcome,
 ) -> Response {
     let details = Details {
@@ -387,7 +449,7 @@ fn answer(
         challenges: refused.challenges,
         location: refused.location.as_deref(),
     };
-    let rendered = match asked.caller {
+    let rendered = match caller {
         Caller::Http => snapshot.answers.render(refused.answer, details),
         Caller::Grpc => snapshot.answers.render_grpc(refused.answer, details),
     };
@@ -396,8 +458,7 @@ fn answer(
         outcome.decided(Decision::Deny);
     }
     outcome.end(refused.answer.ending());
-    let rendered = rendered.to(&asked.head.method);
-    Response::own(rendered, ids.request_id.clone(), refused.answer.closes_connection(), outcome)
+    Response::own(rendered.to(method), refused.answer.closes_connection(), outcome)
 }
 
 /// What a route asks for this method.
@@ -424,7 +485,8 @@ fn redirected(redirect: HttpsRedirect, host: &str, target: &Target) -> Refused {
 }
 
 fn lower_case(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    // Not `any`: without the early end the compiler looks at many characters at once.
+    if name.bytes().fold(false, |is_upper, byte| is_upper | byte.is_ascii_uppercase()) {
         Cow::Owned(name.to_ascii_lowercase())
     } else {
         Cow::Borrowed(name)

@@ -225,8 +225,7 @@ where
     let state = Rc::new(State::new());
     let protocol = Protocol::Http1(Rc::clone(&state));
     let connection = Rc::new(Connection::new(origin, protocol));
-    // Boxed: an idle connection would else keep room for a request, and busy ones would not share it.
-    let handler = async |received| Box::pin(pipeline::serve(&worker, &connection, received)).await;
+    let handler = async |received| pipeline::serve(&worker, &connection, received).await;
     let served = pin!(http1::serve(stream, read, limits(snapshot), Rc::clone(&state), handler));
     run(&worker, &connection, served, |_, order| match order {
         Order::Leave => state.end_after_next(),
@@ -278,6 +277,7 @@ fn service(
     let connection = Rc::clone(connection);
     let ahead = Rc::<Ahead>::default();
     service_fn(move |request| {
+<<<<<<< HEAD
         let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
         let (progress, ahead) = (executor.begin(), Rc::clone(&ahead));
         async move {
@@ -293,6 +293,19 @@ fn service(
             // Boxed: a stream's future is moved before it is polled, and this is most of it.
             let mut response = Box::pin(pipeline::serve(&worker, &connection, received)).await;
             response.read_ahead_as(&ahead);
+=======
+        let (mut head, incoming) = request.into_parts();
+        let tunnel = Tunnel::offered(&mut head);
+        let body = match &tunnel {
+            None => RequestBody::http2(incoming),
+            Some(tunnel) => RequestBody::Tunnel(Rc::clone(tunnel) as Rc<dyn BodySource>, Offered::WebSocket),
+        };
+        let progress = executor.begin();
+        // Decided here: what waits, and is moved to a place of its own before it is polled, is the smaller for it.
+        let serving = pipeline::serve(&worker, &connection, Received { head, body, violation: None });
+        async move {
+            let response = serving.await;
+>>>>>>> main
             let response = match tunnel {
                 None => response.into_http2().map(Either::Left),
                 Some(tunnel) => tunnel.answer(response),

@@ -5,7 +5,7 @@
 
 mod in_force;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,6 +62,8 @@ pub struct Worker {
     /// When to stop.
     pub drain: WorkerDrain,
     local: RefCell<Rc<LocalSnapshot>>,
+    /// Whether the directory was too old to decide by at the last sweep.
+    is_directory_stale: Cell<bool>,
 }
 
 /// A snapshot with this worker's own connections to its upstreams.
@@ -160,6 +162,7 @@ impl Worker {
             identity_tokens: IdentityTokens::default(),
             drain,
             local: RefCell::new(Rc::new(local)),
+            is_directory_stale: Cell::new(shared.directory.status.is_stale()),
             shared,
         })
     }
@@ -178,9 +181,33 @@ impl Worker {
     /// Ends requests that would not be let in any more, closes upstream connections that are idle for too long, and tells the
     /// directory what was counted.
     pub fn sweep(&self, now: Instant) {
-        self.watches.look(&self.shared, self.shared.clock.seconds(SystemTime::now()));
+        let is_directory_stale = self.shared.directory.status.is_stale();
+        if self.is_directory_stale.replace(is_directory_stale) != is_directory_stale {
+            self.tell_staleness(is_directory_stale);
+        }
+        self.watches.look(&self.shared, self.shared.clock.seconds(SystemTime::now()), is_directory_stale);
         self.snapshot().upstreams.iter().for_each(|upstream| upstream.sweep(now));
         self.fold_counts();
+    }
+
+    /// One worker speaks for all of them.
+    #[cold]
+    fn tell_staleness(&self, is_directory_stale: bool) {
+        let age_seconds = self.shared.directory.status.age().as_secs();
+        match (self.index, is_directory_stale) {
+            (0, true) => tracing::error!(
+                age_seconds,
+                "the store has not been heard for longer than store.stale_after_seconds: no token is let in until it is"
+            ),
+            (0, false) => tracing::info!("the directory is new enough to decide by again"),
+            _ => {}
+        }
+    }
+
+    /// Whether the directory is too old to decide by. As of the last sweep, so that requests do not look at a clock for it.
+    #[inline]
+    pub fn is_directory_stale(&self) -> bool {
+        self.is_directory_stale.get()
     }
 
     /// Tells the directory what was counted since the last time.

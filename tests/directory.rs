@@ -47,7 +47,11 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let config = StoreConfig { path: folder.path().join("directory.sqlite"), create_if_missing: true };
+        let config = StoreConfig {
+            path: folder.path().join("directory.sqlite"),
+            create_if_missing: true,
+            stale_after: None,
+        };
         let store = postern::directory::open(&config).unwrap();
         op::ensure_organization(&*store, ORGANIZATION, "Example", NOW).unwrap();
         op::ensure_organization(&*store, OTHER_ORGANIZATION, "Other", NOW).unwrap();

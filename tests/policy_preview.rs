@@ -83,7 +83,11 @@ struct World {
 impl World {
     fn random(random: &mut Random) -> Self {
         let folder = TempDir::new().unwrap();
-        let config = StoreConfig { path: folder.path().join("directory.sqlite"), create_if_missing: true };
+        let config = StoreConfig {
+            path: folder.path().join("directory.sqlite"),
+            create_if_missing: true,
+            stale_after: None,
+        };
         let store = postern::directory::open(&config).unwrap();
         op::ensure_organization(&*store, HERE, "Here", NOW).unwrap();
         op::ensure_organization(&*store, ELSEWHERE, "Elsewhere", NOW).unwrap();

@@ -31,7 +31,11 @@ enum IfMissing {
 }
 
 fn config(path: &Path, if_missing: IfMissing) -> StoreConfig {
-    StoreConfig { path: path.to_owned(), create_if_missing: if_missing == IfMissing::Create }
+    StoreConfig {
+        path: path.to_owned(),
+        create_if_missing: if_missing == IfMissing::Create,
+        stale_after: None,
+    }
 }
 
 fn open(path: &Path, if_missing: IfMissing) -> Result<SqliteStore, StoreError> {

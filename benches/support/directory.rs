@@ -44,7 +44,11 @@ pub struct Directory {
 impl Directory {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = StoreConfig { path: folder.path().join("directory.sqlite"), create_if_missing: true };
+        let config = StoreConfig {
+            path: folder.path().join("directory.sqlite"),
+            create_if_missing: true,
+            stale_after: None,
+        };
         let store = postern::directory::open(&config).unwrap();
         let now = Timestamp::now();
         operations::ensure_organization(&*store, ORGANIZATION, "Example", now).unwrap();

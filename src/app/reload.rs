@@ -79,6 +79,7 @@ impl App {
         }
 
         // From here on nothing can fail: the new configuration comes into force as a whole.
+        self.shared.directory.status.allow_age(config.store.stale_after);
         self.shared.identity_keys.configure(config.identity_key_rotation);
         self.upstream_tasks.follow(&snapshot).await;
         self.shared.replace(snapshot);
@@ -97,7 +98,7 @@ impl App {
 /// else about them can change.
 fn keep_what_needs_restart(old: &Config, new: &mut Config) {
     new.workers = old.workers;
-    new.store = old.store.clone();
+    new.store.path.clone_from(&old.store.path);
     new.ops = old.ops.clone();
     new.tracing.clone_from(&old.tracing);
     new.logging.format = old.logging.format;

@@ -39,6 +39,7 @@ table! {
     StoreTable = "[store]" {
         path: String = Required,
         create_if_missing: bool = Default("false"),
+        stale_after_seconds: Seconds<1, 31_536_000> = Optional,
     }
 }
 

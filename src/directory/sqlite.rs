@@ -95,6 +95,22 @@ impl SqliteStore {
         connection.try_lock_for(self.failures.busy_timeout).ok_or_else(|| self.failures.locked())
     }
 
+    /// Works with a connection in its turn. What was read of a damaged file is forgotten: SQLite keeps its pages until somebody writes to the
+    /// store, which nobody may be able to while everybody keeps them, though the file is whole again.
+    fn in_turn<T, E: From<StoreError> + TellsDamage>(
+        &self,
+        connection: &Mutex<Connection>,
+        work: impl FnOnce(&mut Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.turn(connection)?;
+        let result = work(&mut connection);
+        if result.as_ref().is_err_and(E::tells_damage) {
+            // What cannot be forgotten now fails again, and is forgotten then.
+            let _kept = connection.execute_batch(FORGET_PAGES);
+        }
+        result
+    }
+
     /// Whether the file that was opened still is where it was.
     fn check_file(&self) -> Result<(), StoreError> {
         if open::file_identity(&self.failures)? == self.file {
@@ -113,18 +129,20 @@ impl Store for SqliteStore {
         &self,
         work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut connection = self.turn(&self.reading)?;
-        let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
-        work(&Reader::new(&transaction, &self.failures))
+        self.in_turn(&self.reading, |connection| {
+            let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
+            work(&Reader::new(&transaction, &self.failures))
+        })
     }
 
     fn follow_with(
         &self,
         work: &mut dyn FnMut(&dyn Records) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut connection = self.turn(&self.following)?;
-        let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
-        work(&Reader::new(&transaction, &self.failures))
+        self.in_turn(&self.following, |connection| {
+            let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
+            work(&Reader::new(&transaction, &self.failures))
+        })
     }
 
     fn change_by(
@@ -133,27 +151,29 @@ impl Store for SqliteStore {
         now: Timestamp,
         work: &mut dyn FnMut(&dyn Changes) -> Result<(), OperationError>,
     ) -> Result<Sequence, OperationError> {
-        let mut connection = self.turn(&self.changes)?;
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| self.failures.of(error))?;
-        let writer = Writer::new(&transaction, &self.failures, author, now);
-        // Whatever fails, dropping the transaction takes everything back.
-        work(&writer)?;
-        let sequence = writer.sequence()?;
-        // What would be written to a file that has been put aside would be lost, after it was acknowledged.
-        self.check_file()?;
-        transaction.commit().map_err(|error| self.failures.of(error))?;
-        Ok(sequence)
+        self.in_turn(&self.changes, |connection| {
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(|error| self.failures.of(error))?;
+            let writer = Writer::new(&transaction, &self.failures, author, now);
+            // Whatever fails, dropping the transaction takes everything back.
+            work(&writer)?;
+            let sequence = writer.sequence()?;
+            // What would be written to a file that has been put aside would be lost, after it was acknowledged.
+            self.check_file()?;
+            transaction.commit().map_err(|error| self.failures.of(error))?;
+            Ok(sequence)
+        })
     }
 
     fn snapshot(&self, receiver: &mut dyn SnapshotReceiver) -> Result<(), StoreError> {
-        let mut connection = self.turn(&self.reading)?;
-        let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
-        snapshot::send(&Reader::new(&transaction, &self.failures), receiver)?;
-        drop(transaction);
-        // Pages that nobody will ask for again.
-        connection.execute_batch("PRAGMA shrink_memory").map_err(|error| self.failures.of(error))
+        self.in_turn(&self.reading, |connection| {
+            let transaction = connection.transaction().map_err(|error| self.failures.of(error))?;
+            snapshot::send(&Reader::new(&transaction, &self.failures), receiver)?;
+            drop(transaction);
+            // Nobody will ask for them again.
+            connection.execute_batch(FORGET_PAGES).map_err(|error| self.failures.of(error))
+        })
     }
 
     fn version(&self) -> Result<u64, StoreError> {
@@ -167,31 +187,55 @@ impl Store for SqliteStore {
     }
 
     fn record_usage(&self, updates: &[UsageUpdate]) -> Result<(), StoreError> {
-        let mut connection = self.turn(&self.usage)?;
-        let result: rusqlite::Result<()> = (|| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            {
-                let mut upsert = transaction.prepare_cached(UPSERT_USAGE)?;
-                for update in updates {
-                    upsert.execute(params![
-                        update.token_number,
-                        update.last_used_at,
-                        update.address.map(|address| address.to_string()),
-                        update.user_agent.as_ref().map(|agent| agent.as_str()),
-                        update.requests,
-                    ])?;
-                }
-            }
-            transaction.commit()
-        })();
-        result.map_err(|error| self.failures.of(error))
+        self.in_turn(&self.usage, |connection| {
+            record_usage(connection, updates).map_err(|error| self.failures.of(error))
+        })
     }
 
     fn prune_events(&self, before: Timestamp, at_most: u32) -> Result<usize, StoreError> {
-        let connection = self.turn(&self.usage)?;
-        event_log::prune(&connection, before.0, at_most).map_err(|error| self.failures.of(error))
+        self.in_turn(&self.usage, |connection| {
+            event_log::prune(connection, before.0, at_most).map_err(|error| self.failures.of(error))
+        })
     }
 }
+
+/// Writes uses of tokens, all or none.
+fn record_usage(connection: &mut Connection, updates: &[UsageUpdate]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    {
+        let mut upsert = transaction.prepare_cached(UPSERT_USAGE)?;
+        for update in updates {
+            upsert.execute(params![
+                update.token_number,
+                update.last_used_at,
+                update.address.map(|address| address.to_string()),
+                update.user_agent.as_ref().map(|agent| agent.as_str()),
+                update.requests,
+            ])?;
+        }
+    }
+    transaction.commit()
+}
+
+/// Errors that may come of pages as they were read, rather than of what was asked for.
+trait TellsDamage {
+    fn tells_damage(&self) -> bool;
+}
+
+impl TellsDamage for StoreError {
+    fn tells_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::NotAStore { .. } | Self::Unexpected { .. })
+    }
+}
+
+impl TellsDamage for OperationError {
+    fn tells_damage(&self) -> bool {
+        matches!(self, Self::Store(error) if error.tells_damage())
+    }
+}
+
+/// Gives back the memory of all pages that were read, which are so read again.
+const FORGET_PAGES: &str = "PRAGMA shrink_memory";
 
 /// Only forward: the later use wins, whoever writes last, and requests are added.
 const UPSERT_USAGE: &str = "

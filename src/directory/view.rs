@@ -80,6 +80,8 @@ pub struct DirectoryStatus {
     sequence: AtomicU64,
     errors: AtomicU64,
     followed: ArcSwap<Instant>,
+    /// How old it may become, in milliseconds; [`u64::MAX`]: as old as it likes.
+    allowed_age: AtomicU64,
 }
 
 impl Default for DirectoryStatus {
@@ -88,6 +90,7 @@ impl Default for DirectoryStatus {
             sequence: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             followed: ArcSwap::from_pointee(Instant::now()),
+            allowed_age: AtomicU64::new(u64::MAX),
         }
     }
 }
@@ -101,6 +104,18 @@ impl DirectoryStatus {
     /// How long ago the view was last known to be in step with the store.
     pub fn age(&self) -> Duration {
         self.followed.load().elapsed()
+    }
+
+    /// Whether that is longer ago than is allowed.
+    pub fn is_stale(&self) -> bool {
+        let allowed = self.allowed_age.load(Ordering::Relaxed);
+        allowed != u64::MAX && self.age() > Duration::from_millis(allowed)
+    }
+
+    /// Says how long ago it may be; `None`: as long as it likes.
+    pub fn allow_age(&self, allowed: Option<Duration>) {
+        let milliseconds = allowed.map_or(u64::MAX, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        self.allowed_age.store(milliseconds, Ordering::Relaxed);
     }
 
     /// How many times the store failed, or had a record that could not be read, since the process started.

@@ -320,6 +320,7 @@ pub(crate) fn message(answer: Answer, required: Option<Permission>, organization
         Answer::UpstreamTimeout => "The service behind did not answer in time. Try again later.".into(),
         Answer::UpstreamFailed => "The service behind broke off before answering. Try again later.".into(),
         Answer::NotReady => "The directory is not loaded yet. Try again in a moment.".into(),
+        Answer::DirectoryStale => "Which tokens are still valid has not been heard for too long to let any in. The token may well be good: keep it, and try again.".into(),
         Answer::NotSigned => "The service behind cannot be told who is asking. Try again in a moment.".into(),
         Answer::Shortage => "The proxy has nothing left for a connection to the service. Try again in a moment.".into(),
         Answer::Denied(denial) => match denial {

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::forwarded::{self, Scheme};
 use super::trace::IdGenerator;
 use super::{
-    Additions, Identity, request_trailers, response_trailers, strip_response, write_upstream_request,
+    Additions, Identity, request_trailers, response_trailers, strip_response, upstream_request_fields,
+    write_upstream_request,
 };
 use crate::config::TrustedPeers;
 use crate::policy::address;
@@ -51,7 +52,28 @@ fn forward(client: &HeaderMap, identity: Option<&Identity>) -> HeaderMap {
     let split = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
     let fields: Option<Vec<_>> = text.split_terminator("\r\n").map(split).collect();
     let fields = fields.expect("every line is a field");
-    map(&fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>())
+    let written =
+        map(&fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>());
+    assert_eq!(joined(upstream_request_fields(client, additions)), without_connection(&written));
+    written
+}
+
+/// HTTP/2's fields as they are in HTTP/1.1: with one line of cookies.
+fn joined(mut fields: HeaderMap) -> HeaderMap {
+    let crumbs: Vec<_> = fields.get_all("cookie").iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        let cookies = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).expect("parts of values");
+        fields.insert("cookie", cookies);
+    }
+    fields
+}
+
+/// Lines as HTTP/2 has them: without what concerns the connection.
+fn without_connection(lines: &HeaderMap) -> HeaderMap {
+    let mut fields = lines.clone();
+    fields.remove("host");
+    fields.remove("connection");
+    fields
 }
 
 #[track_caller]

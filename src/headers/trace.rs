@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 
-use bytes::Bytes;
 use http::HeaderValue;
 
 /// Makes ids for one worker. A 128-bit state stepped by the wyrand construction.
@@ -13,13 +12,11 @@ pub struct IdGenerator {
     state: Cell<u64>,
 }
 
-/// The ids of one request.
+/// The ids of one request, as the header lines that tell the upstream: the request id, and `traceparent`, the client's or a new
+/// one. In place, as every request has them and most of them for no longer than it takes to answer.
 #[derive(Clone, Debug)]
 pub struct RequestIds {
-    /// 32 hexadecimal digits.
-    pub request_id: HeaderValue,
-    /// The header lines that tell the upstream: the request id, and `traceparent`, the client's or a new one.
-    lines: Bytes,
+    lines: [u8; LINES_BYTES],
 }
 
 /// Which requests are traced.
@@ -46,21 +43,22 @@ pub struct TraceContext {
     pub upstream_span: [u8; 8],
 }
 
-/// A request id's digits.
+/// A request id: 32 hexadecimal digits.
 pub type RequestId = [u8; REQUEST_ID_BYTES];
 
-const REQUEST_ID_NAME: &[u8] = b"x-postern-request-id: ";
 const REQUEST_ID_BYTES: usize = 32;
-const TRACEPARENT_NAME: &[u8] = b"traceparent: ";
 const TRACEPARENT_BYTES: usize = 55;
-const LINE_END: &[u8] = b"\r\n";
+
+/// The lines before there is anything in them; what they say of an unsampled trace is there.
+const BLANK_LINES: &[u8; LINES_BYTES] = b"x-postern-request-id: 00000000000000000000000000000000\r\n\
+    traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
 
 /// Where things stand in the lines.
-const REQUEST_ID_START: usize = REQUEST_ID_NAME.len();
+const REQUEST_ID_START: usize = "x-postern-request-id: ".len();
 const REQUEST_ID_END: usize = REQUEST_ID_START + REQUEST_ID_BYTES;
-const TRACEPARENT_START: usize = REQUEST_ID_END + LINE_END.len() + TRACEPARENT_NAME.len();
+const TRACEPARENT_START: usize = REQUEST_ID_END + "\r\ntraceparent: ".len();
 const TRACEPARENT_END: usize = TRACEPARENT_START + TRACEPARENT_BYTES;
-const LINES_BYTES: usize = TRACEPARENT_END + LINE_END.len();
+const LINES_BYTES: usize = TRACEPARENT_END + "\r\n".len();
 
 impl IdGenerator {
     /// A generator of its own sequence.
@@ -70,28 +68,20 @@ impl IdGenerator {
 
     /// New ids for a request that came with `traceparent` or without.
     pub fn request(&self, traceparent: Option<&HeaderValue>) -> RequestIds {
-        let mut lines = Vec::with_capacity(LINES_BYTES);
-        lines.extend_from_slice(REQUEST_ID_NAME);
-        lines.extend_from_slice(&hex(self.next()));
-        lines.extend_from_slice(&hex(self.next()));
-        lines.extend_from_slice(LINE_END);
-        lines.extend_from_slice(TRACEPARENT_NAME);
+        let mut lines = *BLANK_LINES;
+        let (high, low) = lines[REQUEST_ID_START..REQUEST_ID_END].split_at_mut(16);
+        high.copy_from_slice(&hex(self.next()));
+        low.copy_from_slice(&hex(self.next()));
+        let written = &mut lines[TRACEPARENT_START..TRACEPARENT_END];
         match traceparent.map(HeaderValue::as_bytes).filter(|value| is_valid(value)) {
-            Some(passed_on) => lines.extend_from_slice(passed_on),
+            Some(passed_on) => written.copy_from_slice(passed_on),
             None => {
-                lines.extend_from_slice(b"00-");
-                lines.extend_from_slice(&hex(self.next() | 1));
-                lines.extend_from_slice(&hex(self.next()));
-                lines.push(b'-');
-                lines.extend_from_slice(&hex(self.next() | 1));
-                lines.extend_from_slice(b"-00");
+                written[3..19].copy_from_slice(&hex(self.next() | 1));
+                written[19..35].copy_from_slice(&hex(self.next()));
+                written[36..52].copy_from_slice(&hex(self.next() | 1));
             }
         }
-        lines.extend_from_slice(LINE_END);
-        let lines = Bytes::from(lines);
-        let request_id = HeaderValue::from_maybe_shared(lines.slice(REQUEST_ID_START..REQUEST_ID_END))
-            .expect("hexadecimal digits are valid in a header");
-        RequestIds { request_id, lines }
+        RequestIds { lines }
     }
 
     /// The same, and whether the request is traced: then its upstream is told our span as its parent, and that it is sampled.
@@ -139,18 +129,18 @@ impl RequestIds {
         &self.lines
     }
 
-    /// The request id's digits, to be kept: without the buffer that they are in.
-    pub fn request_id_digits(&self) -> RequestId {
+    /// The request id.
+    pub fn request_id(&self) -> RequestId {
         let id = self.lines.get(REQUEST_ID_START..REQUEST_ID_END);
         id.and_then(|id| id.try_into().ok()).unwrap_or([b'0'; REQUEST_ID_BYTES])
     }
 
     /// The same lines, with this span in `traceparent` and the flag of a sampled trace.
-    fn naming(&self, span: [u8; 8]) -> Self {
-        let mut lines = self.lines.to_vec();
-        lines[TRACEPARENT_START + 36..TRACEPARENT_START + 52].copy_from_slice(&hex(u64::from_be_bytes(span)));
-        lines[TRACEPARENT_END - 2..TRACEPARENT_END].copy_from_slice(b"01");
-        Self { request_id: self.request_id.clone(), lines: lines.into() }
+    fn naming(mut self, span: [u8; 8]) -> Self {
+        let traceparent = &mut self.lines[TRACEPARENT_START..TRACEPARENT_END];
+        traceparent[36..52].copy_from_slice(&hex(u64::from_be_bytes(span)));
+        traceparent[TRACEPARENT_BYTES - 2..].copy_from_slice(b"01");
+        self
     }
 
     /// The trace id within `traceparent`, 32 hexadecimal digits.

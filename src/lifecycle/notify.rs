@@ -103,7 +103,14 @@ fn send(socket: &OsStr, state: &State) -> io::Result<()> {
     };
     let datagrams = UnixDatagram::unbound()?;
     datagrams.set_write_timeout(Some(PATIENCE))?;
-    datagrams.send_to_addr(state.lines().as_bytes(), &address).map(drop)
+    let lines = state.lines();
+    loop {
+        match datagrams.send_to_addr(lines.as_bytes(), &address) {
+            // By a signal, after which a socket with a timeout does not go on waiting by itself (signal(7)).
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            sent => return sent.map(drop),
+        }
+    }
 }
 
 /// The clock by which the service manager orders reloads.

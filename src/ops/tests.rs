@@ -145,7 +145,7 @@ async fn not_healthy_while_a_thread_is_stuck() {
 async fn ready_once_loaded_and_bound_and_until_it_drains() {
     let server = start().await;
     assert_eq!(server.unready_codes().await, ["directory_not_loaded", "listeners_not_bound"]);
-    server.readiness.directory_loaded();
+    server.readiness.directory_loaded(Arc::default());
     assert_eq!(server.unready_codes().await, ["listeners_not_bound"]);
     server.readiness.listeners_bound();
     server.ask("GET", "/readyz").await.check_status(200);

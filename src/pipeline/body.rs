@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use tokio::time::Instant;
 
 use crate::headers;
@@ -14,7 +14,8 @@ use crate::serve::body::{BodyError, RequestBody};
 /// A client's body on its way to the upstream.
 #[derive(Debug)]
 pub struct ForwardBody {
-    streaming: Option<Streaming>,
+    /// In a place of its own: it is handed on many times, and most requests have none.
+    streaming: Option<Box<Streaming>>,
 }
 
 /// What a request's body is to the upstream.
@@ -91,7 +92,8 @@ impl ForwardBody {
             RequestBody::Tunnel(..) => u64::MAX,
             _ => limit.unwrap_or(u64::MAX),
         };
-        (Self { streaming: Some(Streaming { body, upload: Rc::clone(&upload), limit }) }, Some(upload))
+        let streaming = Streaming { body, upload: Rc::clone(&upload), limit };
+        (Self { streaming: Some(Box::new(streaming)) }, Some(upload))
     }
 
     /// Whether there is none.
@@ -100,8 +102,8 @@ impl ForwardBody {
     }
 
     /// What it is to the upstream.
-    pub const fn kind(&self) -> BodyKind {
-        match &self.streaming {
+    pub fn kind(&self) -> BodyKind {
+        match self.streaming.as_deref() {
             None => BodyKind::None,
             Some(Streaming { body: RequestBody::Tunnel(..), .. }) => BodyKind::Tunnel,
             Some(_) => BodyKind::Framed,
@@ -111,7 +113,7 @@ impl ForwardBody {
     /// Whether it is known that nothing more comes. HTTP/1's reader ends a body where its length says; over HTTP/2 a client may
     /// send more than it said, until its stream ends.
     pub fn is_over(&self) -> bool {
-        match &self.streaming {
+        match self.streaming.as_deref() {
             Some(Streaming { body: RequestBody::Http2(incoming), .. }) => incoming.is_end_stream(),
             Some(_) | None => true,
         }

@@ -21,7 +21,9 @@ pub(super) fn host(head: &Parts, glance: &Glance<'_>) -> Result<HeaderValue, Ans
     let Some(authority) = head.uri.authority() else {
         // HTTP/1.0 alone may name none; what HTTP/1 names has been looked at; HTTP/2's is looked at here.
         return match line {
-            Some(line) if http1::is_host(line.as_bytes()) => Ok(line.clone()),
+            Some(line) if head.version != Version::HTTP_2 || http1::is_host(line.as_bytes()) => {
+                Ok(line.clone())
+            }
             None if head.version != Version::HTTP_2 => Ok(HeaderValue::from_static("")),
             Some(_) | None => Err(Answer::BadHost),
         };

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use super::body::Upload;
 use super::watch::{Place, Watch};
 use crate::directory::candidate::Difference;
+use crate::error::Answer;
 use crate::headers::trace::{RequestId, RequestIds, TraceContext};
 use crate::limit::Held;
 use crate::limit::source::FailureThrottle;
@@ -124,7 +125,7 @@ impl Outcome {
             bytes_sent: 0,
             status: None,
             ending: None,
-            request_id: ids.request_id_digits(),
+            request_id: ids.request_id(),
             client_address,
             log,
             trace: trace.map(|context| Box::new(Trace { context, decided: None, called: None })),
@@ -140,6 +141,12 @@ impl Outcome {
     /// When the head had arrived.
     pub fn time(&self) -> SystemTime {
         self.time
+    }
+
+    /// When Postern's own answer is from: unless an upstream was waited for, when the head had arrived, and no other look at a
+    /// clock is taken for it.
+    pub fn answer_time(&self) -> SystemTime {
+        if self.upstream.is_some() { SystemTime::now() } else { self.time }
     }
 
     /// The request's id.
@@ -196,8 +203,8 @@ impl Outcome {
     }
 
     /// Why it would not be let in any more, if it would not; whoever asks is woken when that changes.
-    pub fn denied_meanwhile(&self, context: &Context<'_>) -> Option<Denial> {
-        self.worker.watches.denial(self.watch.as_ref()?, context)
+    pub fn withdrawn(&self, context: &Context<'_>) -> Option<Answer> {
+        self.worker.watches.withdrawn(self.watch.as_ref()?, context)
     }
 
     /// How often its network may fail to authenticate.
@@ -296,7 +303,7 @@ impl Outcome {
         Record {
             time: self.time,
             trace_id: log.ids.trace_id(),
-            request_id: log.ids.request_id,
+            request_id: self.request_id,
             client_address: self.client_address,
             method: log.method,
             host: log.host,

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -17,7 +18,6 @@ use super::websocket::{CLOSE_POLICY_VIOLATION, Frames};
 use crate::error::Answer;
 use crate::error::response::{REQUEST_ID, Rendered, grpc};
 use crate::headers;
-use crate::policy::Denial;
 use crate::serve::http1::Respond;
 use crate::telemetry::record::Ending;
 use crate::upstream::ahead::Ahead;
@@ -37,9 +37,8 @@ pub enum Response {
 #[derive(Debug)]
 pub struct OwnAnswer {
     rendered: Rendered,
-    request_id: HeaderValue,
     closes: bool,
-    _outcome: Outcome,
+    outcome: Outcome,
 }
 
 /// An upstream's response, with the connection its body comes over.
@@ -56,9 +55,9 @@ pub struct ForwardedReply {
 
 impl Response {
     /// Postern's own answer, after which the connection may have to close.
-    pub fn own(rendered: Rendered, request_id: HeaderValue, closes: bool, mut outcome: Outcome) -> Self {
+    pub fn own(rendered: Rendered, closes: bool, mut outcome: Outcome) -> Self {
         outcome.sent(rendered.body.len());
-        Self::Own(OwnAnswer { rendered, request_id, closes, _outcome: outcome })
+        Self::Own(OwnAnswer { rendered, closes, outcome })
     }
 
     /// The upstream's response.
@@ -81,7 +80,8 @@ impl Response {
         let headers = match &self {
             Self::Own(own) => {
                 let mut headers = own.rendered.to_map();
-                headers.insert(REQUEST_ID, own.request_id.clone());
+                let request_id = HeaderValue::from_bytes(&own.outcome.request_id());
+                headers.insert(REQUEST_ID, request_id.expect("hexadecimal digits are valid in a header"));
                 headers
             }
             Self::Forwarded(forwarded) => headers::map_of_lines(&Bytes::copy_from_slice(forwarded.lines())),
@@ -117,9 +117,16 @@ impl Respond for Response {
         }
     }
 
+    fn time(&self) -> SystemTime {
+        match self {
+            Self::Own(own) => own.outcome.answer_time(),
+            Self::Forwarded(_) => SystemTime::now(),
+        }
+    }
+
     fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8])) {
         match self {
-            Self::Own(own) => write(REQUEST_ID.as_str().as_bytes(), own.request_id.as_bytes()),
+            Self::Own(own) => write(REQUEST_ID.as_str().as_bytes(), &own.outcome.request_id()),
             Self::Forwarded(_) => {}
         }
     }
@@ -187,8 +194,8 @@ impl ForwardedReply {
         if self.is_told_to_close {
             return Poll::Ready(None);
         }
-        if let Some(denial) = self.outcome.denied_meanwhile(context) {
-            return Poll::Ready(Some(self.break_off(denial)));
+        if let Some(why) = self.outcome.withdrawn(context) {
+            return Poll::Ready(Some(self.break_off(why)));
         }
         if self.outcome.is_overdue(context) {
             return Poll::Ready(Some(self.end_overdue()));
@@ -204,7 +211,7 @@ impl ForwardedReply {
                 }
             }
             // The client's doing, which is what an outcome says unless it is told otherwise.
-            Poll::Ready(Some(Err(BodyError::Client(_) | BodyError::Denied(_) | BodyError::Overdue))) => {}
+            Poll::Ready(Some(Err(BodyError::Client(_) | BodyError::Withdrawn | BodyError::Overdue))) => {}
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(error = %error, "the upstream's response broke off");
                 self.outcome.end(Ending::UpstreamAborted);
@@ -218,17 +225,17 @@ impl ForwardedReply {
 impl ForwardedReply {
     /// Half a response must not look like a whole one; a gRPC call has a status for that, and a WebSocket can be told, between
     /// two of its frames.
-    fn break_off(&mut self, denial: Denial) -> Result<Frame<Bytes>, BodyError> {
-        self.outcome.end(Ending::Denied(denial));
+    fn break_off(&mut self, why: Answer) -> Result<Frame<Bytes>, BodyError> {
+        self.outcome.end(why.ending());
         if self.frames.as_ref().is_some_and(|frames| frames.is_between()) {
             self.is_told_to_close = true;
             return Ok(Frame::data(Bytes::from_static(CLOSE_POLICY_VIOLATION)));
         }
         if self.caller == Caller::Grpc {
             self.is_told_to_close = true;
-            return Ok(Frame::trailers(grpc::trailers(Answer::Denied(denial))));
+            return Ok(Frame::trailers(grpc::trailers(why)));
         }
-        Err(BodyError::Denied(denial))
+        Err(BodyError::Withdrawn)
     }
 }
 

@@ -70,23 +70,20 @@ impl Target {
         self.path_and_query.as_str()
     }
 
-    /// What goes on over this route: under the path that it says, without the parameter that carries tokens.
-    pub(super) fn for_service(self, route: &Route) -> Result<Self, Answer> {
+    /// What goes on over this route, if that is something else: under the path that it says, without the parameter that carries
+    /// tokens.
+    pub(super) fn for_service(&self, route: &Route) -> Result<Option<PathAndQuery>, Answer> {
         let carriers = route.carriers.as_deref();
-        match carriers.and_then(|carriers| carriers.without_token(self.as_str())) {
-            Some(without) => Self { path_and_query: whole(without)?, ..self }.rewritten(route),
-            None => self.rewritten(route),
-        }
-    }
-
-    fn rewritten(self, route: &Route) -> Result<Self, Answer> {
-        let Some(rewrite) = &route.rewrite else { return Ok(self) };
-        let path = rewrite.apply(self.path()).ok_or(Answer::NoRoute)?;
-        let path_and_query = match self.path_and_query.query() {
+        let without_token = carriers.and_then(|carriers| carriers.without_token(self.as_str()));
+        let without_token = without_token.map(whole).transpose()?;
+        let Some(rewrite) = &route.rewrite else { return Ok(without_token) };
+        let target = without_token.as_ref().unwrap_or(&self.path_and_query);
+        let path = rewrite.apply(target.path()).ok_or(Answer::NoRoute)?;
+        let path_and_query = match target.query() {
             Some(query) => format!("{path}?{query}"),
             None => path,
         };
-        Ok(Self { path_and_query: whole(path_and_query)?, slashes_decoded: None })
+        whole(path_and_query).map(Some)
     }
 }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use crate::directory::gather::{Gathered, Question};
+use crate::error::Answer;
 use crate::policy::{self, Denial, Permission};
 use crate::serve::connection::Connection;
 use crate::token::TokenIndex;
@@ -29,6 +30,7 @@ struct Seen {
     now: u32,
     sequence: u64,
     generation: u64,
+    is_directory_stale: bool,
 }
 
 /// A running request, and what was asked of its token.
@@ -40,7 +42,7 @@ pub struct Watch {
     required: Permission,
     client_address: IpAddr,
     connection: Rc<Connection>,
-    denial: Option<Denial>,
+    withdrawn: Option<Answer>,
     waker: Option<Waker>,
 }
 
@@ -58,7 +60,7 @@ impl Watch {
         client_address: IpAddr,
         connection: Rc<Connection>,
     ) -> Self {
-        Self { token, snapshot, route, required, client_address, connection, denial: None, waker: None }
+        Self { token, snapshot, route, required, client_address, connection, withdrawn: None, waker: None }
     }
 
     /// Whether it would be let in now.
@@ -95,30 +97,36 @@ impl Watches {
     }
 
     /// Why the request may not go on, if it may not; who asks is woken when that changes.
-    pub fn denial(&self, place: &Place, context: &Context<'_>) -> Option<Denial> {
+    pub fn withdrawn(&self, place: &Place, context: &Context<'_>) -> Option<Answer> {
         let mut slots = self.slots.borrow_mut();
         let watch = slots[place.0 as usize].as_mut()?;
         if watch.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
             watch.waker = Some(context.waker().clone());
         }
-        watch.denial
+        watch.withdrawn
     }
 
-    /// Decides all of them again, if anything that decisions depend on is different from the last look.
-    pub fn look(&self, shared: &Shared, now: u32) {
+    /// Decides all of them again, if anything that decisions depend on is different from the last look. None goes on while the directory
+    /// is too old to decide by.
+    pub fn look(&self, shared: &Shared, now: u32, is_directory_stale: bool) {
         let sequence = shared.directory.status.sequence().0;
-        let seen = Seen { now, sequence, generation: shared.generation() };
+        let seen = Seen { now, sequence, generation: shared.generation(), is_directory_stale };
         if self.seen.replace(seen) == seen {
             return;
         }
         for watch in self.slots.borrow_mut().iter_mut().flatten() {
-            if watch.denial.is_some() {
+            if watch.withdrawn.is_some() {
                 // It was told a look ago and is still there: its client takes nothing any more.
                 watch.connection.close_if_alone();
                 continue;
             }
-            if let Err(denial) = watch.decide(shared, now) {
-                watch.denial = Some(denial);
+            let decided = if is_directory_stale {
+                Err(Answer::DirectoryStale)
+            } else {
+                watch.decide(shared, now).map_err(Answer::Denied)
+            };
+            if let Err(answer) = decided {
+                watch.withdrawn = Some(answer);
                 if let Some(waker) = watch.waker.take() {
                     waker.wake();
                 }

@@ -3,8 +3,9 @@
 //!
 //! What must not live here: what becomes of a body, and how HTTP/1 frames one.
 
+pub mod gathered;
+
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -13,6 +14,7 @@ use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
 use super::http1::Violation;
+use gathered::Gathered;
 
 /// The body of one request.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub enum RequestBody {
     /// It comes over an HTTP/1 connection.
     Http1(Rc<dyn BodySource>),
     /// It comes over an HTTP/2 stream.
-    Http2(Incoming),
+    Http2(Gathered),
     /// There is none, but the client offers to go on in another protocol. If that is taken, this is all that it says there.
     Tunnel(Rc<dyn BodySource>, Offered),
 }
@@ -65,7 +67,7 @@ pub enum BodyError {
 impl RequestBody {
     /// The body that came over an HTTP/2 stream.
     pub fn http2(incoming: Incoming) -> Self {
-        if incoming.is_end_stream() { Self::Empty } else { Self::Http2(incoming) }
+        if incoming.is_end_stream() { Self::Empty } else { Self::Http2(Gathered::new(incoming)) }
     }
 
     /// The next frame; `None` at the end.
@@ -74,7 +76,7 @@ impl RequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Http1(source) | Self::Tunnel(source, _) => source.poll_body(context),
             Self::Http2(incoming) => {
-                let polled = Pin::new(&mut *incoming).poll_frame(context).map_err(BodyError::Stream);
+                let polled = incoming.poll_frame(context).map_err(BodyError::Stream);
                 match polled {
                     // hyper takes a stream that the client reset with `NO_ERROR` for one that has ended. It has not:
                     // what came so far must never look like the whole body.

@@ -26,6 +26,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -79,6 +80,11 @@ pub trait Respond {
     /// Whether `Date` is among its lines.
     fn has_date(&self) -> bool;
 
+    /// When it is from, to a second or so: for `Date`, if it has none.
+    fn time(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
     /// Its other header lines, name and value at a time, without those of this connection. Either these or
     /// [`lines`](Self::lines) have `Content-Length` if [`remaining`](Self::remaining) knows the length.
     fn write_fields(&self, write: &mut impl FnMut(&[u8], &[u8]));
@@ -123,16 +129,22 @@ where
         let Some(arrived) = poll_fn(|context| connection.poll_head(context)).await? else { break };
         let Arrived { head, violation, recipient, .. } = arrived;
         let received = Received { head, body: connection.body(), violation };
-        let mut response = pin!(handler(received));
-        let response = poll_fn(|context| match response.as_mut().poll(context) {
-            Poll::Ready(response) => Poll::Ready(Some(response)),
+        let mut serving = pin!(handler(received));
+        // Large: it is made here, and stays here while it is sent.
+        let mut response = None;
+        let answered = poll_fn(|context| match serving.as_mut().poll(context) {
+            Poll::Ready(answer) => {
+                response = Some(answer);
+                Poll::Ready(())
+            }
             // The client may go away before there is one.
             Poll::Pending => match connection.poll_interim(&state, context) {
-                Poll::Ready(Err(_)) => Poll::Ready(None),
-                Poll::Ready(Ok(())) | Poll::Pending => connection.poll_gone(context).map(|()| None),
+                Poll::Ready(Err(_)) => Poll::Ready(()),
+                Poll::Ready(Ok(())) | Poll::Pending => connection.poll_gone(context),
             },
         });
-        let Some(response) = response.await else { return Ok(()) };
+        answered.await;
+        let Some(response) = &mut response else { return Ok(()) };
         match connection.send(response, recipient, &state).await? {
             After::GoOn => {}
             After::Close => break,
@@ -170,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Closable + Unpin + std::fmt::Debug + 'static> H
 
     async fn send<R: Respond>(
         self: &Rc<Self>,
-        mut response: R,
+        response: &mut R,
         recipient: Recipient,
         state: &State,
     ) -> io::Result<After> {
@@ -185,17 +197,17 @@ impl<S: AsyncRead + AsyncWrite + Closable + Unpin + std::fmt::Debug + 'static> H
                         Poll::Pending => return self.poll_gone(context).map(|()| Ok(After::Gone)),
                     }
                     let keeps_alive =
-                        recipient.keeps_alive && !state.is_last() && self.can_go_on(&response, context);
+                        recipient.keeps_alive && !state.is_last() && self.can_go_on(response, context);
                     self.input.borrow_mut().forget_continue()?;
                     self.settle_upgrade(response.status());
-                    let output = output.insert(Output::new(&response, recipient, keeps_alive));
+                    let output = output.insert(Output::new(response, recipient, keeps_alive));
                     if output.ends_with_connection() {
                         self.stream.borrow().at_close(AtClose::Reset);
                     }
                     output
                 }
             };
-            let polled = output.poll(&self.stream, context, &mut response);
+            let polled = output.poll(&self.stream, context, response);
             match polled {
                 Poll::Pending => self.poll_gone(context).map(|()| Ok(After::Gone)),
                 Poll::Ready(Ok(())) if output.keeps_alive() && self.skip_body(context) => {

@@ -27,8 +27,10 @@ use scan::{Frame, Kind, Scan};
 const ALLOWANCE: u32 = 2_000;
 /// What a second adds to it.
 const ADDED_A_SECOND: u128 = 400;
-/// What each frame of an answer adds: two window updates and a ping for it cost no more, and no client that is known sends more.
+/// What each frame of an answer adds, and each further [`BYTES_OF_ANSWER`] of it: two window updates and a ping cost no more.
 const ADDED_BY_ANSWER: u32 = 7;
+/// After so many bytes that were read, Go's client opens the windows of stream and connection again; none that is known does so more often.
+const BYTES_OF_ANSWER: u32 = 4 * 1024;
 
 const PRICE_OF_PING: u32 = 1;
 const PRICE_OF_SETTINGS: u32 = 1;
@@ -139,7 +141,11 @@ impl<S> Counted<S> {
     fn count_sent(&mut self, mut bytes: &[u8]) {
         while let Some(frame) = self.sent.next(&mut bytes) {
             match frame.kind {
-                Kind::DATA | Kind::HEADERS => self.allowance.add(ADDED_BY_ANSWER),
+                Kind::DATA => {
+                    let begun = frame.length.div_ceil(BYTES_OF_ANSWER).max(1);
+                    self.allowance.add(ADDED_BY_ANSWER * begun);
+                }
+                Kind::HEADERS => self.allowance.add(ADDED_BY_ANSWER),
                 Kind::GO_AWAY => match frame.value {
                     NO_ERROR => {}
                     CALM => self.metrics.went_away(self.worker, GoAway::Flood),

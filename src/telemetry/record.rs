@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use crate::directory::candidate::Difference;
+use crate::headers::trace::RequestId;
 use crate::limit::Limit;
 use crate::policy::Denial;
 
@@ -35,6 +36,8 @@ pub enum Ending {
     UpstreamTimeout,
     /// The upstream broke the connection or HTTP's rules before its response's head.
     UpstreamFailed,
+    /// The directory was too old for a decision.
+    DirectoryStale,
     /// The upstream's response broke off after its head.
     UpstreamAborted,
 }
@@ -54,6 +57,7 @@ impl Ending {
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
+            Self::DirectoryStale => "directory_stale",
             Self::UpstreamAborted => "upstream_aborted",
         }
     }
@@ -90,7 +94,7 @@ pub struct Record {
     /// When the request's head had arrived.
     pub time: SystemTime,
     /// The request id, as client and upstream see it.
-    pub request_id: HeaderValue,
+    pub request_id: RequestId,
     /// Trace id of `traceparent` (32 hexadecimal digits).
     pub trace_id: [u8; 32],
     /// The client's address: the socket's, or what a configured trusted proxy said.

@@ -31,6 +31,17 @@ pub(super) struct Failure {
     pub(super) again: Option<Cargo>,
 }
 
+impl Cargo {
+    /// In HTTP/1.1's words. Not before there is a connection that takes them: whoever waits for one would hold them for so long,
+    /// and they may be many more than the client has sent.
+    pub(super) fn written(self, head: &OutgoingHead<'_>) -> Sending {
+        match self {
+            Self::Whole(body) => Sending::new(head, body),
+            Self::Written(sending) => *sending,
+        }
+    }
+}
+
 impl Attempt<'_> {
     /// Whether another address may be asked after this.
     pub(super) fn may_go_on(&self, result: &Result<Reply, Failure>, upstream: &Upstream) -> bool {

@@ -23,6 +23,10 @@ const COPIED_BYTES: usize = 4 * 1024;
 /// What most heads fit in.
 const HEAD_BYTES: usize = 1024;
 
+/// A buffer that has become larger is given back once what is in it was sent: heads over HTTP/2 are sent in far fewer bytes than
+/// they are written in here, and an answer, or the rest of a body, may be long in coming.
+const KEPT_BYTES: usize = 2 * COPIED_BYTES;
+
 /// How the end of a request's body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
@@ -173,8 +177,12 @@ impl Sending {
         let of_buffer = written.min(self.buffer.len() - self.buffer_sent);
         self.buffer_sent += of_buffer;
         if self.buffer_sent == self.buffer.len() {
-            self.buffer.clear();
             self.buffer_sent = 0;
+            if self.buffer.capacity() > KEPT_BYTES {
+                self.buffer = Vec::new();
+            } else {
+                self.buffer.clear();
+            }
         }
         self.piece.advance(written - of_buffer);
         if self.piece.is_empty() && written > of_buffer && self.framing == Framing::Chunked {

@@ -89,9 +89,9 @@ pub enum BodyError {
     /// The whole took longer than its route allows.
     #[error("the response was not complete within its route's total_seconds")]
     Overdue,
-    /// The policy would not let the request in any more.
+    /// The request would not be let in any more.
     #[error("the request is no longer permitted")]
-    Denied(crate::policy::Denial),
+    Withdrawn,
     /// The client's body broke off while the response was coming.
     #[error("the client's body broke off amid the response")]
     Client(#[source] UploadError),
@@ -121,14 +121,16 @@ impl Exchange {
     }
 
     /// Sends a request and waits for the response's head. The timeout counts from the last of the request's body.
-    pub(super) async fn send(
-        &mut self,
-        method: &Method,
+    ///
+    /// Not `async`: the request is put in its place at once, and what waits is small.
+    pub(super) fn send<'a>(
+        &'a mut self,
+        method: &'a Method,
         sending: Sending,
         started: std::time::Instant,
         timeout: Duration,
-        interim: Option<InterimWay<'_>>,
-    ) -> Result<(), ExchangeError> {
+        interim: Option<InterimWay<'a>>,
+    ) -> impl Future<Output = Result<(), ExchangeError>> + 'a {
         let upload = sending.upload();
         self.offer = sending.offer();
         self.sending = Some(sending);
@@ -138,7 +140,7 @@ impl Exchange {
         if self.alarm.deadline() > due {
             self.alarm.as_mut().reset(due);
         }
-        poll_fn(|context| {
+        poll_fn(move |context| {
             if let Poll::Ready(result) = self.poll_head(method, interim, context) {
                 return Poll::Ready(result);
             }
@@ -153,7 +155,6 @@ impl Exchange {
             }
             Poll::Pending
         })
-        .await
     }
 
     fn poll_head(

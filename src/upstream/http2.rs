@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -31,6 +30,7 @@ use crate::headers;
 use crate::headers::change::HeaderChanges;
 use crate::pipeline::body::{ForwardBody, UploadError};
 use crate::serve::LocalExecutor;
+use crate::serve::body::gathered::Gathered;
 
 /// Requests that one connection carries before another is opened. Servers allow a hundred at least (RFC 9113, section 6.5.2).
 const STREAMS: usize = 100;
@@ -81,7 +81,7 @@ pub(super) struct Stream(Rc<Shared>);
 pub struct Exchange2 {
     status: StatusCode,
     fields: Fields,
-    body: Incoming,
+    body: Gathered,
     remaining: Option<u64>,
     is_complete: bool,
     failure: Rc<RefCell<Option<UploadError>>>,
@@ -259,11 +259,7 @@ fn request(
     head: &OutgoingHead<'_>,
     body: SharedBody,
 ) -> Result<Request<SharedBody>, ExchangeError> {
-    let mut lines = Vec::with_capacity(1024);
-    headers::write_upstream_request(head.headers, head.additions, &mut lines);
-    let mut fields = headers::map_of_lines(&Bytes::from(lines));
-    fields.remove(HOST);
-    fields.remove(CONNECTION);
+    let fields = headers::upstream_request_fields(head.headers, head.additions);
     let authority = match head.additions.host.as_bytes() {
         b"" => upstream.config.endpoints.first().map_or("", |endpoint| endpoint.authority()).as_bytes(),
         host => host,
@@ -294,7 +290,7 @@ impl Exchange2 {
             status: head.status,
             fields: Fields::of(&head.headers),
             remaining: if is_complete { Some(0) } else { body.size_hint().exact() },
-            body,
+            body: Gathered::new(body),
             is_complete,
             failure,
             _stream: stream,
@@ -333,13 +329,7 @@ impl Exchange2 {
         if self.is_complete {
             return Poll::Ready(None);
         }
-        let polled = loop {
-            match Pin::new(&mut self.body).poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) if is_empty(&frame) => {}
-                polled => break polled,
-            }
-        };
-        let polled = match polled {
+        let polled = match self.body.poll_frame(context) {
             Poll::Pending => match self.failure.borrow_mut().take() {
                 // It would wait for the rest for ever.
                 Some(error) => Poll::Ready(Some(Err(BodyError::Client(error)))),
@@ -367,12 +357,6 @@ impl Exchange2 {
         }
         polled
     }
-}
-
-/// Whether a frame says nothing. gRPC's clients end their side with such a frame; sent on, it would be one more beside the end,
-/// and servers close a connection on which a hundred have come (h2 does), with all its calls.
-fn is_empty(frame: &Frame<Bytes>) -> bool {
-    frame.data_ref().is_some_and(Bytes::is_empty)
 }
 
 impl Stream {
@@ -404,13 +388,7 @@ impl Body for SharedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = self.get_mut();
-        let polled = loop {
-            match this.body.poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) if is_empty(&frame) => {}
-                polled => break polled,
-            }
-        };
-        polled.map_err(|error| {
+        this.body.poll_frame(context).map_err(|error| {
             let told = io::Error::other(error.to_string());
             *this.failure.borrow_mut() = Some(error);
             told

@@ -9,7 +9,6 @@ use super::attempt::{Attempt, Cargo, Failure};
 use super::balance::{self, Candidate, Dice, FULL_SHARE};
 use super::budget::Budget;
 use super::connect::ConnectError;
-use super::encode::Sending;
 use super::exchange::{Exchange, ExchangeError};
 use super::health::{Standing, Turn};
 use super::target::{Flight, Target, WorkerTarget};
@@ -255,24 +254,20 @@ impl WorkerUpstream {
         &self,
         flight: &mut Flight,
         attempt: &Attempt<'_>,
-        cargo: Cargo,
+        mut cargo: Cargo,
         now: Instant,
     ) -> Result<Reply, Failure> {
         let (head, is_repeatable) = (attempt.head, attempt.is_repeatable);
         let timeout = head.response_header_timeout.unwrap_or(self.shared.config.response_header_timeout);
-        let mut sending = match cargo {
-            Cargo::Whole(body) => Sending::new(head, body),
-            Cargo::Written(sending) => *sending,
-        };
         while let Some(mut exchange) = flight.target().pool.take(now) {
             let metrics = flight.target().pool.metrics();
-            match exchange.send(head.method, sending, now, timeout, head.interim).await {
+            match exchange.send(head.method, cargo.written(head), now, timeout, head.interim).await {
                 Ok(()) => return Ok(Reply::new(exchange, flight.hand_over())),
-                Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => sending = *unsent,
+                Err(ExchangeError::Closed { unsent: Some(unsent), .. }) => cargo = Cargo::Written(unsent),
                 Err(ExchangeError::Closed { unsent: None, .. }) if is_repeatable => {
                     // Once: a request that makes an upstream go away must not try every connection there is.
                     metrics.record(self.worker, UpstreamOutcome::Retried, None);
-                    sending = Sending::new(head, ForwardBody::empty());
+                    cargo = Cargo::Whole(ForwardBody::empty());
                     break;
                 }
                 Err(error) => return Err(attempt.failure(error)),
@@ -281,7 +276,7 @@ impl WorkerUpstream {
         }
         // Rare, and large: a request over a kept connection does without.
         let mut exchange = Box::pin(self.connect(flight)).await.map_err(Failure::last)?;
-        match exchange.send(head.method, sending, Instant::now(), timeout, head.interim).await {
+        match exchange.send(head.method, cargo.written(head), Instant::now(), timeout, head.interim).await {
             Ok(()) => Ok(Reply::new(exchange, flight.hand_over())),
             Err(error) => Err(attempt.failure(error)),
         }

@@ -355,7 +355,8 @@ fn organizations_and_resources_are_called_by_their_names() {
 /// What the command line cannot make yet: a person of two organizations, with a personal token bound to the identity
 /// provider of the other one. Returns the token's prefix.
 fn guest_from_elsewhere(folder: &Folder) -> String {
-    let store = StoreConfig { path: folder.path().join("store.sqlite"), create_if_missing: false };
+    let store =
+        StoreConfig { path: folder.path().join("store.sqlite"), create_if_missing: false, stale_after: None };
     let store = directory::open(&store).unwrap();
     let (store, now) = (&*store, Timestamp::now());
     operations::ensure_organization(store, "org-b", "Org B", now).unwrap();

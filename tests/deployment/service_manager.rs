@@ -73,7 +73,8 @@ fn ready_is_said_when_it_is() {
     fs::write(folder.path().join("postern.toml"), config).unwrap();
     let store = folder.path().join("store.db");
     // With its tables and nothing in them: the organization has to be entered.
-    let settings = postern::config::StoreConfig { path: store.clone(), create_if_missing: true };
+    let settings =
+        postern::config::StoreConfig { path: store.clone(), create_if_missing: true, stale_after: None };
     drop(postern::directory::open(&settings).unwrap());
     let lock = rusqlite::Connection::open(&store).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();

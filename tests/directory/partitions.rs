@@ -72,7 +72,11 @@ struct Sidecar {
 impl Simulation {
     fn new(seed: u64) -> Self {
         let folder = TempDir::new().unwrap();
-        let config = StoreConfig { path: folder.path().join("directory.sqlite"), create_if_missing: true };
+        let config = StoreConfig {
+            path: folder.path().join("directory.sqlite"),
+            create_if_missing: true,
+            stale_after: None,
+        };
         let store = SqliteStore::open(&config).unwrap();
         for organization in [ORGANIZATION, OTHER_ORGANIZATION] {
             op::ensure_organization(&store, organization, "Example", NOW).unwrap();
@@ -173,7 +177,11 @@ impl Simulation {
         }
         let operator = self.operator.lock();
         // Of the very directory that the sidecars follow, by a connection of its own.
-        let config = StoreConfig { path: operator.store.location().into(), create_if_missing: false };
+        let config = StoreConfig {
+            path: operator.store.location().into(),
+            create_if_missing: false,
+            stale_after: None,
+        };
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config).unwrap());
         let last = store.read(|records| records.sequence()).unwrap();
         let (_, afresh) = Synchronizer::start(store, Default::default()).unwrap();

@@ -186,3 +186,72 @@ fn a_store_that_is_gone_for_long_costs_no_request_and_comes_back_within_seconds(
     assert!(sidecar.metric("postern_directory_age_seconds") < 2.0);
     says(&sidecar, "the store works again");
 }
+
+/// Answers `/stream` with a beginning, and keeps everybody else waiting.
+fn endless() -> Upstream {
+    Upstream::start(|peer| {
+        while let Some(request) = peer.read_head() {
+            match request.target.as_str() {
+                "/stream" => {
+                    peer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+                    peer.read_to_end();
+                }
+                "/wait" => peer.read_to_end(),
+                _ => drop(peer.respond(200, &[], b"served")),
+            }
+        }
+    })
+}
+
+#[test]
+fn a_store_that_is_gone_for_longer_than_the_operator_allows_lets_no_token_in_until_it_is_back() {
+    let upstream = endless();
+    let sidecar = Sidecar::in_front_of(&upstream).store_lines("stale_after_seconds = 3").start();
+    let (path, away) = (sidecar.folder().join("store.db"), sidecar.folder().join("away.db"));
+    let mut streaming = sidecar.connect();
+    streaming.send(sidecar.head("GET /stream", ""));
+    assert_eq!(streaming.read_head().unwrap().status, 200);
+    assert_eq!(streaming.read_exactly(10), b"5\r\nfirst\r\n");
+    let mut waiting = sidecar.connect();
+    waiting.send(sidecar.head("GET /wait", ""));
+    serves(&sidecar, 1);
+
+    fs::rename(&path, &away).unwrap();
+    let gone = Instant::now();
+    waiting.response().assert_error(503, "directory_stale");
+    assert!(gone.elapsed() >= Duration::from_secs(2), "until then it goes on: {:?}", gone.elapsed());
+    assert_eq!(streaming.read_to_end(), b"", "half an answer does not look like a whole one");
+    until("both workers to have noticed", || (0..20).all(|_| sidecar.request(sidecar.get()).status == 503));
+    let refused = sidecar.request(sidecar.get());
+    refused.assert_error(503, "directory_stale");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    assert!(
+        refused.header("www-authenticate").is_none(),
+        "a token that may be good is not to be thrown away"
+    );
+    // One that was made meanwhile would be unknown here.
+    let unknown = sidecar.head_with(&"x".repeat(40), "GET /", "");
+    sidecar.request(&unknown).assert_error(503, "directory_stale");
+    sidecar
+        .request(sidecar.head("GET /", "").replace("service.test", "nowhere.test"))
+        .assert_error(503, "directory_stale");
+    let open = sidecar.head("GET /", "").replace("service.test", "open.test");
+    assert_eq!(sidecar.request(open).status, 200, "nobody is asked for a token there");
+    sidecar.ops("/readyz").assert_error(503, "directory_stale");
+    assert_eq!(sidecar.ops("/healthz").status, 200, "a restart would not help");
+    says(&sidecar, "longer than store.stale_after_seconds");
+
+    // The operator decides otherwise.
+    let config = fs::read_to_string(sidecar.config_file()).unwrap();
+    fs::write(sidecar.config_file(), config.replace("stale_after_seconds = 3", "")).unwrap();
+    recovers("requests to be decided from memory", || (0..20).all(|_| sidecar.answers(&sidecar.get(), 200)));
+    assert_eq!(sidecar.ops("/readyz").status, 200);
+    fs::write(sidecar.config_file(), &config).unwrap();
+    recovers("the first word to count again", || (0..20).all(|_| sidecar.answers(&sidecar.get(), 503)));
+    assert_eq!(sidecar.ops("/readyz").status, 503);
+
+    fs::rename(&away, &path).unwrap();
+    recovers("the directory to be new enough", || (0..20).all(|_| sidecar.answers(&sidecar.get(), 200)));
+    assert_eq!(sidecar.ops("/readyz").status, 200);
+    says(&sidecar, "new enough to decide by again");
+}

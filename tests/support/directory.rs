@@ -38,7 +38,7 @@ pub struct Credential {
 impl Directory {
     /// Opens the store, making it if it is missing, with the organization and the project of the routes.
     pub fn open(path: &Path) -> Self {
-        let config = StoreConfig { path: path.to_owned(), create_if_missing: true };
+        let config = StoreConfig { path: path.to_owned(), create_if_missing: true, stale_after: None };
         let this = Self { store: directory::open(&config).expect("the store opens") };
         operations::ensure_organization(&*this.store, ORGANIZATION, "Example", now()).unwrap();
         operations::ensure_project(&*this.store, PROJECT, ORGANIZATION, now()).unwrap();

@@ -208,9 +208,25 @@ fn socket(address: SocketAddr) -> TcpStream {
 
 /// A header block of literals that are not indexed.
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    literals(0, fields)
+}
+
+/// The same, of literals that enter the dynamic table, where the last of them has the first place (RFC 7541, sections 2.3.2 and
+/// 6.2.1).
+pub fn remembered(fields: &[(&str, &str)]) -> Vec<u8> {
+    literals(0x40, fields)
+}
+
+/// A field of the static table, from 1 to 61, or of the dynamic one, from 62 (RFC 7541, section 6.1).
+pub fn reference(place: u8) -> u8 {
+    assert!((1..127).contains(&place), "{place} takes more than a byte");
+    0x80 | place
+}
+
+fn literals(representation: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
-        block.push(0);
+        block.push(representation);
         for text in [name, value] {
             push_length(&mut block, text.len());
             block.extend_from_slice(text.as_bytes());

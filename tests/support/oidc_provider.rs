@@ -28,8 +28,10 @@ pub const CLIENT_SECRET: &str = "a client secret of tests";
 pub fn start(accounts: Value, more: Value) -> Option<Provider> {
     let node = peers::program("node")?;
     let installed = installed()?;
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
     let mut settings = json!({
         "accounts": accounts,
+        "key": key.serialize_pem(),
         "clients": [{
             "client_id": CLIENT_ID,
             "client_secret": CLIENT_SECRET,

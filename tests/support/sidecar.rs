@@ -47,6 +47,7 @@ pub struct SidecarBuilder {
     is_linked: bool,
     activated: Option<Activated>,
     store: Option<String>,
+    store_lines: String,
     access_log: Option<String>,
     wrapper: Vec<String>,
     permitted_is_super_admin: bool,
@@ -180,6 +181,12 @@ impl SidecarBuilder {
         self
     }
 
+    /// More of the store's table.
+    pub fn store_lines(mut self, lines: &str) -> Self {
+        self.store_lines = lines.into();
+        self
+    }
+
     /// Where the access log goes.
     pub fn access_log(mut self, output: &str) -> Self {
         self.access_log = Some(output.into());
@@ -200,8 +207,18 @@ impl SidecarBuilder {
 
     /// The configuration's text.
     pub fn config(&self) -> String {
-        let Self { listener, more_listeners, organization, upstream, route, more, limits, timeouts, .. } =
-            self;
+        let Self {
+            listener,
+            more_listeners,
+            organization,
+            upstream,
+            route,
+            more,
+            limits,
+            timeouts,
+            store_lines,
+            ..
+        } = self;
         let workers = self.workers.unwrap_or(2);
         let level = self.log_level.as_deref().unwrap_or("postern=debug");
         let store = self.store.as_deref().unwrap_or("store.db");
@@ -217,6 +234,7 @@ workers = {workers}
 
 [store]
 path = {store:?}
+{store_lines}
 
 [[listeners]]
 name = "main"

@@ -42,7 +42,7 @@ class Scenario:
     entrants: tuple = lineup()
     # Rounds and seconds of a full run; a core scenario is measured by --quick too.
     rounds: int = 3
-    seconds: int = 3
+    seconds: int = 2
     core: bool = False
     note: str = ""
 
@@ -66,7 +66,7 @@ GRPC = lineup(behind="grpc")
 
 
 def core(*arguments, **more):
-    return Scenario(*arguments, core=True, **({"rounds": 5} | more))
+    return Scenario(*arguments, core=True, **({"rounds": 5, "seconds": 3} | more))
 
 
 SCENARIOS = (
@@ -91,8 +91,8 @@ SCENARIOS = (
     Scenario("grpc_pour", "gRPC: streams of 1,000 messages from the server", "Streams", Messages(Grpc("pour")), entrants=GRPC,
              note="Messages of 128 bytes, a frame each as the upstream sends them. A latency is a whole call's."),
     Scenario("grpc_both", "gRPC: messages there and back over 64 kept streams", "Streams", Messages(Grpc("both")), entrants=GRPC, note="128 bytes each way, 16 streams on each of 4 connections."),
-    Scenario("rate_50", "Fixed rate: half of what the slowest can do", "Latency", FixedRate(0.5), seconds=5),
-    Scenario("rate_80", "Fixed rate: 80 % of what the slowest can do", "Latency", FixedRate(0.8), seconds=5),
+    Scenario("rate_50", "Fixed rate: half of what the slowest can do", "Latency", FixedRate(0.5), seconds=4),
+    Scenario("rate_80", "Fixed rate: 80 % of what the slowest can do", "Latency", FixedRate(0.8), seconds=4),
     Scenario("access_log", "HTTP/1.1 keep-alive, access log on", "Size", Closed(Wrk()), entrants=lineup(access_log=True),
              note="Each writes a line a request to a file in memory: nginx buffered, Envoy in the background, HAProxy through its standard output, Postern its JSON line with decision and reason."),
     Scenario("routes_100", "100 routes", "Size", Closed(Wrk()), entrants=lineup(routes=100)),
@@ -102,7 +102,7 @@ SCENARIOS = (
     Scenario("tokens_million", "A million tokens, each request another one", "Size", Held(Wrk()), entrants=lineup(tokens=1_000_000),
              targets=(Target(160 * 1e6 / 2**20, None, "memory_mib"), Target(1.5, None, "start_seconds"))),
     Scenario("idle_10000", "10,000 idle connections, and traffic beside them", "Size", Idle(10_000), (Target(8.0, None, "connection_kib"),), lineup(alone_for="idle")),
-    Scenario("changing", "1,000 changes of the directory a second", "Size", Changing(1_000), entrants=lineup("postern haproxy", alone_for="changing"), seconds=4,
+    Scenario("changing", "1,000 changes of the directory a second", "Size", Changing(1_000), entrants=lineup("postern haproxy", alone_for="changing"), seconds=3,
              note="8,000 requests a second. Postern: tokens made by its command line, durable in SQLite. HAProxy: its runtime API, in memory only. nginx would have to reload for each change, Envoy to be told by a control plane: not measured."),
     Scenario("scaling", "Two workers on two cores against one", "Workers", Scaling(Wrk(connections=128), cores=BESIDE),
              (Target(1.8, "postern-1", SCALING_KEY, at_least=True),),

@@ -33,7 +33,11 @@ pub(super) fn workers(file: &FileConfig) -> usize {
 
 pub(super) fn store(table: &StoreTable, resolution: &mut Resolution<'_, '_>) -> Option<StoreConfig> {
     let path = table.path.as_ref().and_then(|path| resolution.path(path));
-    Some(StoreConfig { path: path?, create_if_missing: value(&table.create_if_missing)? })
+    Some(StoreConfig {
+        path: path?,
+        create_if_missing: value(&table.create_if_missing)?,
+        stale_after: value(&table.stale_after_seconds).map(|seconds| seconds.duration()),
+    })
 }
 
 pub(super) fn ops(table: &OpsTable, resolution: &mut Resolution<'_, '_>) -> Option<OpsConfig> {

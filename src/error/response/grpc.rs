@@ -53,7 +53,7 @@ pub(super) fn render(answer: Answer, message: &str) -> Rendered {
 /// The end of a call that has begun.
 pub fn trailers(answer: Answer) -> HeaderMap {
     let why = match answer {
-        Answer::Denied(_) => "the call was let in, and is not any more",
+        Answer::Denied(_) | Answer::DirectoryStale => "the call was let in, and is not any more",
         _ => "the call was broken off before its end",
     };
     let message = format!("{}: {why}", answer.public_code());

@@ -1,11 +1,13 @@
 //! A drain waits for what is alive, no longer than its grace, and tells every worker.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::directory::DirectoryView;
 use crate::lifecycle::{Readiness, Unready};
 
 /// Long enough never to be reached.
@@ -167,13 +169,18 @@ fn the_last_guard_of_two_racing_threads_wakes_control() {
 }
 
 #[test]
-fn readiness_needs_directory_and_listeners_and_ends_with_the_drain() {
+fn readiness_needs_a_directory_that_is_not_too_old_and_listeners_and_ends_with_the_drain() {
     let drain = Drain::new(1);
     let readiness = Readiness::new(drain.clone());
     assert_eq!(readiness.missing(), [Unready::DirectoryNotLoaded, Unready::ListenersNotBound]);
     readiness.listeners_bound();
     assert_eq!(readiness.missing(), [Unready::DirectoryNotLoaded]);
-    readiness.directory_loaded();
+    let directory = Arc::new(DirectoryView::default());
+    readiness.directory_loaded(Arc::clone(&directory));
+    assert_eq!(readiness.missing(), []);
+    directory.status.allow_age(Some(Duration::ZERO));
+    assert_eq!(readiness.missing(), [Unready::DirectoryStale]);
+    directory.status.allow_age(None);
     assert_eq!(readiness.missing(), []);
     drain.start();
     assert_eq!(readiness.missing(), [Unready::Draining]);

@@ -14,13 +14,12 @@ thread_local! {
     static WRITTEN: RefCell<Written> = const { RefCell::new(Written { second: 0, line: String::new() }) };
 }
 
-/// Shows the header line with the present date, and its end.
-pub(super) fn with_line(show: impl FnOnce(&[u8])) {
-    let now = SystemTime::now();
-    let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+/// Shows the header line with the date of `time`, and its end.
+pub(super) fn with_line(time: SystemTime, show: impl FnOnce(&[u8])) {
+    let second = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     WRITTEN.with_borrow_mut(|written| {
         if written.second != second || written.line.is_empty() {
-            *written = Written { second, line: format!("date: {}\r\n", httpdate::fmt_http_date(now)) };
+            *written = Written { second, line: format!("date: {}\r\n", httpdate::fmt_http_date(time)) };
         }
         show(written.line.as_bytes());
     });

@@ -339,7 +339,8 @@ impl HeadScan {
         });
         match name.len() {
             2 if name.eq_ignore_ascii_case(b"te") => {
-                self.options.takes_trailers |= lists(value, b"trailers");
+                let takes_trailers = |coding: &[u8]| coding.eq_ignore_ascii_case(b"trailers");
+                self.options.takes_trailers |= elements(value).any(takes_trailers);
             }
             4 if name.eq_ignore_ascii_case(b"host") => return self.host(value, bytes),
             6 if name.eq_ignore_ascii_case(b"expect") => {
@@ -353,9 +354,14 @@ impl HeadScan {
                 };
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
-                self.options.asks_to_upgrade |= lists(value, b"upgrade");
-                self.options.asks_to_close |= lists(value, b"close");
-                self.options.asks_to_keep |= lists(value, b"keep-alive");
+                for option in elements(value) {
+                    match option.len() {
+                        5 => self.options.asks_to_close |= option.eq_ignore_ascii_case(b"close"),
+                        7 => self.options.asks_to_upgrade |= option.eq_ignore_ascii_case(b"upgrade"),
+                        10 => self.options.asks_to_keep |= option.eq_ignore_ascii_case(b"keep-alive"),
+                        _ => {}
+                    }
+                }
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => return self.content_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => return self.transfer_encoding(value),
@@ -467,11 +473,17 @@ fn is_path_and_query(bytes: &[u8]) -> bool {
 }
 
 /// A value without the optional white space around it, and how much of that stood in front.
+#[inline]
 fn trim(value: &[u8]) -> (usize, &[u8]) {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
-    let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
-    (start, &value[start..end])
+    let mut rest = value;
+    while let [b' ' | b'\t', behind @ ..] = rest {
+        rest = behind;
+    }
+    let leading = value.len() - rest.len();
+    while let [before @ .., b' ' | b'\t'] = rest {
+        rest = before;
+    }
+    (leading, rest)
 }
 
 /// Whether a value names one protocol, with or without a version (RFC 9110, section 7.8).
@@ -481,9 +493,9 @@ pub(super) fn is_protocol(value: &[u8]) -> bool {
     parts.all(is_token)
 }
 
-/// Whether a comma list has this element, in any case.
-fn lists(value: &[u8], element: &[u8]) -> bool {
-    value.split(|&byte| byte == b',').any(|listed| trim(listed).1.eq_ignore_ascii_case(element))
+/// The elements of a comma list.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(|element| trim(element).1)
 }
 
 /// Decimal digits only, at most `i64::MAX`, which every other implementation takes too.

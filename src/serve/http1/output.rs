@@ -239,7 +239,7 @@ fn write_head<R: Respond>(
         (Version::Http11, true) => {}
     }
     if !response.has_date() {
-        date::with_line(|line| buffer.extend_from_slice(line));
+        date::with_line(response.time(), |line| buffer.extend_from_slice(line));
     }
     buffer.extend_from_slice(b"\r\n");
 }

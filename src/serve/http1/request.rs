@@ -4,16 +4,17 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use super::Violation;
 use super::head::{Head, Version};
+use crate::headers::names;
 
 /// The request that a head is. Fails only where http's types take less than the rules for heads let through.
 pub(super) fn request(head: &Head<'_>, bytes: &Bytes) -> Result<Parts, Violation> {
     let mut fields = HeaderMap::with_capacity(head.fields.len());
     for place in head.fields {
-        let name = HeaderName::from_bytes(place.name.of(bytes)).map_err(|_| Violation::HeaderName)?;
+        let name = names::read(place.name.of(bytes)).ok_or(Violation::HeaderName)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice(place.value.range()));
         fields.append(name, value.map_err(|_| Violation::HeaderValue)?);
     }

@@ -140,6 +140,27 @@ async fn what_is_sent_pays_for_what_it_makes_the_client_send() {
     }
 }
 
+/// As Go's net/http does: both windows are opened again whenever 4 KiB were read, in frames of their own.
+#[tokio::test(flavor = "current_thread")]
+async fn a_download_pays_for_windows_that_are_opened_by_a_page() {
+    let (mut client, server) = duplex(20_000);
+    let mut counted = Counted::new(server, Metrics::new(1).listener("main"), 0);
+    client.write_all(PREFACE).await.unwrap();
+    let mut read = [0; 24];
+    counted.read_exact(&mut read).await.unwrap();
+    let answer = frame(0, 0, &[b'x'; 16 * 1024]);
+    let returned = frame(8, 0, &4_096_u32.to_be_bytes()).repeat(8);
+    for _ in 0..2_000 {
+        counted.write_all(&answer).await.unwrap();
+        let mut answered = vec![0; answer.len()];
+        client.read_exact(&mut answered).await.unwrap();
+        client.write_all(&returned).await.unwrap();
+        let mut read = vec![0; returned.len()];
+        counted.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, returned);
+    }
+}
+
 #[test]
 fn time_fills_the_allowance_up() {
     let mut allowance = Allowance { left: 0, since: Instant::now() };

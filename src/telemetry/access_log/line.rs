@@ -45,7 +45,6 @@ impl Entry {
         // A character more than is logged, so that it still shows that something was cut.
         let path = path[..path.floor_char_boundary(PATH_BYTES + 4)].into();
         record.uri = Uri::default();
-        record.request_id = copy(&record.request_id, ID_BYTES);
         record.user_agent = record.user_agent.as_ref().map(|it| copy(it, USER_AGENT_BYTES));
         Self { record, path }
     }
@@ -76,7 +75,7 @@ pub(super) fn append(format: LogFormat, entry: &Entry, lines: &mut Vec<u8>) {
 fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
     let time = Timestamp::try_from(record.time).unwrap_or(Timestamp::UNIX_EPOCH);
     fields.text("time", &format!("{time:.3}"));
-    fields.text("request_id", &header(&record.request_id, ID_BYTES));
+    fields.text("request_id", &utf8(&record.request_id, ID_BYTES));
     fields.text("trace_id", &utf8(&record.trace_id, ID_BYTES));
     let known = Some(record.client_address).filter(|address| !address.is_unspecified());
     fields.maybe("client_address", known.map(|address| address.to_canonical().to_string().into()));
@@ -101,6 +100,7 @@ fn append_fields(Entry { record, path }: &Entry, fields: &mut impl Fields) {
         | Ending::UpstreamUnreachable
         | Ending::UpstreamTimeout
         | Ending::UpstreamFailed
+        | Ending::DirectoryStale
         | Ending::UpstreamAborted => None,
     };
     fields.maybe("reason", reason.map(Cow::Borrowed));

@@ -55,7 +55,7 @@ fn of_request(traced: &Traced) -> Span {
         text("http.request.method", method),
         text("url.path", record.uri.path()),
         text("client.address", &record.client_address.to_string()),
-        text("postern.request_id", &visible(&record.request_id)),
+        text("postern.request_id", &String::from_utf8_lossy(&record.request_id)),
         text("postern.ending", record.ending.code()),
         number("http.request.body.size", record.bytes_received),
         number("http.response.body.size", record.bytes_sent),

@@ -28,7 +28,7 @@ fn traced(number: u8) -> Traced {
         },
         record: Record {
             time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_788_000_000),
-            request_id: HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
+            request_id: *b"0123456789abcdef0123456789abcdef",
             trace_id: [b'0'; 32],
             client_address: [192, 0, 2, 1].into(),
             method: Some(Method::GET),

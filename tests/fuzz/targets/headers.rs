@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use postern::config::{HeaderChangesConfig, TrustedPeers};
 use postern::headers::change::{self, Direction, HeaderChanges};
@@ -132,6 +133,7 @@ fn written(client: &HeaderMap, changes: Option<&HeaderChanges>) -> Vec<(String, 
         changes,
     };
     headers::write_upstream_request(client, additions, &mut lines);
+    assert_alike(&headers::upstream_request_fields(client, additions), &lines);
     assert!(lines.ends_with(b"\r\n"));
     let text = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     text.map(|line| {
@@ -142,6 +144,20 @@ fn written(client: &HeaderMap, changes: Option<&HeaderChanges>) -> Vec<(String, 
         (name.to_owned(), line[colon + 2..].to_vec())
     })
     .collect()
+}
+
+/// An upstream over HTTP/2 sees what one over HTTP/1.1 does, but for what concerns the connection.
+fn assert_alike(fields: &HeaderMap, lines: &[u8]) {
+    let mut written = headers::map_of_lines(&Bytes::copy_from_slice(lines));
+    written.remove("host");
+    written.remove("connection");
+    let mut fields = fields.clone();
+    let crumbs: Vec<_> = fields.get_all("cookie").iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        let cookies = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).expect("parts of values");
+        fields.insert("cookie", cookies);
+    }
+    assert_eq!(fields, written);
 }
 
 fn check_request(client: &HeaderMap, changes: Option<&HeaderChanges>) {

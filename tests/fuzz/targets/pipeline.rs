@@ -142,7 +142,8 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("service");
         let service = Service::at(&socket);
-        let config = StoreConfig { path: folder.path().join("store"), create_if_missing: true };
+        let config =
+            StoreConfig { path: folder.path().join("store"), create_if_missing: true, stale_after: None };
         let store = directory::open(&config).expect("a store");
         let user_id = fill(&*store);
         let (synchronizer, view) = Synchronizer::start(store, Default::default()).expect("a directory");
