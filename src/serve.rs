@@ -277,35 +277,18 @@ fn service(
     let connection = Rc::clone(connection);
     let ahead = Rc::<Ahead>::default();
     service_fn(move |request| {
-<<<<<<< HEAD
-        let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
-        let (progress, ahead) = (executor.begin(), Rc::clone(&ahead));
-        async move {
-            let (mut head, incoming) = request.into_parts();
-            let tunnel = Tunnel::offered(&mut head);
-            let body = match &tunnel {
-                None => RequestBody::http2(incoming),
-                Some(tunnel) => {
-                    RequestBody::Tunnel(Rc::clone(tunnel) as Rc<dyn BodySource>, Offered::WebSocket)
-                }
-            };
-            let received = Received { head, body, violation: None };
-            // Boxed: a stream's future is moved before it is polled, and this is most of it.
-            let mut response = Box::pin(pipeline::serve(&worker, &connection, received)).await;
-            response.read_ahead_as(&ahead);
-=======
         let (mut head, incoming) = request.into_parts();
         let tunnel = Tunnel::offered(&mut head);
         let body = match &tunnel {
             None => RequestBody::http2(incoming),
             Some(tunnel) => RequestBody::Tunnel(Rc::clone(tunnel) as Rc<dyn BodySource>, Offered::WebSocket),
         };
-        let progress = executor.begin();
+        let (progress, ahead) = (executor.begin(), Rc::clone(&ahead));
         // Decided here: what waits, and is moved to a place of its own before it is polled, is the smaller for it.
         let serving = pipeline::serve(&worker, &connection, Received { head, body, violation: None });
         async move {
-            let response = serving.await;
->>>>>>> main
+            let mut response = serving.await;
+            response.read_ahead_as(&ahead);
             let response = match tunnel {
                 None => response.into_http2().map(Either::Left),
                 Some(tunnel) => tunnel.answer(response),
