@@ -40,6 +40,7 @@ use crate::pipeline;
 use crate::policy::address;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{ListenerMetrics, ProxyProtocolFailure, TlsOutcome};
+use crate::upstream::ahead::Ahead;
 use crate::worker::Worker;
 use body::{BodySource, Offered, RequestBody};
 use connection::{Connection, Order, Origin, Protocol};
@@ -61,6 +62,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// What one HTTP/2 stream may send ahead.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// Of an answer whose client opens windows and does not read, hyper takes another piece only while less than this of the last ones is
+/// left. A piece is what was read at once, which [`Ahead`] bounds.
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Serves one accepted connection, whose peer's address is canonical, to its end.
 pub async fn accepted(
@@ -251,6 +256,7 @@ async fn serve_http2<S>(
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service(&worker, &connection, executor));
     // A stream that is under way meanwhile is served: the client is told which one was the last only after a round trip.
     run(&worker, &connection, pin!(served), |served, _| served.graceful_shutdown()).await;
@@ -269,6 +275,7 @@ fn service(
 > + use<> {
     let worker = Rc::clone(worker);
     let connection = Rc::clone(connection);
+    let ahead = Rc::<Ahead>::default();
     service_fn(move |request| {
         let (mut head, incoming) = request.into_parts();
         let tunnel = Tunnel::offered(&mut head);
@@ -276,16 +283,17 @@ fn service(
             None => RequestBody::http2(incoming),
             Some(tunnel) => RequestBody::Tunnel(Rc::clone(tunnel) as Rc<dyn BodySource>, Offered::WebSocket),
         };
-        let progress = executor.begin();
+        let (progress, ahead) = (executor.begin(), Rc::clone(&ahead));
         // Decided here: what waits, and is moved to a place of its own before it is polled, is the smaller for it.
         let serving = pipeline::serve(&worker, &connection, Received { head, body, violation: None });
         async move {
-            let response = serving.await;
+            let mut response = serving.await;
+            response.read_ahead_as(&ahead);
             let response = match tunnel {
                 None => response.into_http2().map(Either::Left),
                 Some(tunnel) => tunnel.answer(response),
             };
-            Ok::<_, Infallible>(response.map(|body| Noted::new(body, progress)))
+            Ok::<_, Infallible>(response.map(|body| Noted::new(body, progress, ahead)))
         }
     })
 }

@@ -5,6 +5,7 @@
 //! task that serves it: no channel to another task, no wake-up in between.
 //! Nothing here decides who may pass: [`crate::pipeline`] only sends what holds an admission.
 
+pub mod ahead;
 mod attempt;
 mod balance;
 mod budget;

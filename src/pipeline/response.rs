@@ -4,6 +4,7 @@
 //! What must not live here: how a protocol frames a response.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
@@ -19,6 +20,7 @@ use crate::error::response::{REQUEST_ID, Rendered, grpc};
 use crate::headers;
 use crate::serve::http1::Respond;
 use crate::telemetry::record::Ending;
+use crate::upstream::ahead::Ahead;
 use crate::upstream::exchange::BodyError;
 use crate::upstream::{Fields, Reply};
 
@@ -62,6 +64,14 @@ impl Response {
     pub fn forwarded(reply: Reply, caller: Caller, outcome: Outcome) -> Self {
         let frames = reply.opens_websocket().then(Box::default);
         Self::Forwarded(ForwardedReply { reply, outcome, caller, frames, is_told_to_close: false })
+    }
+
+    /// Comes only so far ahead of a client with other answers on its connection.
+    pub fn read_ahead_as(&mut self, ahead: &Rc<Ahead>) {
+        match self {
+            Self::Own(_) => {}
+            Self::Forwarded(forwarded) => forwarded.reply.read_ahead_as(ahead),
+        }
     }
 
     /// The same for HTTP/2, which frames bodies itself.

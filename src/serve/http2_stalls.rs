@@ -13,8 +13,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
+
+use crate::upstream::ahead::Ahead;
 
 /// Spawns a connection's streams on this worker's thread, each with the patience of its listener.
 #[derive(Clone, Debug)]
@@ -27,17 +30,55 @@ pub(super) struct StreamExecutor {
 /// How far an answer has come on the way to its client.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Pieces handed over so far.
-    pieces: Cell<u32>,
+    /// Counts whatever is handed over or written.
+    steps: Cell<u32>,
     /// Whether the last one is still to be taken before the next is asked for.
     waits_for_client: Cell<bool>,
 }
 
-/// An answer's body that notes how far it has come.
+/// An answer's body that notes how far it has come, and counts what lies about of it.
 #[derive(Debug)]
 pub(super) struct Noted<B> {
     body: B,
     progress: Rc<Progress>,
+    ahead: Rc<Ahead>,
+}
+
+/// A piece of an answer, which lies about until it is dropped: once it was written, or nobody wants it any more.
+#[derive(Debug)]
+pub(super) struct Piece {
+    rest: Bytes,
+    /// As many as there were at first.
+    bytes: usize,
+    progress: Rc<Progress>,
+    ahead: Rc<Ahead>,
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.ahead.let_go(self.bytes);
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.rest
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.progress.step();
+        self.rest.advance(count);
+    }
+}
+
+impl Progress {
+    fn step(&self) {
+        self.steps.set(self.steps.get().wrapping_add(1));
+    }
 }
 
 impl StreamExecutor {
@@ -94,7 +135,7 @@ impl<F: Future> Future for Stream<F> {
 struct Stall {
     progress: Rc<Progress>,
     patience: Duration,
-    /// Pieces handed over when the alarm was last set.
+    /// Steps when the alarm was last set.
     seen: u32,
     /// Set when the stream first stands still, and reset only when it rings too early.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -104,17 +145,17 @@ impl Stall {
     /// Ready once the client has taken nothing for too long.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.progress.waits_for_client.get() {
-            let pieces = self.progress.pieces.get();
+            let steps = self.progress.steps.get();
             let alarm = self.alarm.get_or_insert_with(|| {
-                self.seen = pieces;
+                self.seen = steps;
                 Box::pin(tokio::time::sleep(self.patience))
             });
             ready!(alarm.as_mut().poll(context));
-            if self.seen == pieces {
+            if self.seen == steps {
                 tracing::debug!("an HTTP/2 client takes nothing of an answer, which is given up");
                 return Poll::Ready(());
             }
-            self.seen = pieces;
+            self.seen = steps;
             alarm.as_mut().reset(Instant::now() + self.patience);
         }
         Poll::Pending
@@ -122,27 +163,35 @@ impl Stall {
 }
 
 impl<B> Noted<B> {
-    pub(super) fn new(body: B, progress: Rc<Progress>) -> Self {
-        Self { body, progress }
+    pub(super) fn new(body: B, progress: Rc<Progress>, ahead: Rc<Ahead>) -> Self {
+        Self { body, progress, ahead }
     }
 }
 
-impl<B: Body + Unpin> Body for Noted<B> {
-    type Data = B::Data;
+impl<B> Noted<B> {
+    fn hold(&self, piece: Bytes) -> Piece {
+        let bytes = piece.len();
+        self.ahead.hold(bytes);
+        Piece { rest: piece, bytes, progress: Rc::clone(&self.progress), ahead: Rc::clone(&self.ahead) }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Noted<B> {
+    type Data = Piece;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(context);
         let is_handed_over = matches!(polled, Poll::Ready(Some(Ok(_))));
         this.progress.waits_for_client.set(is_handed_over);
         if is_handed_over {
-            this.progress.pieces.set(this.progress.pieces.get().wrapping_add(1));
+            this.progress.step();
         }
-        polled
+        polled.map_ok(|frame| frame.map_data(|piece| this.hold(piece)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,10 +5,11 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Method, StatusCode};
 use http_body::Frame;
 use tokio::io::AsyncReadExt;
@@ -16,6 +17,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use super::InterimWay;
+use super::ahead::Ahead;
 use super::connect::{ConnectError, UpstreamStream};
 use super::decode::{self, Body, DecodeError, Fields, Offer};
 use super::encode::{SendError, Sending};
@@ -34,6 +36,8 @@ pub struct Exchange {
     stream: UpstreamStream,
     read: BytesMut,
     read_bytes: usize,
+    /// What lies about of answers that share the client's connection with this one.
+    ahead: Option<Rc<Ahead>>,
     sending: Option<Sending>,
     /// What the request under way offers.
     offer: Offer,
@@ -102,6 +106,7 @@ impl Exchange {
             stream,
             read: BytesMut::new(),
             read_bytes: READ_BYTES,
+            ahead: None,
             sending: None,
             offer: Offer::Nothing,
             status: StatusCode::OK,
@@ -281,6 +286,11 @@ impl Exchange {
         self.fields.add_lines(lines);
     }
 
+    /// Reads from now on no more of the response at once than may lie about for its client.
+    pub(super) fn read_ahead_as(&mut self, ahead: &Rc<Ahead>) {
+        self.ahead = Some(Rc::clone(ahead));
+    }
+
     /// Changes the response's header lines as a route says.
     pub(super) fn change_fields(&mut self, changes: &HeaderChanges) {
         self.fields.change(changes);
@@ -324,15 +334,30 @@ impl Exchange {
     pub fn rest(&mut self) {
         self.read = BytesMut::new();
         self.read_bytes = READ_BYTES;
+        self.ahead = None;
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.reserve(self.read_bytes);
-        let room = self.read.capacity() - self.read.len();
-        let read = ready!(pin!(self.stream.read_buf(&mut self.read)).poll(context))?;
+        let room = self.make_room();
+        let read = ready!(pin!(self.stream.read_buf(&mut (&mut self.read).limit(room))).poll(context))?;
         if read == room && self.read_bytes < MOST_READ_BYTES {
             self.read_bytes *= 2;
         }
         Poll::Ready(Ok(read))
+    }
+
+    /// Bytes to read next, for which there is room.
+    fn make_room(&mut self) -> usize {
+        let Some(ahead) = &self.ahead else {
+            self.read.reserve(self.read_bytes);
+            return self.read.capacity() - self.read.len();
+        };
+        let wanted = self.read_bytes.min(ahead.read_bytes());
+        let room = self.read.capacity() - self.read.len();
+        // What is left of a buffer is used first: a small piece that nobody takes would else keep all of it.
+        if room < wanted && !self.read.try_reclaim(wanted) && room < wanted / 4 {
+            self.read.reserve(wanted);
+        }
+        wanted.min(self.read.capacity() - self.read.len())
     }
 }

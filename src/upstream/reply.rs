@@ -1,6 +1,7 @@
 //! An upstream's response on its way back: its head, and its body as it comes. Where its connection goes afterwards, and what it
 //! says about the address that it came from, is settled when it ends.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::Frame;
 
+use super::ahead::Ahead;
 use super::decode::{Fields, WEBSOCKET};
 use super::exchange::{BodyError, Exchange};
 use super::http2::Exchange2;
@@ -106,6 +108,14 @@ impl Reply {
             Source::Http1(Some(exchange)) => exchange.change_fields(changes),
             Source::Http1(None) => {}
             Source::Http2(exchange) => exchange.change_fields(changes),
+        }
+    }
+
+    /// Reads its body only so far ahead of a client with other answers on its connection. Over HTTP/2 windows bound that.
+    pub fn read_ahead_as(&mut self, ahead: &Rc<Ahead>) {
+        match &mut self.source {
+            Source::Http1(Some(exchange)) => exchange.read_ahead_as(ahead),
+            Source::Http1(None) | Source::Http2(_) => {}
         }
     }
 

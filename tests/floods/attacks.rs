@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::alone;
 use crate::others::{Bound, LONG, Measure, Others, Over, SHORT};
-use crate::service::Service;
+use crate::service::{KEPT, Service};
 use crate::support::frames::{
     ACKNOWLEDGED, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameClient, GOAWAY, HEADERS,
     INITIAL_WINDOW_SIZE, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, encode,
@@ -366,7 +366,13 @@ pub(crate) fn grown(sidecar: &Sidecar, what: impl FnOnce()) -> u64 {
 
 /// Makes an attack, and says what came of it as a row of a table.
 #[track_caller]
-fn check(attack: &Attack, sidecar: &Sidecar, others: &Others, measure: Measure, bound: Bound) {
+fn check(
+    attack: &Attack,
+    sidecar: &Sidecar,
+    (others, elsewhere): (&Others, &Others),
+    measure: Measure,
+    bound: Bound,
+) {
     let authorization = format!("Bearer {}", sidecar.permitted.token);
     let Attack { name, most, .. } = attack;
     let mut frames = 0;
@@ -379,7 +385,7 @@ fn check(attack: &Attack, sidecar: &Sidecar, others: &Others, measure: Measure, 
             }
         });
     });
-    let noticed = others.beside(measure, || attack.run(sidecar, &authorization));
+    let noticed = others.beside(elsewhere, measure, || attack.run(sidecar, &authorization));
     let ended = match goodbye {
         Some(CALM) => "ENHANCE_YOUR_CALM".to_owned(),
         Some(code) => format!("error {code}"),
@@ -405,14 +411,15 @@ fn floods_end_soon_and_cost_little() {
     let _alone = alone();
     let service = Service::start();
     let sidecar = Sidecar::with_endpoint(service.address).one_worker().start();
-    let others = Others::of(&sidecar);
+    let beside = Sidecar::with_endpoint(service.address).one_worker().start();
+    let (others, elsewhere) = (Others::of(&sidecar), Others::of(&beside));
     println!("{HEAD_OF_TABLE}");
     for attack in attacks() {
-        check(&attack, &sidecar, &others, SHORT, Bound::Served);
+        check(&attack, &sidecar, (&others, &elsewhere), SHORT, Bound::Served);
     }
     // Who attacks leaves nothing behind.
     until("no connection to be left", || sidecar.metric("postern_connections{listener=\"main\"}") < 0.5);
-    until("the service to be left alone", || service.open() <= 2);
+    until("the service to be left alone", || service.open() <= KEPT);
     let ended = |reason: &str| {
         sidecar.metric(&format!("postern_http2_go_aways_total{{listener=\"main\",reason=\"{reason}\"}}"))
     };
@@ -426,10 +433,12 @@ fn floods_end_soon_and_cost_little() {
 fn floods_one_by_one_held_to_the_strict_figures() {
     let _alone = alone();
     println!("{HEAD_OF_TABLE}");
+    let service = Service::start();
+    let beside = Sidecar::with_endpoint(service.address).one_worker().start();
+    let elsewhere = Others::of(&beside);
     for attack in attacks() {
-        let service = Service::start();
         let sidecar = Sidecar::with_endpoint(service.address).one_worker().start();
         let others = Others::of(&sidecar);
-        check(&attack, &sidecar, &others, LONG, Bound::Ratio(MOST_SLOWER));
+        check(&attack, &sidecar, (&others, &elsewhere), LONG, Bound::Ratio(MOST_SLOWER));
     }
 }

@@ -1,8 +1,9 @@
 //! Good traffic beside an attack, and what it notices.
 //!
 //! One request follows another on the worker that is attacked, so that each waits for whatever the worker does just then.
-//! A slice without the attack and one with it are compared, again and again in turn, and the median of the ratios counts: what
-//! else the machine does, for as long as it does it, is in both slices of a pair or spoils few pairs.
+//! They are compared with those of a second sidecar that nobody attacks, slice by slice in turn while the attack goes on, and the median
+//! of the ratios counts: what else the machine does, and what attackers themselves take of it, is in both slices of a pair or spoils
+//! few pairs.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,7 @@ pub(crate) struct Measure {
 /// In continuous integration: few requests, and no percentile that is one request's.
 pub(crate) const SHORT: Measure = Measure { pairs: 3, requests: 50, percent: 90 };
 /// For the strict figure.
-pub(crate) const LONG: Measure = Measure { pairs: 15, requests: 1_000, percent: 99 };
+pub(crate) const LONG: Measure = Measure { pairs: 11, requests: 500, percent: 99 };
 
 /// What the others may notice.
 #[derive(Clone, Copy)]
@@ -35,7 +36,7 @@ pub(crate) enum Bound {
     /// In continuous integration, where attackers, others, service and a sidecar that is not optimized share two cores with
     /// whatever else the machine does: nobody waits for long, and the ratio is only shown.
     Served,
-    /// In the long form: so many times what it was.
+    /// In the long form: so many times what it is where nobody attacks.
     Ratio(f64),
 }
 
@@ -101,30 +102,42 @@ impl Others {
         times
     }
 
-    /// What is noticed of an attack that is made again and again.
+    /// Slices of somebody's who is not attacked, and of these, in turn; for as long as it is worth while.
     #[track_caller]
-    pub(crate) fn beside(&self, measure: Measure, attack: impl Fn() + Sync) -> Noticed {
-        let pairs: Vec<_> = (0..measure.pairs)
-            .map(|_| {
-                let quiet = measure.of(&self.slice(measure.requests));
-                let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
-                let attacked = std::thread::scope(|scope| {
-                    let is_over = Over(&over);
-                    scope.spawn(|| {
-                        while !over.load(Ordering::SeqCst) {
-                            begun.store(true, Ordering::SeqCst);
-                            attack();
-                            std::thread::sleep(PAUSE_OF_ATTACK);
-                        }
-                    });
-                    until("the attack to begin", || begun.load(Ordering::SeqCst));
-                    let attacked = measure.of(&self.slice(measure.requests));
-                    drop(is_over);
-                    attacked
-                });
-                (quiet, attacked)
-            })
-            .collect();
+    pub(crate) fn pairs(
+        &self,
+        elsewhere: &Self,
+        measure: Measure,
+        goes_on: impl Fn() -> bool,
+    ) -> Vec<(Duration, Duration)> {
+        let mut pairs = Vec::new();
+        while pairs.len() < measure.pairs {
+            let quiet = measure.of(&elsewhere.slice(measure.requests));
+            let attacked = measure.of(&self.slice(measure.requests));
+            if !goes_on() {
+                break;
+            }
+            pairs.push((quiet, attacked));
+        }
+        pairs
+    }
+
+    /// What is noticed of an attack that is made again and again, and not elsewhere.
+    #[track_caller]
+    pub(crate) fn beside(&self, elsewhere: &Self, measure: Measure, attack: impl Fn() + Sync) -> Noticed {
+        let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let pairs = std::thread::scope(|scope| {
+            let _is_over = Over(&over);
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    begun.store(true, Ordering::SeqCst);
+                    attack();
+                    std::thread::sleep(PAUSE_OF_ATTACK);
+                }
+            });
+            until("the attack to begin", || begun.load(Ordering::SeqCst));
+            self.pairs(elsewhere, measure, || true)
+        });
         Noticed::of(&pairs)
     }
 }

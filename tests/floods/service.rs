@@ -13,6 +13,9 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-L
 const LARGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1048576\r\n\r\n";
 const POURING: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n";
 
+/// Connections that two sidecars keep for others whom they serve, at most.
+pub(crate) const KEPT: usize = 4;
+
 /// Answers briefly, but for three targets: `/silent` takes everything and answers nothing, `/large` answers with a megabyte,
 /// `/pour` without end.
 pub(crate) struct Service {

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::alone;
 use crate::others::{Bound, Measure, Noticed, Others};
-use crate::service::Service;
+use crate::service::{KEPT, Service};
 use crate::support::certificates::Authority;
 use crate::support::{PATIENCE, Sidecar, until};
 
@@ -49,6 +50,8 @@ struct Crowd {
     clients: std::thread::JoinHandle<Vec<(Kind, String)>>,
     /// Who does not read is told that it is over: the system does not tell them.
     over: Arc<Notify>,
+    /// Whether all have connected.
+    is_complete: Arc<AtomicBool>,
 }
 
 impl Crowd {
@@ -58,6 +61,8 @@ impl Crowd {
             (sidecar.head("POST /silent", "Content-Length: 1000\r\n"), sidecar.head("GET /pour", ""));
         let over = Arc::<Notify>::default();
         let told = Arc::clone(&over);
+        let is_complete = Arc::<AtomicBool>::default();
+        let connected = Arc::clone(&is_complete);
         let clients = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -74,6 +79,7 @@ impl Crowd {
                     let told = Arc::clone(&told);
                     clients.push((kind, tokio::spawn(be_slow(kind, stream, begin, told))));
                 }
+                connected.store(true, Ordering::SeqCst);
                 let mut ends = Vec::new();
                 for (kind, client) in clients {
                     ends.push((kind, client.await.unwrap()));
@@ -81,7 +87,7 @@ impl Crowd {
                 ends
             })
         });
-        Self { clients, over }
+        Self { clients, over, is_complete }
     }
 
     /// What each was told before the end.
@@ -167,25 +173,24 @@ fn start(service: &Service, deadline: Duration) -> Sidecar {
 fn round(
     sidecar: &Sidecar,
     service: &Service,
-    others: &Others,
+    (others, elsewhere): (&Others, &Others),
     (of_each_kind, deadline): (usize, Duration),
     measure: Measure,
 ) -> Noticed {
-    let quiet: Vec<_> = (0..measure.pairs).map(|_| measure.of(&others.slice(measure.requests))).collect();
     let (before, memory) = (descriptors(sidecar), sidecar.resident_bytes());
     let started = Instant::now();
     let crowd = Crowd::start(sidecar, of_each_kind);
     let all = (of_each_kind * KINDS.len()) as f64;
-    until("all to have connected", || connections(sidecar) >= all);
+    until("all to have connected", || crowd.is_complete.load(Ordering::SeqCst));
     let held = descriptors(sidecar);
-    let pairs: Vec<_> =
-        quiet.iter().map(|quiet| (*quiet, measure.of(&others.slice(measure.requests)))).collect();
+    let pairs = others.pairs(elsewhere, measure, || connections(sidecar) >= all / 10.0);
     let most = sidecar.resident_bytes();
+    assert!(!pairs.is_empty(), "the crowd is gone before anything is measured");
     until("all to be closed on", || connections(sidecar) < 0.5);
     let gone = started.elapsed();
     let ends = crowd.ends();
     until("descriptors to be given back", || descriptors(sidecar) <= before + MOST_DESCRIPTORS);
-    until("the service to be left alone", || service.open() <= 2);
+    until("the service to be left alone", || service.open() <= KEPT);
     let noticed = Noticed::of(&pairs);
     println!(
         "{all} slow clients: {} descriptors, {:.1} KiB of memory each, gone after {gone:.1?}; others {noticed:?}",
@@ -208,10 +213,11 @@ fn slow_clients(crowd: (usize, Duration), measure: Measure, bound: Bound) {
     raise_limit();
     let service = Service::start();
     let sidecar = start(&service, crowd.1);
-    let others = Others::of(&sidecar);
+    let beside = start(&service, crowd.1);
+    let (others, elsewhere) = (Others::of(&sidecar), Others::of(&beside));
     let mut kept = Vec::new();
     for _ in 0..2 {
-        let noticed = round(&sidecar, &service, &others, crowd, measure);
+        let noticed = round(&sidecar, &service, (&others, &elsewhere), crowd, measure);
         bound.check("slow clients", noticed);
         kept.push(sidecar.resident_bytes());
     }
@@ -220,13 +226,15 @@ fn slow_clients(crowd: (usize, Duration), measure: Measure, bound: Bound) {
 
 #[test]
 fn a_thousand_slow_clients() {
-    let crowd = (250, Duration::from_secs(3));
+    // On a busy machine it takes seconds until all have connected.
+    let crowd = (250, Duration::from_secs(6));
     slow_clients(crowd, Measure { pairs: 5, requests: 50, percent: 90 }, Bound::Served);
 }
 
 #[test]
-#[ignore = "the long form: 10,000 connections, and strict about 99th percentiles; alone on an idle machine"]
+#[ignore = "the long form: 9,900 connections, and strict about 99th percentiles; alone on an idle machine"]
 fn ten_thousand_slow_clients_held_to_the_strict_figure() {
-    let crowd = (2_500, Duration::from_secs(15));
+    // Where 20,000 descriptors are the most that there may be, a sidecar takes no more than 9,968 connections.
+    let crowd = (2_475, Duration::from_secs(20));
     slow_clients(crowd, Measure { pairs: 5, requests: 500, percent: 99 }, Bound::Ratio(2.0));
 }
