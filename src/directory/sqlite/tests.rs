@@ -97,7 +97,10 @@ fn pages_that_were_damaged_and_are_whole_again_are_read_again_though_nobody_writ
     let read = || store.read(|records| records.organizations());
     let follow = || {
         let mut found = None;
-        store.follow_with(&mut |records| Ok(found = Some(records.organizations()?)))?;
+        store.follow_with(&mut |records| {
+            found = Some(records.organizations()?);
+            Ok(())
+        })?;
         Ok::<_, StoreError>(found)
     };
 
