@@ -138,6 +138,13 @@ impl Respond for Response {
         }
     }
 
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Own(own) => own.rendered.body.is_empty(),
+            Self::Forwarded(forwarded) => forwarded.reply.is_complete(),
+        }
+    }
+
     fn closes(&self) -> bool {
         match self {
             Self::Own(own) => own.closes,
@@ -174,10 +181,7 @@ impl Body for Response {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(own) => own.rendered.body.is_empty(),
-            Self::Forwarded(forwarded) => forwarded.reply.is_complete(),
-        }
+        self.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -92,6 +92,11 @@ pub trait Respond {
     /// The number of bytes of its body still to come, if that is known.
     fn remaining(&self) -> Option<u64>;
 
+    /// Whether it is known that nothing of its body is still to come.
+    fn is_over(&self) -> bool {
+        self.remaining() == Some(0)
+    }
+
     /// Whether the connection is to end with it.
     fn closes(&self) -> bool;
 

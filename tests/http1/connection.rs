@@ -358,3 +358,24 @@ fn a_connection_starts_with_what_was_sniffed() {
         assert_eq!(refused.get(), Some(Violation::RequestLine));
     });
 }
+
+#[test]
+fn an_answer_that_is_all_there_leaves_its_connection_to_the_next_request() {
+    // Small enough to leave with its head, and too large for that.
+    for length in [1, 1_000, 100_000] {
+        on_one_thread(async {
+            let (mut client, server) = loopback().await;
+            let handler = async move |_| TestAnswer::breaking_behind_its_end(vec![b'x'; length]);
+            let connection = http1::serve(server, BytesMut::new(), LIMITS, Rc::new(State::new()), handler);
+            let connection = tokio::task::spawn_local(connection);
+            let last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            client.write_all(&[GOOD, GOOD, last].concat()).await.unwrap();
+            let mut answers = Vec::new();
+            client.read_to_end(&mut answers).await.unwrap();
+            let bodies = answers.iter().filter(|byte| **byte == b'x').count();
+            // Each head has one of its own.
+            assert_eq!(bodies, 3 * (length + 1), "all three are answered, {length} bytes each");
+            connection.await.unwrap().unwrap();
+        });
+    }
+}

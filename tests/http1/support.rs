@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -196,6 +195,8 @@ pub(crate) struct TestAnswer {
     body: Bytes,
     /// Where it is set, the length is not told.
     request_body: Option<RequestBody>,
+    /// Whether who asks for more than its length is told that it broke off.
+    breaks_behind_its_end: bool,
 }
 
 impl TestAnswer {
@@ -205,25 +206,25 @@ impl TestAnswer {
     }
 
     pub(crate) fn new(status: StatusCode) -> Self {
-        Self { status, code: None, body: Bytes::new(), request_body: None }
+        Self { status, code: None, body: Bytes::new(), request_body: None, breaks_behind_its_end: false }
     }
 
     pub(crate) fn with_body(body: Vec<u8>) -> Self {
-        Self { status: StatusCode::OK, code: None, body: body.into(), request_body: None }
+        Self { body: body.into(), ..Self::new(StatusCode::OK) }
+    }
+
+    /// All of its body is there, and yet it breaks off, as one whose token ends at that moment.
+    pub(crate) fn breaking_behind_its_end(body: Vec<u8>) -> Self {
+        Self { breaks_behind_its_end: true, ..Self::with_body(body) }
     }
 
     pub(crate) fn refusal(violation: Violation) -> Self {
-        Self {
-            status: violation.status(),
-            code: Some(violation.code()),
-            body: Bytes::new(),
-            request_body: None,
-        }
+        Self { code: Some(violation.code()), ..Self::new(violation.status()) }
     }
 }
 
 impl Respond for TestAnswer {
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn status(&self) -> StatusCode {
         self.status
@@ -259,8 +260,11 @@ impl Respond for TestAnswer {
         "websocket"
     }
 
-    fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let body = std::mem::take(&mut self.body);
+        if body.is_empty() && self.breaks_behind_its_end {
+            return Poll::Ready(Some(Err(io::Error::other("the token has ended"))));
+        }
         Poll::Ready((!body.is_empty()).then(|| Ok(Frame::data(body))))
     }
 }

@@ -125,7 +125,14 @@ impl<E: std::error::Error + 'static> Output<E> {
                     Poll::Ready(None) => self.end(None),
                     Poll::Ready(Some(Err(error))) => self.failure = Some(error),
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => self.push(data),
+                        Ok(data) => {
+                            self.push(data);
+                            // The client counts: it has all of it, and may send its next request. What became of the rest of nothing, such
+                            // as a token that ends just then, must not end the connection any more.
+                            if self.framing == Framing::Length && response.is_over() {
+                                self.end(None);
+                            }
+                        }
                         Err(frame) => self.end(frame.trailers_ref()),
                     },
                 }
