@@ -211,8 +211,8 @@ pub fn serve(
     connection: &Rc<Connection>,
     received: Received,
 ) -> impl Future<Output = Response> + use<> {
-    let Received { head, body, violation } = received;
-    let running = connection.begin_request();
+    let Received { head, body, violation, stream } = received;
+    let running = connection.begin_request(stream);
     let snapshot = worker.snapshot();
     let glance = Glance::over(&head.headers);
     let (ids, trace) = match &worker.shared.spans {

@@ -6,7 +6,7 @@ pub mod body;
 pub mod connection;
 pub mod http1;
 pub mod http2_floods;
-mod http2_stalls;
+pub mod http2_stalls;
 mod http2_tunnel;
 pub mod registry;
 pub mod target;
@@ -285,13 +285,15 @@ fn service(
         };
         let (progress, ahead) = (executor.begin(), Rc::clone(&ahead));
         // Decided here: what waits, and is moved to a place of its own before it is polled, is the smaller for it.
-        let serving = pipeline::serve(&worker, &connection, Received { head, body, violation: None });
+        let received = Received { head, body, violation: None, stream: Some(Rc::clone(&progress)) };
+        let serving = pipeline::serve(&worker, &connection, received);
+        let executor = executor.clone();
         async move {
             let mut response = serving.await;
             response.read_ahead_as(&ahead);
             let response = match tunnel {
                 None => response.into_http2().map(Either::Left),
-                Some(tunnel) => tunnel.answer(response),
+                Some(tunnel) => tunnel.answer(response, &executor, &progress),
             };
             Ok::<_, Infallible>(response.map(|body| Noted::new(body, progress, ahead)))
         }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; figures are shown")]
 
+#[path = "proxy_upgrade/closed_windows.rs"]
+mod closed_windows;
 #[path = "proxy_upgrade/conformance.rs"]
 mod conformance;
 #[path = "proxy_upgrade/declared.rs"]

@@ -196,8 +196,8 @@ impl Outcome {
     /// The policy has permitted it: from now on what was asked of its token has to stay so.
     pub fn permitted(&mut self, token: TokenIndex, required: Permission, client_address: IpAddr) {
         if let Some(route) = self.route {
-            let (snapshot, connection) = (Rc::clone(&self.snapshot), Rc::clone(self.running.connection()));
-            let watch = Watch::new(token, snapshot, route, required, client_address, connection);
+            let (snapshot, way) = (Rc::clone(&self.snapshot), self.running.way());
+            let watch = Watch::new(token, snapshot, route, required, client_address, way);
             self.watch = Some(self.worker.watches.enter(watch));
         }
     }

@@ -12,7 +12,7 @@ use std::task::{Context, Waker};
 use crate::directory::gather::{Gathered, Question};
 use crate::error::Answer;
 use crate::policy::{self, Denial, Permission};
-use crate::serve::connection::Connection;
+use crate::serve::connection::Way;
 use crate::token::TokenIndex;
 use crate::worker::{LocalSnapshot, Shared};
 
@@ -41,7 +41,7 @@ pub struct Watch {
     route: usize,
     required: Permission,
     client_address: IpAddr,
-    connection: Rc<Connection>,
+    way: Way,
     withdrawn: Option<Answer>,
     waker: Option<Waker>,
 }
@@ -58,9 +58,9 @@ impl Watch {
         route: usize,
         required: Permission,
         client_address: IpAddr,
-        connection: Rc<Connection>,
+        way: Way,
     ) -> Self {
-        Self { token, snapshot, route, required, client_address, connection, withdrawn: None, waker: None }
+        Self { token, snapshot, route, required, client_address, way, withdrawn: None, waker: None }
     }
 
     /// Whether it would be let in now.
@@ -117,7 +117,7 @@ impl Watches {
         for watch in self.slots.borrow_mut().iter_mut().flatten() {
             if watch.withdrawn.is_some() {
                 // It was told a look ago and is still there: its client takes nothing any more.
-                watch.connection.close_if_alone();
+                watch.way.end();
                 continue;
             }
             let decided = if is_directory_stale {

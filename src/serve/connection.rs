@@ -9,6 +9,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderValue, Version};
 
 use super::http1::{Interim, Phase, State};
+use super::http2_stalls::Progress;
 use crate::config::{TimeoutsConfig, TrustedPeers};
 use crate::headers::forwarded::{self, Forwarding, Scheme};
 use crate::listen::client_certificate::CertificateLines;
@@ -90,6 +91,26 @@ enum Activity {
 #[derive(Debug)]
 pub struct RunningRequest {
     connection: Rc<Connection>,
+    stream: Option<Rc<Progress>>,
+}
+
+/// What the answer to a request goes out by, and no other request's: it can be ended for one that may not go on.
+#[derive(Debug)]
+pub enum Way {
+    /// The whole connection, which serves one request at a time.
+    Connection(Rc<Connection>),
+    /// One of a connection's streams.
+    Stream(Rc<Progress>),
+}
+
+impl Way {
+    /// Ends it now.
+    pub fn end(&self) {
+        match self {
+            Self::Connection(connection) => connection.give(Order::Close),
+            Self::Stream(stream) => stream.give_up(),
+        }
+    }
 }
 
 impl Connection {
@@ -116,11 +137,11 @@ impl Connection {
         }
     }
 
-    /// Begins a request.
-    pub fn begin_request(self: &Rc<Self>) -> RunningRequest {
+    /// Begins a request; over HTTP/2 on this stream.
+    pub fn begin_request(self: &Rc<Self>, stream: Option<Rc<Progress>>) -> RunningRequest {
         self.begun.set(self.begun.get() + 1);
         self.running.set(self.running.get() + 1);
-        RunningRequest { connection: Rc::clone(self) }
+        RunningRequest { connection: Rc::clone(self), stream }
     }
 
     /// The forwarding headers of a request, and what else upstreams are told about its connection; made once for requests in a row to the same host, unless the peer is a
@@ -155,13 +176,6 @@ impl Connection {
             if let Some(waker) = &*self.waker.borrow() {
                 waker.wake_by_ref();
             }
-        }
-    }
-
-    /// Ends the connection now, if it serves one request at a time: others' would end with it.
-    pub fn close_if_alone(&self) {
-        if let Protocol::Http1(_) = self.protocol {
-            self.give(Order::Close);
         }
     }
 
@@ -217,6 +231,14 @@ impl RunningRequest {
     /// The connection it came over.
     pub fn connection(&self) -> &Rc<Connection> {
         &self.connection
+    }
+
+    /// What its answer goes out by.
+    pub fn way(&self) -> Way {
+        match &self.stream {
+            None => Way::Connection(Rc::clone(&self.connection)),
+            Some(stream) => Way::Stream(Rc::clone(stream)),
+        }
     }
 }
 

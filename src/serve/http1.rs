@@ -35,6 +35,7 @@ use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{BodyError, BodySource, Offered, RequestBody};
+use super::http2_stalls::Progress;
 pub use at_close::{AtClose, Closable};
 use close::Closing;
 use input::{Arrived, Input, Recipient};
@@ -64,6 +65,8 @@ pub struct Received {
     pub body: RequestBody,
     /// Why its head was refused, if it was. The connection closes after the answer.
     pub violation: Option<Violation>,
+    /// The stream that it came on, over HTTP/2.
+    pub stream: Option<Rc<Progress>>,
 }
 
 /// A response to be sent.
@@ -133,7 +136,7 @@ where
     loop {
         let Some(arrived) = poll_fn(|context| connection.poll_head(context)).await? else { break };
         let Arrived { head, violation, recipient, .. } = arrived;
-        let received = Received { head, body: connection.body(), violation };
+        let received = Received { head, body: connection.body(), violation, stream: None };
         let mut serving = pin!(handler(received));
         // Large: it is made here, and stays here while it is sent.
         let mut response = None;

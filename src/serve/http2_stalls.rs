@@ -1,4 +1,5 @@
-//! HTTP/2 streams whose client takes nothing of its answer: given up after a while, with all that waits behind them.
+//! HTTP/2 streams whose client takes nothing of its answer: given up after a while, with all that waits behind them, or at once when
+//! their request may not go on.
 //!
 //! Over HTTP/1 the system gives up the connection (`TCP_USER_TIMEOUT`). Over HTTP/2 a stream can stand still while its connection lives, for as
 //! long as its client opens no window; only who hands over the answer's pieces sees that. No timer is set before a stream
@@ -10,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -29,11 +30,14 @@ pub(super) struct StreamExecutor {
 
 /// How far an answer has come on the way to its client.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub struct Progress {
     /// Counts whatever is handed over or written.
     steps: Cell<u32>,
     /// Whether the last one is still to be taken before the next is asked for.
     waits_for_client: Cell<bool>,
+    is_given_up: Cell<bool>,
+    /// Of the task that serves the stream.
+    waker: RefCell<Option<Waker>>,
 }
 
 /// An answer's body that notes how far it has come, and counts what lies about of it.
@@ -76,8 +80,34 @@ impl Buf for Piece {
 }
 
 impl Progress {
-    fn step(&self) {
+    /// Ends the stream, whatever waits in it: its client is told of a reset.
+    pub fn give_up(&self) {
+        self.is_given_up.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Ready once the stream was given up.
+    fn poll_given_up(&self, context: &Context<'_>) -> Poll<()> {
+        if self.is_given_up.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Something moves on.
+    pub(super) fn step(&self) {
         self.steps.set(self.steps.get().wrapping_add(1));
+    }
+
+    /// Whether there is something that the client has to take before more is asked for.
+    pub(super) fn wait_for_client(&self, waits: bool) {
+        self.waits_for_client.set(waits);
     }
 }
 
@@ -93,16 +123,22 @@ impl StreamExecutor {
         self.begun.replace(Some(Rc::clone(&progress)));
         progress
     }
+
+    /// A stream goes on as a tunnel: what is spawned next is its writer, and ends with it. Whoever writes to that watches whether it takes
+    /// anything.
+    pub(super) fn go_on(&self, progress: &Rc<Progress>) -> Stall {
+        self.begun.replace(Some(Rc::clone(progress)));
+        Stall::new(Rc::clone(progress), self.patience)
+    }
 }
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
         match self.begun.take() {
             Some(progress) => {
-                let stall = Stall { progress, patience: self.patience, seen: 0, alarm: None };
+                let stall = Stall::new(progress, self.patience);
                 tokio::task::spawn_local(Stream { served: future, stall });
             }
-            // What passes on a stream after an offer was taken.
             None => drop(tokio::task::spawn_local(future)),
         }
     }
@@ -126,13 +162,16 @@ impl<F: Future> Future for Stream<F> {
             return Poll::Ready(());
         }
         // What is dropped with this resets the stream.
+        if this.stall.progress.poll_given_up(context).is_ready() {
+            return Poll::Ready(());
+        }
         this.stall.poll(context)
     }
 }
 
 /// Watches over one stream.
 #[derive(Debug)]
-struct Stall {
+pub(super) struct Stall {
     progress: Rc<Progress>,
     patience: Duration,
     /// Steps when the alarm was last set.
@@ -142,8 +181,16 @@ struct Stall {
 }
 
 impl Stall {
+    fn new(progress: Rc<Progress>, patience: Duration) -> Self {
+        Self { progress, patience, seen: 0, alarm: None }
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     /// Ready once the client has taken nothing for too long.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.progress.waits_for_client.get() {
             let steps = self.progress.steps.get();
             let alarm = self.alarm.get_or_insert_with(|| {

@@ -23,6 +23,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite};
 
 use super::body::{BodyError, BodySource};
 use super::http1::Respond as _;
+use super::http2_stalls::{Progress, Stall, StreamExecutor};
 use crate::pipeline::response::Response;
 
 /// The protocol that is taken, as `:protocol` names it.
@@ -30,6 +31,9 @@ const WEBSOCKET: &str = "websocket";
 
 /// Bytes read at once.
 const READ_BYTES: usize = 8 * 1024;
+
+/// Bytes written at once: whether a slow client takes anything shows in less than this.
+const WRITTEN_BYTES: usize = 16 * 1024;
 
 /// What an HTTP/2 stream is answered: a body of the pipeline's, or none where the stream goes on otherwise.
 pub(super) type StreamBody = Either<Response, Empty<Bytes>>;
@@ -69,7 +73,12 @@ impl Tunnel {
     }
 
     /// What the stream is answered. If the offer was taken, what passes on it then has a task of its own.
-    pub(super) fn answer(self: Rc<Self>, response: Response) -> http::Response<StreamBody> {
+    pub(super) fn answer(
+        self: Rc<Self>,
+        response: Response,
+        executor: &StreamExecutor,
+        progress: &Rc<Progress>,
+    ) -> http::Response<StreamBody> {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             *self.stream.borrow_mut() = Stream::Gone;
             return response.into_http2().map(Either::Left);
@@ -77,20 +86,26 @@ impl Tunnel {
         let (mut head, response) = response.into_http2().into_parts();
         head.status = StatusCode::OK;
         head.headers.remove(SEC_WEBSOCKET_ACCEPT);
-        tokio::task::spawn_local(self.pass(response));
+        // Its writer is spawned by hyper when it has this answer.
+        let stall = executor.go_on(progress);
+        tokio::task::spawn_local(self.pass(response, stall));
         http::Response::from_parts(head, Either::Right(Empty::new()))
     }
 
     /// Passes on both ways: what the client says is read by whoever polls the response, as its request's body.
-    async fn pass(self: Rc<Self>, mut response: Response) {
+    async fn pass(self: Rc<Self>, mut response: Response, mut stall: Stall) {
         let mut said = Bytes::new();
         let passed = poll_fn(|context| {
             ready!(self.poll_open(context))?;
-            self.poll_pass(&mut response, &mut said, context)
+            self.poll_pass(&mut response, &mut said, &mut stall, context)
         });
         let ended = match passed.await {
             Ok(()) => poll_fn(|context| self.poll_stream(context, AsyncWrite::poll_shutdown)).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                // Its writer may wait for the client, and keeps the stream for as long.
+                stall.progress().give_up();
+                Err(error)
+            }
         };
         if let Err(error) = ended {
             tracing::debug!(error = %error, "a WebSocket's stream ended early");
@@ -101,16 +116,23 @@ impl Tunnel {
         &self,
         response: &mut Response,
         said: &mut Bytes,
+        stall: &mut Stall,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
             while !said.is_empty() {
                 let write = |stream: Pin<&mut _>, context: &mut Context<'_>| {
-                    AsyncWrite::poll_write(stream, context, said)
+                    AsyncWrite::poll_write(stream, context, &said[..said.len().min(WRITTEN_BYTES)])
                 };
-                let written = ready!(self.poll_stream(context, write))?;
-                said.advance(written);
+                let Poll::Ready(written) = self.poll_stream(context, write) else {
+                    stall.progress().wait_for_client(true);
+                    ready!(stall.poll(context));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                };
+                said.advance(written?);
+                stall.progress().step();
             }
+            stall.progress().wait_for_client(false);
             match response.poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => *said = frame.into_data().unwrap_or_default(),
                 Poll::Ready(Some(Err(error))) => {

@@ -146,7 +146,7 @@ async fn serve_within(pieces: Vec<Bytes>, then: Then) -> Outcome {
 }
 
 async fn answer(received: Received, all_seen: &RefCell<Vec<Seen>>) -> TestAnswer {
-    let Received { head, body, violation } = received;
+    let Received { head, body, violation, .. } = received;
     if let Some(violation) = violation {
         return TestAnswer::refusal(violation);
     }
