@@ -4,61 +4,57 @@
 //! reads sockets, opens connections or knows how the directory is kept.
 
 pub mod admission;
+mod asked;
 pub mod body;
 pub mod denials;
 pub mod glance;
 mod head;
 pub mod outcome;
+mod refused;
 pub mod response;
 pub mod routing;
+mod serving;
 pub mod watch;
 mod websocket;
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Version, header};
+use http::{HeaderValue, Method, header};
 
 use crate::config::{HttpsRedirect, UpstreamCredential};
 use crate::error::Answer;
-use crate::error::response::{Challenges, Details, grpc};
+use crate::error::response::{Details, grpc};
 use crate::headers::Additions;
 use crate::headers::forwarded::{self, Scheme};
 use crate::headers::trace::RequestIds;
 use crate::identity_token::keys::SigningError;
-use crate::limit::Exceeded;
 use crate::policy::Permission;
 use crate::route;
-use crate::serve::body::{BodyError, Offered, RequestBody};
+use crate::serve::body::{BodyError, RequestBody};
 use crate::serve::connection::Connection;
 use crate::serve::http1::{Received, Violation};
-use crate::snapshot::{DeclaredOpen, Route, Target as RouteTarget};
+use crate::snapshot::{Route, Target as RouteTarget};
 use crate::telemetry::metrics::UpstreamOutcome;
 use crate::telemetry::record::{Decision, Ending};
-use crate::token::credential::elsewhere::{Carriers, Opening};
+use crate::token::credential::elsewhere::Carriers;
 use crate::upstream::{InterimWay, OutgoingHead, Reply, UpstreamError};
 use crate::worker::{LocalSnapshot, Worker};
 use admission::{Admission, Presenting, Refusal};
+pub use asked::Caller;
+use asked::{Asked, Intent};
 use body::{ForwardBody, Upload, UploadError, UploadState};
 use glance::Glance;
 use outcome::Outcome;
+use refused::Refused;
 use response::Response;
 use routing::Target;
-
-/// A request that Postern answers itself, and what the answer may say.
-struct Refused {
-    answer: Answer,
-    required: Option<Permission>,
-    token_prefix: Option<HeaderValue>,
-    exceeded: Option<Box<Exceeded>>,
-    challenges: Challenges,
-    location: Option<String>,
-}
+use serving::Serving;
 
 /// A request that may be sent on.
 struct Admitted {
@@ -68,14 +64,6 @@ struct Admitted {
     /// What was matched, as one string of path and query: it is what is forwarded, but for the route's rewriting.
     target: Target,
     admission: Admission,
-}
-
-/// A request's head, and what was seen of it at first sight.
-struct Asked<'a> {
-    head: &'a Parts,
-    glance: Glance<'a>,
-    intent: Intent,
-    connection: &'a Connection,
 }
 
 /// What goes on to an upstream.
@@ -89,120 +77,6 @@ struct Onward<'a> {
     caller: Caller,
     connection: &'a Connection,
     ids: &'a RequestIds,
-}
-
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Intent {
-    /// An answer.
-    Ask,
-    /// An answer to what its body says.
-    Exchange,
-    /// A WebSocket. What the client says in it is nobody's to read: so it needs what writing needs, beside what its request needs.
-    WebSocket,
-    /// A tunnel in the protocol that its head names, which needs the same. Whether it is offered to anybody, its route says.
-    Upgrade,
-}
-
-/// How a client reads what became of its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// By HTTP's status.
-    Http,
-    /// By a status in the trailers.
-    Grpc,
-}
-
-/// A request that is being served.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one a connection or stream, and a box for each answer would cost every refusal an allocation"
-)]
-enum Serving<F> {
-    /// Postern has answered it itself, at once; `None` once the answer was taken.
-    Answered(Option<Response>),
-    /// It is on its way to its upstream. In a place of its own: an idle connection would else keep room for it, and who is answered
-    /// at once does without.
-    Forwarded(Pin<Box<F>>),
-}
-
-impl<F> Serving<F> {
-    fn answered(response: Response) -> Self {
-        Self::Answered(Some(response))
-    }
-}
-
-impl<F: Future<Output = Response>> Future for Serving<F> {
-    type Output = Response;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
-        match self.get_mut() {
-            Self::Answered(response) => {
-                Poll::Ready(response.take().expect("nobody waits for an answer twice"))
-            }
-            Self::Forwarded(response) => response.as_mut().poll(context),
-        }
-    }
-}
-
-impl Intent {
-    fn of(body: &RequestBody) -> Self {
-        match body {
-            RequestBody::Empty => Self::Ask,
-            RequestBody::Http1(_) | RequestBody::Http2(_) => Self::Exchange,
-            RequestBody::Tunnel(_, Offered::WebSocket) => Self::WebSocket,
-            RequestBody::Tunnel(_, Offered::Named) => Self::Upgrade,
-        }
-    }
-
-    /// What comes of it on a route. A protocol that it does not declare is not offered to anybody: the request goes on without.
-    fn on(self, route: &Route, head: &Parts) -> Self {
-        match self {
-            Self::Upgrade if route.offered(head).is_none() => Self::Ask,
-            intent => intent,
-        }
-    }
-
-    const fn is_tunnel(self) -> bool {
-        matches!(self, Self::WebSocket | Self::Upgrade)
-    }
-
-    const fn opening(self) -> Opening {
-        match self {
-            Self::Ask | Self::Exchange | Self::Upgrade => Opening::Nothing,
-            Self::WebSocket => Opening::WebSocket,
-        }
-    }
-}
-
-impl Caller {
-    fn of(head: &Parts) -> Self {
-        // gRPC is spoken over HTTP/2 only: nobody else pays for the look.
-        let is_grpc = head.version == Version::HTTP_2
-            && head.headers.get(header::CONTENT_TYPE).is_some_and(grpc::is_content_type);
-        if is_grpc { Self::Grpc } else { Self::Http }
-    }
-}
-
-impl Asked<'_> {
-    /// How the client reached us, or a trusted proxy before us.
-    fn scheme(&self, snapshot: &LocalSnapshot) -> Scheme {
-        let listener = &snapshot.shared.listeners[self.connection.origin.listener];
-        forwarded::client_scheme(&listener.trusted_proxies, self.connection.origin.peer, &self.head.headers)
-            .unwrap_or(listener.scheme)
-    }
-
-    /// The proof that a browser may ask without a token whether it may send a request, if that is what is asked (Fetch,
-    /// section 4.8) and the route lets it pass.
-    fn preflight(&self, route: &Route, intent: Intent) -> Option<DeclaredOpen> {
-        let declared = route.declared_open_to_preflight()?;
-        let is_once = |name| self.head.headers.get_all(name).iter().count() == 1;
-        let is_preflight = self.head.method == Method::OPTIONS
-            && intent == Intent::Ask
-            && is_once(header::ORIGIN)
-            && is_once(header::ACCESS_CONTROL_REQUEST_METHOD);
-        is_preflight.then_some(declared)
-    }
 }
 
 /// Serves one request: route, credential, decision, usage, headers, upstream, response.
@@ -522,35 +396,5 @@ fn upstream_outcome(result: &Result<Reply, Answer>) -> UpstreamOutcome {
         Err(Answer::UpstreamTimeout) => UpstreamOutcome::Timeout,
         Err(Answer::UpstreamFailed) => UpstreamOutcome::Failed,
         Err(_) => UpstreamOutcome::Aborted,
-    }
-}
-
-impl From<Answer> for Refused {
-    fn from(answer: Answer) -> Self {
-        Self {
-            answer,
-            required: None,
-            token_prefix: None,
-            exceeded: None,
-            challenges: Challenges::default(),
-            location: None,
-        }
-    }
-}
-
-impl From<Exceeded> for Refused {
-    fn from(exceeded: Exceeded) -> Self {
-        Self { exceeded: Some(Box::new(exceeded)), ..Answer::LimitExceeded(exceeded.limit).into() }
-    }
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Denied { denial, token_prefix } => {
-                Self { token_prefix, ..Answer::Denied(denial).into() }
-            }
-            Refusal::Throttled(exceeded) => exceeded.into(),
-        }
     }
 }
